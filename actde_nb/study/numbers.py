@@ -1,0 +1,92 @@
+"""Numbers on their way from a computation to a sentence.
+
+A chapter hands every number that its prose quotes to :func:`put`; the page shows it through MyST-NB's
+glue roles, and the regression tests read the same values back with :func:`glued`.
+"""
+
+import ast
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+SCALES = ("smoke", "reader", "paper")
+SPREAD = "_spread"
+
+Scalar = bool | int | float | str
+
+
+def at_scale(scale: str, **choices: Any) -> Any:
+    """Return the choice for ``scale``; a scale that is not given uses the one below it.
+
+    Args:
+        scale: ``"smoke"`` (tests), ``"reader"`` (the page) or ``"paper"`` (the sources' own size).
+        choices: one value for ``smoke``, and for the larger scales where they differ.
+
+    Raises:
+        ValueError: ``scale`` is none of the three.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
+    return next(choices[s] for s in reversed(SCALES[: SCALES.index(scale) + 1]) if s in choices)
+
+
+def plain(value: Any) -> Scalar:
+    """Turn a NumPy, torch or SymPy scalar into the Python number it stands for.
+
+    Raises:
+        TypeError: ``value`` is no scalar (an array of several numbers, a free symbol, a complex number).
+        ValueError: ``value`` is NaN or infinite.
+    """
+    if hasattr(value, "item") and callable(value.item) and getattr(value, "shape", ()) in ((), (1,)):
+        value = value.item()
+    elif getattr(value, "is_Integer", False):
+        value = int(value)
+    elif getattr(value, "is_number", False):
+        value = float(value)
+    if not isinstance(value, Scalar):
+        raise TypeError(f"value = {value!r}: allowed are single real numbers, truth values and strings")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"value = {value}: allowed are finite numbers")
+    return value
+
+
+def put(name: str, value: Any, spread: Any = 0.0) -> None:
+    """Make ``value`` available to the prose as glue key ``name``.
+
+    Args:
+        name: key, unique on its page.
+        value: a scalar of Python, NumPy, torch or SymPy, or a string.
+        spread: standard error of ``value`` over runs, in its units. A value with a spread is compared
+            with its reference at five times that spread, an exact one at float precision, and the
+            spread itself can be quoted as ``name_spread``.
+
+    Raises:
+        TypeError, ValueError: see :func:`plain`.
+    """
+    from myst_nb import glue
+
+    glue(name, plain(value), display=False)
+    if (spread := plain(spread)) > 0:
+        glue(name + SPREAD, spread, display=False)
+
+
+def put_math(name: str, expression: Any) -> None:
+    """Make a SymPy expression available to the page as an equation, through the ``glue:math`` directive."""
+    from myst_nb import glue
+
+    glue(name, expression, display=False)
+
+
+def glued(notebook: Path) -> dict[str, Scalar]:
+    """Read what an executed notebook glued with :func:`put`; equations are left out."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    outputs = (output for cell in cells for output in cell.get("outputs", []))
+    found = {}
+    for output in outputs:
+        scrap = output.get("metadata", {}).get("scrapbook")
+        if scrap is None or scrap["mime_prefix"] + "text/latex" in output["data"]:
+            continue
+        text = output["data"][scrap["mime_prefix"] + "text/plain"]
+        found[scrap["name"]] = ast.literal_eval("".join(text))
+    return found

@@ -1,0 +1,1 @@
+"""Policies small enough to be a table: bandits, finite Markov decision processes, and their algebra."""
