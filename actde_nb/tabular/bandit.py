@@ -80,7 +80,7 @@ class StepSize:
         """Step for update number ``count`` (1 is the first)."""
         if self.power == 0:
             return self.scale
-        return self.scale * (count + self.offset) ** -self.power
+        return self.scale * (count + self.offset) ** -float(self.power)
 
 
 @dataclass(frozen=True)
