@@ -1,0 +1,162 @@
+"""The scorecard's rows are complete and checked, and the page shows them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from actde_nb.study import scorecard
+
+ROWS = Path(__file__).parents[2] / "book" / "scorecard"
+
+# Every statement of the post and its comments about tables and bandits, by the names the rows use.
+TABULAR = [
+    *(f"A{n}" for n in range(1, 7)),
+    *(f"A{n}" for n in range(10, 24)),
+    *(f"A{n}" for n in range(30, 46)),
+    *(f"A{n}" for n in range(85, 94)),
+    *(f"A{n}" for n in range(100, 110)),
+]
+
+ROW = {
+    "id": "A13",
+    "claim": "An advantage of 1 makes $\\pi$ 0.73.",
+    "source": "0.73",
+    "ours": "{table_p:.4f} of $\\text{arm}_{1}$",
+    "verdict": "confirmed",
+    "where": "sec-table",
+}
+CHAPTER = """\
+# One
+
+(sec-table)=
+## The table
+
+```{prf:theorem} Name
+:label: thm-one
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  image: {alt: "A curve."}
+  figure: {name: fig-inline, caption: "See."}
+---
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    name: fig-block
+    caption: See.
+---
+```
+"""
+
+
+def glue_output(name: str, value: object) -> dict:
+    data = {"application/papermill.record/text/plain": repr(value)}
+    scrap = {"name": name, "mime_prefix": "application/papermill.record/"}
+    return {"output_type": "display_data", "data": data, "metadata": {"scrapbook": scrap}}
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A book of one chapter with one row; returns a function that replaces the rows."""
+    (tmp_path / "scorecard").mkdir()
+    (tmp_path / "01_one.md").write_text(CHAPTER)
+    outputs = [glue_output("table_p", 0.731), glue_output("word", "up")]
+    (tmp_path / "01_one.ipynb").write_text(json.dumps({"cells": [{"outputs": outputs}]}))
+
+    def write(*rows, name="01_one.yml"):
+        (tmp_path / "scorecard" / name).write_text(yaml.safe_dump(list(rows)))
+        return tmp_path / "scorecard"
+
+    return write
+
+
+def test_a_good_row_is_read(book):
+    (row,) = scorecard.load(folder := book(ROW), notebooks=folder.parent)
+    assert row == scorecard.Row(**ROW, chapter="01_one")
+    assert row.keys == [("table_p", ".4f")]  # the braces of \text{arm}_{1} are no keys
+
+
+@pytest.mark.parametrize("label", ["sec-table", "thm-one", "fig-inline", "fig-block"])
+def test_sections_theorems_and_figures_can_be_linked(book, label):
+    assert scorecard.load(book(ROW | {"where": label}))[0].where == label
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"verdict": "maybe"},
+            r"01_one.yml, row A13: verdict = 'maybe': allowed are confirmed, .*, open",
+        ),
+        ({"where": "sec-gone"}, r"row A13: where = 'sec-gone': allowed are labels of 01_one.md: .*sec-table"),
+        ({"claim": ""}, r"row A13: claim = '': allowed is a text that is not empty"),
+        ({"source": 0.73}, r"row A13: source = 0.73: allowed is a text that is not empty \(numbers in quotes\)"),
+        ({"ours": "about 0.73"}, r"row A13: ours = 'about 0.73': allowed is a text with at least one glue key"),
+        ({"ours": "{table_p}"}, r"row A13: ours = '{table_p}': allowed are keys with a format"),
+        ({"ours": "{gone:.2f}"}, r"row A13: ours = 'gone': allowed are keys glued by 01_one: table_p, word"),
+        ({"ours": "{word:.2f}"}, r"row A13: ours = 'word:.2f': allowed are formats that fit 'up'"),
+        ({"note": "x"}, r"row A13: field = 'note': allowed are id, claim, source, ours, verdict, where"),
+    ],
+)
+def test_what_is_off_is_named(book, change, message):
+    folder = book(ROW | change)
+    with pytest.raises(ValueError, match=message):
+        scorecard.load(folder, notebooks=folder.parent)
+
+
+@pytest.mark.parametrize("field", scorecard.FIELDS)
+def test_a_missing_field_is_named(book, field):
+    row = {name: value for name, value in ROW.items() if name != field}
+    with pytest.raises(ValueError, match=rf"01_one.yml, row (A13|1): {field} = None: allowed is a text"):
+        scorecard.load(book(row))
+
+
+def test_an_id_used_twice_is_named(book):
+    with pytest.raises(ValueError, match=r"row A13: id = 'A13': allowed are ids used once; 01_one.yml has it too"):
+        scorecard.load(book(ROW, ROW))
+
+
+def test_a_file_without_its_chapter_is_named(book):
+    book(ROW)
+    with pytest.raises(ValueError, match=r"09_gone.yml: name = '09_gone.yml': .* there is no 09_gone.md"):
+        scorecard.load(book(ROW, name="09_gone.yml"))
+
+
+@pytest.mark.parametrize(("rows", "message"), [({"id": "A1"}, "is a list of rows"), (["A1"], "is a mapping of id")])
+def test_a_file_of_another_form_is_named(book, rows, message):
+    folder = book()
+    (folder / "01_one.yml").write_text(yaml.safe_dump(rows))
+    with pytest.raises(ValueError, match=message):
+        scorecard.load(folder)
+
+
+def test_the_page_counts_glues_and_links(book):
+    rows = scorecard.load(book(ROW, ROW | {"id": "A14", "verdict": "refuted", "where": "thm-one"}))
+    page = scorecard.render(rows)
+    assert "* - ✓ confirmed\n  - 1\n" in page
+    assert "* - ± corrected\n  - 0\n" in page
+    assert "{glue:text}`01_one.ipynb::table_p:.4f` of $\\text{arm}_{1}$" in page
+    assert "{ref}`sec-table`" in page
+    assert "{prf:ref}`thm-one`" in page
+    assert "{doc}`01_one`" in page
+    assert "* - A14\n" in page
+
+
+def test_every_tabular_claim_has_a_row():
+    rows = scorecard.load(ROWS)
+    assert sorted(TABULAR) == sorted(row.id for row in rows if row.id in TABULAR)
+
+
+def test_no_result_is_typed_where_a_glued_value_belongs():
+    """Digits left in ``ours`` once keys and mathematics are taken out: none with a decimal point."""
+    for row in scorecard.load(ROWS):
+        text = re.sub(r"\$[^$]*\$", "", scorecard.GLUE.sub("", row.ours))
+        assert not re.search(r"\d*\.\d", text), f"{row.chapter}.yml, row {row.id}: ours = {row.ours!r}"
