@@ -42,7 +42,7 @@ def plain(value: Any) -> Scalar:
         value = value.item()
     elif getattr(value, "is_Integer", False):
         value = int(value)
-    elif getattr(value, "is_number", False):
+    elif getattr(value, "is_extended_real", False) and value.is_number:
         value = float(value)
     if not isinstance(value, Scalar):
         raise TypeError(f"value = {value!r}: allowed are single real numbers, truth values and strings")

@@ -1,0 +1,45 @@
+# Two commands are all a newcomer needs: "make book" and "make test". Both set themselves up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help book test notebooks bench record clean
+
+help:
+	@echo "make book       execute the chapters and render the book"
+	@echo "make test       everything CI runs"
+	@echo "make notebooks  open JupyterLab on the chapters"
+	@echo "make bench      speed and memory"
+	@echo "make record     make the present numbers the references of the tests, showing what changed"
+	@echo "make clean      remove what was built; the environment too with 'make clean READY='"
+
+# The environment is made anew whenever the lock changes.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+book: $(READY)
+	@$(BIN)/actde-nb build
+
+test: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest
+
+notebooks: $(READY)
+	@$(BIN)/jupyter lab book
+
+bench: $(READY)
+	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+record: $(READY)
+	@$(BIN)/actde-nb record --scale smoke
+	@$(BIN)/actde-nb record --scale reader
+
+clean:
+	rm -rf _build $(if $(READY),,$(VENV))

@@ -1,0 +1,1 @@
+"""From chapter to page: execute with papermill, compare the numbers, stage, render with jupyter-book."""

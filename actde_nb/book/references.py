@@ -1,0 +1,70 @@
+"""What each number on a page was when it was last looked at, and whether it still is."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from actde_nb.book.layout import REFERENCES
+from actde_nb.study.numbers import SPREAD, Scalar, glued
+
+SPREADS = 5.0  # a value with a spread may differ by this many standard errors of the difference
+RELATIVE = 1e-6  # an exact value may differ by rounding, which other processors do differently
+ABSOLUTE = 1e-9
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A glued number that is not what its reference says; ``None`` stands for absent."""
+
+    chapter: str
+    key: str
+    reference: Scalar | None
+    now: Scalar | None
+    tolerance: float
+
+    def __str__(self) -> str:
+        return f"{self.chapter}: {self.key}: {self.reference} -> {self.now} (tolerance {self.tolerance:.3g})"
+
+
+def reference_file(chapter: str, scale: str) -> Path:
+    """Where the references of ``chapter`` at ``scale`` are kept."""
+    return REFERENCES / scale / f"{chapter}.json"
+
+
+def differences(notebook: Path, scale: str) -> list[Difference]:
+    """Compare what an executed notebook glued with its references, number by number."""
+    file = reference_file(notebook.stem, scale)
+    reference = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    now = glued(notebook)
+    found = []
+    for key in sorted(_values(reference) | _values(now)):
+        before, after = reference.get(key), now.get(key)
+        tolerance = _tolerance(before, reference.get(key + SPREAD, 0.0), now.get(key + SPREAD, 0.0))
+        if not _agree(before, after, tolerance):
+            found.append(Difference(notebook.stem, key, before, after, tolerance))
+    return found
+
+
+def record(notebook: Path, scale: str) -> None:
+    """Make what ``notebook`` glued the reference."""
+    file = reference_file(notebook.stem, scale)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(glued(notebook), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _values(numbers: dict[str, Scalar]) -> set[str]:
+    # A spread sets its value's tolerance and is itself free to move.
+    return {key for key in numbers if not (key.endswith(SPREAD) and key.removesuffix(SPREAD) in numbers)}
+
+
+def _tolerance(reference: Scalar | None, spread: float, other: float) -> float:
+    if isinstance(reference, bool | str) or reference is None:
+        return 0.0
+    return max(SPREADS * math.hypot(spread, other), RELATIVE * abs(reference), ABSOLUTE)
+
+
+def _agree(before: Scalar | None, after: Scalar | None, tolerance: float) -> bool:
+    if before is None or after is None or isinstance(before, bool | str) or isinstance(after, bool | str):
+        return before == after and type(before) is type(after)
+    return abs(before - after) <= tolerance

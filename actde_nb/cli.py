@@ -1,0 +1,106 @@
+"""Work on the book: execute its chapters, compare their numbers, render the pages."""
+
+import sys
+from typing import Annotated, Literal
+
+import tyro
+import yaml
+
+from actde_nb.book import layout, references
+from actde_nb.book.chapters import chapters as find_chapters
+from actde_nb.book.execute import execute as run_chapters
+from actde_nb.book.render import render
+from actde_nb.study.numbers import glued
+
+Scale = Literal["smoke", "reader", "paper"]
+Chapters = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[CHAPTER ...]", help_behavior_hint="(default: all)")
+]
+Settings = Annotated[
+    tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")
+]
+Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
+
+
+def list_() -> None:
+    """Show the chapters, their parameters, and which numbers they have at each scale."""
+    for chapter in find_chapters():
+        defaults = ", ".join(f"{name}={value!r}" for name, value in chapter.parameters.items())
+        print(f"{chapter.name:32} {chapter.title}\n{'':32} {defaults}")
+        for scale in ("smoke", "reader", "paper"):
+            notebook = layout.executed(scale) / f"{chapter.name}.ipynb"
+            if notebook.exists():
+                print(f"{'':32} {scale}: {len(glued(notebook))} numbers in {notebook.relative_to(layout.ROOT)}")
+
+
+def execute(
+    chapters: Chapters = (),
+    scale: Scale = "reader",
+    set_: Settings = (),
+    jobs: Jobs = None,
+    force: bool = False,
+) -> None:
+    """Execute chapters that changed, or whose code in the package changed.
+
+    Args:
+        chapters: names or their beginnings, such as 02.
+        scale: smoke takes seconds, reader is what the pages show, paper is the sources' own size.
+        set_: other values for a chapter's parameters, such as seed=3; the result is kept apart.
+        jobs: chapters at a time.
+        force: execute even what is up to date.
+    """
+    folder = layout.executed("+".join([scale, *set_]))
+    for notebook in run_chapters(find_chapters(chapters), scale, folder, _parse(set_), jobs=jobs, force=force):
+        print(notebook.relative_to(layout.ROOT))
+
+
+def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> None:
+    """Execute what changed, compare its numbers with the references, and render the book.
+
+    Args:
+        scale: size of the runs behind the pages.
+        jobs: chapters at a time.
+        strict: fail when a number is not what its reference says.
+    """
+    every = find_chapters()
+    notebooks = run_chapters(every, scale, layout.executed(scale), jobs=jobs)
+    moved = [difference for notebook in notebooks for difference in references.differences(notebook, scale)]
+    for difference in moved:
+        print(f"moved: {difference}", file=sys.stderr)
+    html = layout.HTML if scale == "reader" else layout.BUILD / f"html-{scale}"
+    print("rendering ...", flush=True)
+    print(f"the book: {render(every, layout.executed(scale), html).as_uri()}")
+    if moved and strict:
+        raise layout.BookError(f"{len(moved)} numbers are not what their references say")
+
+
+def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -> None:
+    """Execute chapters and make their numbers the new references, showing every difference.
+
+    Args:
+        chapters: names or their beginnings, such as 02.
+        scale: which references; smoke and reader ones are kept.
+        jobs: chapters at a time.
+    """
+    for notebook in run_chapters(find_chapters(chapters), scale, layout.executed(scale), jobs=jobs):
+        changed = references.differences(notebook, scale)
+        print("\n".join(map(str, changed)) or f"{notebook.stem}: as before")
+        references.record(notebook, scale)
+
+
+def _parse(assignments: tuple[str, ...]) -> dict:
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise layout.BookError(f"set = {assignment!r}: allowed is NAME=VALUE")
+    return {name: yaml.safe_load(value) for name, value in (a.split("=", 1) for a in assignments)}
+
+
+def main() -> None:
+    """Entry point: errors that a person can mend are one message and exit status 1."""
+    commands = {"list": list_, "execute": execute, "build": build, "record": record}
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    except layout.BookError as error:
+        sys.exit(f"actde-nb: {error}")

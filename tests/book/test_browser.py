@@ -1,0 +1,110 @@
+"""The rendered book in a real browser: every page, at desktop and phone width, light and dark."""
+
+import functools
+import http.server
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.xdist_group("book"),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+
+VIEWS = {
+    f"{width}-{scheme}": {"viewport": {"width": pixels, "height": 900}, "color_scheme": scheme}
+    for width, pixels in (("desktop", 1400), ("phone", 390))
+    for scheme in ("light", "dark")
+}
+
+# The theme's own script declares a constant twice on pages with code; nothing depends on it.
+HARMLESS = ("THEBE_JS_URL",)
+
+FINDINGS = """() => {
+  const found = [];
+  const say = (what, element) => found.push(what + ': ' + (element.textContent || '').trim().slice(0, 80));
+  for (const e of document.querySelectorAll('.math')) if (!e.querySelector('mjx-container')) say('not typeset', e);
+  for (const e of document.querySelectorAll('mjx-merror, [data-mjx-error]')) say('equation error', e);
+  const page = document.documentElement;
+  if (page.scrollWidth > page.clientWidth) found.push(`page is ${page.scrollWidth} px wide`);
+  const main = document.querySelector('main').getBoundingClientRect();
+  for (const e of document.querySelectorAll('article div.math')) {
+    if (e.scrollWidth > e.clientWidth + 1) say(`equation is ${e.scrollWidth} of ${e.clientWidth} px wide`, e);
+  }
+  for (const e of document.querySelectorAll('article img, article table, article p')) {
+    const box = e.getBoundingClientRect();
+    if (box.width > 0 && box.right > page.clientWidth + 1 && !e.closest('.pst-scrollable-table-container, .cell_output'))
+      say(`${e.tagName} sticks out by ${Math.round(box.right - page.clientWidth)} px`, e);
+  }
+  for (const e of document.querySelectorAll('article img'))
+    if (!e.complete || e.naturalWidth === 0) found.push('image did not load: ' + e.src);
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(html: Path):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_is_whole(view: str, html: Path, address: str, browser):
+    pages = sorted(path.name for path in html.glob("*.html") if path.name not in ("genindex.html", "py-modindex.html"))
+    assert "intro.html" in pages
+    faults = []
+    context = browser.new_context(**VIEWS[view])
+    context.route(
+        lambda url: not url.startswith((address, "data:", "blob:")),
+        lambda route: (faults.append(f"request to {route.request.url}"), route.abort()),
+    )
+    for name in pages:
+        page = context.new_page()
+        messages = []
+        page.on("console", lambda m, to=messages: to.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error, to=messages: to.append(str(error)))
+        page.on("requestfailed", lambda r, to=messages: to.append(f"failed: {r.url}"))
+        page.goto(f"{address}/{name}", wait_until="load")
+        if page.evaluate("window.MathJax !== undefined"):
+            page.evaluate("MathJax.startup.promise")
+        page.evaluate("document.fonts.ready")
+        scheme = VIEWS[view]["color_scheme"]
+        if page.evaluate("document.documentElement.dataset.theme") != scheme:
+            faults.append(f"{name}: does not follow the {scheme} scheme")
+        faults += [f"{name}: {m}" for m in messages if not any(h in m for h in HARMLESS)]
+        faults += [f"{name}: {finding}" for finding in page.evaluate(FINDINGS)]
+        page.close()
+    context.close()
+    assert not faults, "\n".join(faults)
+
+
+def test_search_finds_a_chapter(address: str, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=telescoping")
+    page.wait_for_selector("#search-results li a", timeout=20_000)
+    found = page.locator("#search-results li a").all_inner_texts()
+    page.close()
+    assert any("reinforcement" in title.lower() for title in found), found

@@ -1,0 +1,50 @@
+"""Numbers on their way to the prose."""
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+from actde_nb.study.numbers import at_scale, plain
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.float64(0.25), 0.25),
+        (np.int64(3), 3),
+        (np.array(0.5), 0.5),
+        (np.array([2.0]), 2.0),
+        (np.bool_(True), True),
+        (torch.tensor(0.5, requires_grad=True), 0.5),
+        (torch.tensor([4], dtype=torch.int64), 4),
+        (sympy.Rational(1, 4), 0.25),
+        (sympy.Integer(7), 7),
+        (sympy.sqrt(2) / 2, 2**-0.5),
+        ("party", "party"),
+        (1.5, 1.5),
+    ],
+)
+def test_scalars_become_plain_numbers(given, expected):
+    result = plain(given)
+    assert type(result) is type(expected)
+    assert result == pytest.approx(expected, rel=1e-15) if isinstance(expected, float) else result == expected
+
+
+@pytest.mark.parametrize("given", [np.nan, float("inf"), np.float32("nan"), torch.tensor(float("nan")), sympy.oo])
+def test_what_is_not_finite_is_refused(given):
+    with pytest.raises(ValueError, match="allowed are finite numbers"):
+        plain(given)
+
+
+@pytest.mark.parametrize("given", [np.zeros(2), torch.zeros(3), sympy.Symbol("x"), [1.0], None, 1j, sympy.I])
+def test_what_is_no_scalar_is_refused(given):
+    with pytest.raises(TypeError, match="allowed are single real numbers"):
+        plain(given)
+
+
+def test_a_scale_falls_back_on_the_one_below():
+    assert [at_scale(s, smoke=1, reader=2) for s in ("smoke", "reader", "paper")] == [1, 2, 2]
+    assert at_scale("reader", smoke=None) is None
+    with pytest.raises(ValueError, match="scale = 'large': allowed are smoke, reader, paper"):
+        at_scale("large", smoke=1)

@@ -1,0 +1,57 @@
+"""The project's own files agree with each other."""
+
+import re
+import tomllib
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from actde_nb.book.layout import LOCK, ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_every_line_of_the_lock_is_an_exact_pin():
+    for name, version in pins().items():
+        assert re.fullmatch(r"[\w.-]+", name), name
+        assert re.fullmatch(r"\d+(\.\d+)*(\.?(post|rc|a|b)\d+)?", version), f"{name}=={version}"
+
+
+def test_the_lock_holds_what_the_package_asks_for():
+    locked = {canonicalize_name(name): version for name, version in pins().items()}
+    extras = [text for group in PROJECT["optional-dependencies"].values() for text in group]
+    for text in PROJECT["dependencies"] + extras:
+        asked = Requirement(text)
+        version = locked.get(canonicalize_name(asked.name))
+        assert version is not None, f"{asked.name} is not in the lock"
+        assert asked.specifier.contains(version), f"{asked} but the lock has {version}"
+
+
+def test_conda_users_get_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    [pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == [f"--requirement {LOCK.name}", "--editable ."], "every pin comes from the lock"
+    assert conda[0] == "python=3.11"
+    assert all("=" not in entry for entry in conda[1:]), "no second place for a version"
+    locked_for = LOCK.read_text(encoding="utf-8").splitlines()[0]
+    assert locked_for.endswith("Python 3.11.")
+    assert PROJECT["requires-python"] == ">=3.11"
+
+
+def test_the_readme_is_what_ci_runs():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in ("make book", "make test"):
+        assert command in readme
+    assert re.search(r"^make test$", script, re.M)
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))
+    steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert "bash .ci/run" in steps
+    assert "make book" in steps
