@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 from actde_nb.tabular import checks
@@ -33,3 +34,47 @@ def boltzmann(
         prior = np.full(rewards.shape, 1 / rewards.size)
     log_prior = np.log(checks.shape("prior", checks.probabilities("prior", prior), rewards.shape))
     return softmax(log_prior + (rewards - initial_q) / temperature)
+
+
+def softmax_gradient_limit(
+    errors: ArrayLike,
+    temperature: float,
+    prior: ArrayLike | None = None,
+    *,
+    weight_policy: bool = False,
+    weight_critic: bool = False,
+) -> Float[np.ndarray, "arms"]:
+    """Policy at which ACTDE stops when its errors follow grad log pi, on-policy, in the limit of small steps.
+
+    Solves ``theta_a' = pi_a (e_a - sum_b pi_b e_b) / temperature, e_a' = -pi_a e_a`` to rest, time in
+    episodes times critic step. No closed form is known.
+
+    Args:
+        errors: reward minus initial action value of each arm, [arms].
+        temperature: critic step over policy step, in reward per nat.
+        prior: initial policy, [arms]; uniform if left out.
+        weight_policy: divide each move of the logits by the probability of the arm taken.
+        weight_critic: divide each move of the critic by it.
+
+    Returns:
+        Probability of each arm, [arms].
+
+    Raises:
+        ValueError: a number that is not finite, a temperature of zero or less, a prior that is no
+            distribution, shapes that disagree.
+    """
+    errors = checks.finite("errors", errors)
+    arms = errors.size
+    start = np.log(boltzmann(np.zeros(arms), checks.positive("temperature", temperature), prior))
+
+    def flow(_, state):
+        policy, left = softmax(state[:arms]), state[arms:]
+        push = left if weight_policy else policy * left
+        return np.r_[(push - policy * push.sum()) / temperature, -(left if weight_critic else policy * left)]
+
+    def learned(_, state):
+        return np.abs(state[arms:]).max() - 1e-13
+
+    learned.terminal = True
+    path = solve_ivp(flow, (0, 1e9), np.r_[start, errors], method="DOP853", rtol=1e-12, atol=1e-15, events=learned)
+    return softmax(path.y[:arms, -1])
