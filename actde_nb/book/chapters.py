@@ -60,9 +60,11 @@ class Chapter:
         """Modules of the package that the chapter depends on, directly or not."""
         graph = _import_graph()
         named = set()
-        for cell in self.notebook.cells:
-            if cell.cell_type == "code":
+        for number, cell in enumerate((c for c in self.notebook.cells if c.cell_type == "code"), 1):
+            try:
                 named |= _imported(cell.source)
+            except SyntaxError as error:
+                raise BookError(f"{self.name}, code cell {number}: SyntaxError: {error}\n{cell.source}") from None
         direct = named & graph.modules
         reached = direct.union(*(graph.find_upstream_modules(module) for module in direct))
         return reached | {parent for module in reached for parent in _parents(module)}

@@ -35,7 +35,7 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
         return first
     scratch = BUILD / "rendering"
     shutil.rmtree(scratch, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", "--all", "-W", "-n", "--keep-going"]
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "--all", "-W", "-n", "--keep-going"]
     log = subprocess.run(
         [*command, "--path-output", str(scratch), str(STAGE)], capture_output=True, text=True, check=False
     )

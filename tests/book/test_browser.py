@@ -33,14 +33,13 @@ FINDINGS = """() => {
   for (const e of document.querySelectorAll('mjx-merror, [data-mjx-error]')) say('equation error', e);
   const page = document.documentElement;
   if (page.scrollWidth > page.clientWidth) found.push(`page is ${page.scrollWidth} px wide`);
-  const main = document.querySelector('main').getBoundingClientRect();
   for (const e of document.querySelectorAll('article div.math')) {
     if (e.scrollWidth > e.clientWidth + 1) say(`equation is ${e.scrollWidth} of ${e.clientWidth} px wide`, e);
   }
   for (const e of document.querySelectorAll('article img, article table, article p')) {
     const box = e.getBoundingClientRect();
-    if (box.width > 0 && box.right > page.clientWidth + 1 && !e.closest('.pst-scrollable-table-container, .cell_output'))
-      say(`${e.tagName} sticks out by ${Math.round(box.right - page.clientWidth)} px`, e);
+    const over = Math.round(box.right - page.clientWidth);
+    if (box.width > 0 && over > 0) say(`${e.tagName} sticks out by ${over} px`, e);
   }
   for (const e of document.querySelectorAll('article img'))
     if (!e.complete || e.naturalWidth === 0) found.push('image did not load: ' + e.src);
@@ -54,7 +53,11 @@ def address(html: Path):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *args):
+            pass  # a page that is closed early hangs up on its last downloads
+
+    server = Server(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -73,7 +76,7 @@ def browser():
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_page_is_whole(view: str, html: Path, address: str, browser):
-    pages = sorted(path.name for path in html.glob("*.html") if path.name not in ("genindex.html", "py-modindex.html"))
+    pages = sorted({path.name for path in html.glob("*.html")} - {"index.html"})  # which only leads to the intro
     assert "intro.html" in pages
     faults = []
     context = browser.new_context(**VIEWS[view])

@@ -60,7 +60,12 @@ def test_a_failing_chapter_is_named_and_leaves_the_last_good_one(tmp_path: Path)
     assert sorted(os.listdir(tmp_path / "out")) == ["98_sound.ipynb", "99_sample.ipynb"], "scratch files were left"
 
 
-def test_a_changed_chapter_runs_alone(tmp_path: Path, monkeypatch):
+def test_a_cell_that_is_no_python_is_named(tmp_path: Path):
+    with pytest.raises(BookError, match="99_sample, code cell 2: SyntaxError"):
+        execute([chapter(tmp_path, "height = = 1")], "reader", tmp_path / "out")
+
+
+def test_a_changed_chapter_runs_alone(tmp_path: Path):
     first, second = chapter(tmp_path, COUNTING, "97_first"), chapter(tmp_path, COUNTING, "98_second")
     made = execute([first, second], "reader", tmp_path / "out")
     stamps = {path: path.stat().st_mtime_ns for path in made}

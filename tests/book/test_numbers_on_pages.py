@@ -10,6 +10,13 @@ from actde_nb.book.layout import SOURCES
 from actde_nb.book.references import differences, reference_file
 
 NAMES = [chapter.name for chapter in chapters()]
+NOT_PROSE = (
+    r"^---\n.*?\n---\n",  # front matter
+    r"^(`{3,}|:{3,})\{code-cell\}.*?^\1",
+    r"^```\{?math.*?^```",
+    r"\$\$.*?\$\$",
+    r"`[^`\n]+`",  # glue roles among them
+)
 
 
 @pytest.mark.xdist_group("book")
@@ -29,13 +36,7 @@ def test_references_are_kept(name: str, scale: str):
 def test_prose_does_not_type_results(page: str):
     """A number with three decimals or more in a sentence is a result, and results are glued."""
     prose = (SOURCES / page).read_text(encoding="utf-8")
-    for not_prose in (
-        r"^---\n.*?\n---\n",
-        r"^(`{3,}|:{3,})\{code-cell\}.*?^\1",
-        r"^```\{?math.*?^```",
-        r"\$\$.*?\$\$",
-        r"`[^`\n]+`",
-    ):
+    for not_prose in NOT_PROSE:
         prose = re.sub(not_prose, "", prose, flags=re.S | re.M)
     typed = [line for line in prose.splitlines() if re.search(r"(?<![\w.])\d*\.\d{3,}", line)]
     assert not typed, "\n".join(typed)

@@ -1,0 +1,57 @@
+"""The ``actde-nb`` command as a person meets it."""
+
+import sys
+
+import pytest
+
+from actde_nb import cli
+
+
+@pytest.fixture()
+def command(monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[int | str | None, str]:
+        monkeypatch.setattr(sys, "argv", ["actde-nb", *arguments])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def test_help_names_every_command(command):
+    status, text = command("--help")
+    assert status == 0
+    for name in ("list", "execute", "build", "record"):
+        assert name in text
+
+
+def test_list_shows_every_chapter_with_its_parameters(command):
+    status, text = command("list")
+    assert status == 0
+    assert "intro" in text
+    assert text.count("scale='reader'") == len(cli.find_chapters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("execute", "nonsense"), "actde-nb: chapter = 'nonsense': allowed are "),
+        (("execute", "intro", "--set", "speed=3"), "actde-nb: parameter = 'speed' of chapter intro: allowed are seed"),
+        (("execute", "intro", "--set", "seed"), "actde-nb: set = 'seed': allowed is NAME=VALUE"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_message(command, arguments: tuple[str, ...], message: str):
+    status, text = command(*arguments)
+    assert str(status).startswith(message)
+    assert "Traceback" not in text
+
+
+def test_an_unknown_scale_is_refused(command):
+    status, text = command("execute", "--scale", "huge")
+    assert status == 2
+    assert "huge" in text
+    assert "smoke" in text
