@@ -1,4 +1,4 @@
-"""A Sphinx extension: signatures in the API reference as a person would write them."""
+"""A Sphinx extension: signatures and shapes in the API reference as a person would write them."""
 
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
@@ -21,7 +21,13 @@ def shorten(app, what, name, obj, options, signature, return_annotation):
     return short(signature), short(return_annotation)
 
 
+def escape(app, what, name, obj, options, lines):
+    """Keep the star of a shape such as ``[*batch, arms]`` from opening an emphasis."""
+    lines[:] = [line.replace("[*", r"[\*") for line in lines]
+
+
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
     app.connect("autodoc-process-signature", shorten)
+    app.connect("autodoc-process-docstring", escape)
     return {"parallel_read_safe": True}

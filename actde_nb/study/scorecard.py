@@ -168,7 +168,7 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def _verdict(name: str) -> str:
-    return f"{VERDICTS[name][0]} {name}"
+    return f"{VERDICTS[name][0]}\N{NO-BREAK SPACE}{name}"
 
 
 def _table(chapter: str, rows: Sequence[Row]) -> str:
@@ -179,7 +179,7 @@ def _table(chapter: str, rows: Sequence[Row]) -> str:
         "```{list-table}",
         ":header-rows: 1",
         ":stub-columns: 1",
-        ":widths: 7 33 17 21 10 12",
+        ":widths: 7 29 17 19 15 13",
         ":class: scorecard\n",
         _cells("Id", "Claim", "Source", "Ours", "Verdict", "Where"),
     ]

@@ -141,8 +141,8 @@ def test_a_file_of_another_form_is_named(book, rows, message):
 def test_the_page_counts_glues_and_links(book):
     rows = scorecard.load(book(ROW, ROW | {"id": "A14", "verdict": "refuted", "where": "thm-one"}))
     page = scorecard.render(rows)
-    assert "* - ✓ confirmed\n  - 1\n" in page
-    assert "* - ± corrected\n  - 0\n" in page
+    assert "* - ✓\N{NO-BREAK SPACE}confirmed\n  - 1\n" in page
+    assert "* - ±\N{NO-BREAK SPACE}corrected\n  - 0\n" in page
     assert "{glue:text}`01_one.ipynb::table_p:.4f` of $\\text{arm}_{1}$" in page
     assert "{ref}`sec-table`" in page
     assert "{prf:ref}`thm-one`" in page
