@@ -1,5 +1,7 @@
 """A Sphinx extension: signatures and shapes in the API reference as a person would write them."""
 
+import re
+
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
@@ -22,12 +24,16 @@ def shorten(app, what, name, obj, options, signature, return_annotation):
 
 
 def escape(app, what, name, obj, options, lines):
-    """Keep the star of a shape such as ``[*batch, arms]`` from opening an emphasis."""
-    lines[:] = [line.replace("[*", r"[\*") for line in lines]
+    """Keep napoleon and docutils from reading more into a docstring than it says."""
+    # The star of a shape such as [*batch, arms] opens no emphasis.
+    lines[:] = [re.sub(r"([\[ ])\*(?=\w+[,\]])", r"\1\*", line) for line in lines]
+    # What stands before the first colon of an attribute's docstring is no type. (An empty type is none.)
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = f": {lines[0]}"
 
 
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
     app.connect("autodoc-process-signature", shorten)
-    app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon, at 500
     return {"parallel_read_safe": True}
