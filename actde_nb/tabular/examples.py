@@ -7,6 +7,7 @@ payoff matrix is indexed ``[move now, move before]``.
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.special import expit, softmax
 
 from actde_nb.tabular import checks
@@ -59,7 +60,7 @@ STRATEGIES: dict[str, np.ndarray] = {
 }
 
 
-def prisoners_dilemma(payoffs: Payoffs, discount: float = 0.5) -> MDP:
+def prisoners_dilemma(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> MDP:
     """The prisoner's dilemma against one's own previous move, which is the state.
 
     Args:
@@ -99,14 +100,14 @@ def outcome_shares(policy: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray,
     return np.stack([both_cooperate, both_defect, 2 * to_defect * to_cooperate / switching], axis=-1)
 
 
-def strategy_returns(payoffs: Payoffs, discount: float = 0.5) -> Float[np.ndarray, "4 2"]:
+def strategy_returns(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> Float[np.ndarray, "4 2"]:
     """Discounted return of each of :data:`STRATEGIES` from each first move, [strategy, first move]."""
     policies = np.stack(list(STRATEGIES.values()))
     return (policies * evaluate(prisoners_dilemma(payoffs, discount), policies)).sum(-1)
 
 
 def softmax_return_lines(
-    payoffs: Payoffs, discount: float = 0.5, *, repeat: bool = False
+    payoffs: Payoffs | ArrayLike, discount: float = 0.5, *, repeat: bool = False
 ) -> Float[np.ndarray, "strategies"]:
     """The post's dotted lines: a softmax over strategies of their return, averaged over the first move.
 

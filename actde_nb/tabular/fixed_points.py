@@ -20,7 +20,17 @@ from scipy.special import logsumexp, softmax
 
 from actde_nb.tabular import bandit, checks
 from actde_nb.tabular.bandit import StepSize, log_spaced
-from actde_nb.tabular.mdp import MDP, States, Tables, backup, evaluate, log_anchor, start_distribution, stationary
+from actde_nb.tabular.mdp import (
+    MDP,
+    States,
+    Tables,
+    backup,
+    chain_shares,
+    evaluate,
+    log_anchor,
+    restarted_chain,
+    start_distribution,
+)
 
 MAPS = ("expected", "max", "soft")
 BOOTSTRAPS = ("expected", "sampled", "max", "soft", "value")
@@ -381,7 +391,7 @@ def mean_field(
         pull = backup(mdp, _state_values(q, anchor, temperature, bootstrap)) - q
         if weighting == "on_policy":
             policy = softmax(anchor + q / temperature, axis=-1)
-            pull *= stationary(mdp, policy, restart)[..., None] * policy
+            pull *= chain_shares(restarted_chain(mdp, policy, restart))[..., None] * policy
         return pull.ravel()
 
     span = (times[0], times[-1])

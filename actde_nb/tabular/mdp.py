@@ -35,8 +35,8 @@ class MDP:
             negative probability, a row above one, a discount outside [0, 1].
     """
 
-    rewards: Float[np.ndarray, "states actions"]
-    transitions: Float[np.ndarray, "states actions states"]
+    rewards: Float[np.ndarray, "states actions"] | ArrayLike
+    transitions: Float[np.ndarray, "states actions states"] | ArrayLike
     discount: float
 
     def __post_init__(self):
@@ -215,14 +215,24 @@ def stationary(mdp: MDP, policy: Tables, restart: ArrayLike | None = None) -> St
             the states so that the share depends on the start.
     """
     policy = _policy(mdp, policy)
-    chain = _chain(mdp, policy)
-    if mdp.ending.any():
-        if restart is None:
-            raise ValueError("restart = None with episodes that end: allowed is a distribution over states")
-        chain = chain + (policy * mdp.ending).sum(-1)[..., None] * start_distribution("restart", restart, mdp)
+    if mdp.ending.any() and restart is None:
+        raise ValueError("restart = None with episodes that end: allowed is a distribution over states")
+    chain = restarted_chain(mdp, policy, start_distribution("restart", restart, mdp))
     if not _reachable(chain).all(-2).any(-1).all():
         raise ValueError("policy keeps some states apart for ever: allowed are policies with one recurrent class")
-    chain, states = chain.copy(), mdp.shape[0]
+    return chain_shares(chain)
+
+
+def restarted_chain(
+    mdp: MDP, policy: Tables, restart: Float[np.ndarray, "states"]
+) -> Float[np.ndarray, "*batch states states"]:
+    """Transition probabilities from state to state, where an end leads to a first state of the next episode."""
+    return _chain(mdp, policy) + (policy * mdp.ending).sum(-1)[..., None] * restart
+
+
+def chain_shares(chain: Float[np.ndarray, "*batch states states"]) -> States:
+    """Stationary distribution of a chain with one recurrent class; nothing is checked, see :func:`stationary`."""
+    chain, states = chain.copy(), chain.shape[-1]
     leaving = np.ones(chain.shape[:-1])
     for last in range(states - 1, 0, -1):
         leaving[..., last] = chain[..., last, :last].sum(-1)
@@ -232,14 +242,14 @@ def stationary(mdp: MDP, policy: Tables, restart: ArrayLike | None = None) -> St
     share[..., 0] = 1
     for state in range(1, states):
         into = (share[..., :state] * chain[..., :state, state]).sum(-1)
-        absorbing = leaving[..., state] == 0  # never left towards the states before it: those are transient
+        absorbing = leaving[..., state] == 0  # never left for the states before it: those are transient
         share[..., :state] *= ~absorbing[..., None]
         share[..., state] = np.where(absorbing, 1.0, into / np.where(absorbing, 1.0, leaving[..., state]))
         share /= share.sum(-1, keepdims=True)
     return share
 
 
-def entropy_rate(mdp: MDP, policy: Tables, restart: ArrayLike | None = None) -> Float[np.ndarray, "*batch"]:
+def entropy_rate(mdp: MDP, policy: Tables, restart: ArrayLike | None = None) -> Float[np.ndarray, "*batch"] | float:
     """Entropy of the action, averaged over the states as often as the policy visits them, in nats per step."""
     return (stationary(mdp, policy, restart) * entr(policy).sum(-1)).sum(-1)
 
