@@ -1,0 +1,202 @@
+"""Figures of chapter 2: where the action-conditioned error stops, and what it costs to stop there."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from actde_nb.study.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LOOK,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    band,
+    figure,
+    panels,
+)
+from actde_nb.tabular.bandit import Trajectory
+
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
+REGRET = {
+    "ACTDE, fixed temperature": LOOK["actde"],
+    "ACTDE, falling temperature": {"color": GREEN, "linestyle": "--"},
+    "ordinary TD error": LOOK["value"] | {"linestyle": "-."},
+}
+
+
+@figure
+def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
+    """Logit gap over episodes under the two errors; ``end`` is where theory says ACTDE stops."""
+    drawn, axes = panels(height=3.6)
+    for (name, run), look in zip(runs.items(), (LOOK["value"] | {"linestyle": "-."}, LOOK["actde"]), strict=True):
+        band(axes, run.episodes[1:], run.gap[1:], name, **look)
+    axes.axhline(end, linewidth=1.4, label="reward difference", **LOOK["theory"])
+    axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
+    axes.legend(loc="upper left")
+    return drawn
+
+
+@figure
+def orders(
+    logit: Float[np.ndarray, "records runs"],
+    softmax: Float[np.ndarray, "records runs"],
+    lateness: Float[np.ndarray, "runs"],
+    end: float,
+) -> Figure:
+    """Gap along every order of visits, one line each: the raw logit update above, the softmax gradient below.
+
+    Args:
+        logit: gaps under the raw update.
+        softmax: gaps under the softmax gradient.
+        lateness: mean episode at which the first arm is visited, from 0 (early) to 1; gives the colour.
+        end: gap that theory gives the raw update after these visits.
+    """
+    drawn, rows = panels(2, 2, height=3.3, sharey=True, width_ratios=(5, 1))
+    shades = plt.get_cmap("cividis")
+    drawing_order = np.argsort(np.abs(lateness - 0.5))  # the extreme orders go on top
+    for (axes, side), gaps, title in zip(
+        rows, (logit, softmax), ("error added to the logit of the arm taken", "error times the gradient of log π"),
+        strict=True,
+    ):  # fmt: skip
+        episodes = np.arange(len(gaps))
+        lines = [np.column_stack([episodes, gaps[:, run]]) for run in drawing_order]
+        axes.add_collection(LineCollection(lines, colors=shades(lateness[drawing_order]), linewidths=0.7, alpha=0.55))
+        for run, style, label in ((lateness.argmax(), "-", "party first"), (lateness.argmin(), "--", "wedding first")):
+            axes.plot(episodes, gaps[:, run], style, color=shades(lateness[run]), linewidth=2.6, label=label)
+        axes.set(xlim=(0, len(gaps) - 1), ylabel="logit gap x (nats)", title=title)
+        axes.axhline(end, linewidth=1.2, **LOOK["theory"])
+        bins = np.linspace(*axes.get_ylim(), 61)
+        side.hist(gaps[-1], bins=bins, orientation="horizontal", color=GREY)
+        side.axhline(end, linewidth=1.2, **LOOK["theory"])
+        side.set(xticks=[], title="ends")
+        side.grid(visible=False)
+        side.spines["bottom"].set_visible(False)
+    rows[0, 0].legend(loc="lower right")
+    rows[1, 0].set(xlabel="episode")
+    return drawn
+
+
+@figure
+def learning_paths(
+    extremes: Mapping[str, tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]],
+    sampled: tuple[Float[np.ndarray, "records runs"], Float[np.ndarray, "records runs"]],
+    limit: float,
+    raw: float,
+) -> Figure:
+    """Gap against how much has been learned, in small steps under the softmax gradient.
+
+    Args:
+        extremes: name -> (share learned, gap) of the two one-arm-at-a-time paths.
+        sampled: share learned and gap of on-policy runs, [record, run].
+        limit: end gap of the on-policy mean field.
+        raw: end gap of the raw logit update.
+    """
+    drawn, axes = panels(height=3.8)
+    (low_name, low), (high_name, high) = extremes.items()
+    shares = np.linspace(0, 1, 200)
+    axes.fill_between(shares, np.interp(shares, *low), np.interp(shares, *high), color=ORANGE, alpha=0.15, linewidth=0)
+    axes.plot(*high, label=high_name, color=VERMILION, linestyle="--")
+    axes.plot(*low, label=low_name, color=PURPLE, linestyle="-.")
+    share, gap = sampled
+    axes.plot(share[:, :40], gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
+    axes.plot([], [], color=GREY, linewidth=1, label="sampled on-policy")
+    axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, label="its small-step limit", zorder=5)
+    axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, label="raw logit update", zorder=5)
+    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.03))
+    axes.legend(loc="upper left")
+    return drawn
+
+
+@figure
+def temperature_family(
+    curves: Sequence[Float[np.ndarray, "points 3"]],
+    marks: Sequence[Float[np.ndarray, "marks 3"]],
+    temperatures: Sequence[float],
+    sampled: Sequence[Float[np.ndarray, "runs 3"]],
+    names: Sequence[str],
+) -> Figure:
+    """The simplex of three arms: end policies from several priors as the temperature falls.
+
+    Args:
+        curves: for each prior, end policies from a high temperature to a low one.
+        marks: for each prior, end policies at ``temperatures``.
+        temperatures: the values to name.
+        sampled: for each prior, where simulated runs stopped.
+        names: arms, in the order of their corners: left, right, top.
+    """
+    drawn, axes = panels(height=5.4)
+    looks = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"))
+    for (colour, style, marker), curve, mark, ends in zip(looks, curves, marks, sampled, strict=True):
+        axes.plot(*(curve @ CORNERS).T, style, color=colour)
+        axes.plot(*(curve[0] @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
+        axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
+        axes.plot(*(ends @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
+    for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
+        axes.annotate(f"τ = {temperature:g}", point, xytext=(9, -4), textcoords="offset points", fontsize=11)
+    _simplex(axes, names)
+    handles = [
+        plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),
+        plt.Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor=GREY, markersize=9, label="theory"),
+        plt.Line2D([], [], linestyle="", marker="x", color=BLACK, markersize=6, label="sampled runs"),
+    ]
+    axes.legend(handles=handles, loc="upper left")
+    return drawn
+
+
+def _simplex(axes: Axes, names: Sequence[str]) -> None:
+    axes.plot(*CORNERS[[0, 1, 2, 0]].T, color=GREY, linewidth=1.2, zorder=0)
+    for corner, name, (dx, dy) in zip(CORNERS, names, ((0, -0.035), (0, -0.035), (0, 0.03)), strict=True):
+        axes.text(corner[0] + dx, corner[1] + dy, name, ha="center", va="bottom" if dy > 0 else "top")
+    axes.set(aspect="equal", xlim=(-0.12, 1.12), ylim=(-0.11, 0.97))
+    axes.axis("off")
+
+
+@figure
+def waits(
+    shifts: Float[np.ndarray, "points"],
+    theory: Float[np.ndarray, "points"],
+    measured_at: Sequence[float],
+    measured: Sequence[float],
+    spread: Sequence[float],
+) -> Figure:
+    """Mean number of episodes until both arms have been tried, against a constant added to every reward."""
+    drawn, axes = panels(height=3.3)
+    axes.plot(shifts, theory, label="closed form", linewidth=1.4, **LOOK["theory"])
+    axes.errorbar(
+        measured_at,
+        measured,
+        yerr=2 * np.asarray(spread),
+        fmt="o",
+        color=BLUE,
+        capsize=4,
+        label="sampled, ± 2 standard errors",
+    )
+    axes.set(yscale="log", xlabel="added to every reward", ylabel="episodes until both tried")
+    axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
+    axes.minorticks_off()
+    axes.legend(loc="upper left")
+    return drawn
+
+
+@figure
+def regrets(
+    runs: Mapping[str, Trajectory], difference: float, laws: Mapping[str, Float[np.ndarray, "records"]]
+) -> Figure:
+    """Mean reward forgone over episodes, on logarithmic axes; ``laws`` are predictions at the recorded episodes."""
+    drawn, axes = panels(height=3.9)
+    for name, run in runs.items():
+        regret = difference * run.visits[1:, :, 1].mean(1)
+        axes.plot(run.episodes[1:], regret, label=name, **REGRET[name])
+    for k, law in enumerate(laws.values()):
+        axes.plot(run.episodes[1:], law, linewidth=1.3, label="theory" if k == 0 else None, **LOOK["theory"])
+    axes.set(xscale="log", yscale="log", xlabel="episode", ylabel="regret so far")
+    axes.legend(loc="upper left")
+    return drawn
