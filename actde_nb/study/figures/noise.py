@@ -1,0 +1,282 @@
+"""Figures of chapter 3: what noise, decaying steps and whitening do to ACTDE's policy."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from scipy.special import expit
+
+from actde_nb.study.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LOOK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    band,
+    figure,
+    panels,
+)
+from actde_nb.tabular import whitening
+from actde_nb.tabular.bandit import Trajectory
+from actde_nb.tabular.symbolic import collapse
+from actde_nb.tabular.walks import decaying_logit
+
+SERIES = [
+    {"color": BLUE, "linestyle": "-", "marker": "o"},
+    {"color": ORANGE, "linestyle": "-.", "marker": "s"},
+    {"color": GREEN, "linestyle": "--", "marker": "^"},
+    {"color": VERMILION, "linestyle": ":", "marker": "D"},
+]
+
+
+@figure
+def noisy_share(
+    steps: Sequence[float],
+    shares: Float[np.ndarray, "steps"],
+    errors: Float[np.ndarray, "steps"],
+    predicted: Callable[[float], float],
+) -> Figure:
+    """Long-run share of the noisy one of two equally good arms, against the critic step at fixed temperature."""
+    drawn, axes = panels(height=3.6)
+    grid = np.geomspace(min(steps), max(steps), 100)
+    axes.axhline(0.5, label="Boltzmann: what the means deserve", **LOOK["source"])
+    axes.plot(grid, [predicted(step) for step in grid], label="closed form", **LOOK["theory"])
+    axes.errorbar(
+        steps, shares, 4 * errors, fmt="o", color=BLUE, capsize=4, label="simulation, 4 standard errors"
+    )  # fmt: skip
+    axes.set(xscale="log", xlabel="critic step α (policy step η = α)", ylabel="share of the noisy arm")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="lower left")
+    return drawn
+
+
+@figure
+def gap_law(
+    samples: Mapping[float, Float[np.ndarray, "runs"]],
+    density: Callable[[np.ndarray, float], np.ndarray],
+    noiseless: Callable[[float], float],
+) -> Figure:
+    """Histogram of the stationary gap for each critic step, with the mixture density and the noiseless end point."""
+    drawn, rows = panels(len(samples), height=2.3, sharex=True)
+    for axes, (step, gaps) in zip(rows, samples.items(), strict=True):
+        grid = np.linspace(-6, 10, 400)
+        axes.hist(gaps, bins=np.linspace(-6, 10, 65), density=True, color=SKY, alpha=0.7, label="runs")
+        axes.plot(grid, density(grid, step), label="closed form", **LOOK["theory"])
+        axes.axvline(noiseless(step), color=VERMILION, linewidth=1.6)
+        axes.annotate("no noise", (noiseless(step), 0.93), xycoords=("data", "axes fraction"),
+                      xytext=(5, 0), textcoords="offset points", color=VERMILION, va="top")  # fmt: skip
+        axes.set(ylabel="density", title=f"critic step α = {step:g}", xlim=(-6, 10))
+    rows[0].legend(loc="upper left")
+    rows[-1].set_xlabel("logit gap x (nats)")
+    return drawn
+
+
+@figure
+def random_walk(
+    walk: Trajectory,
+    spread: float,
+    leads: Mapping[str, tuple[Float[np.ndarray, "records"], Float[np.ndarray, "records"], float]],
+    paths: int = 12,
+) -> Figure:
+    """Gaps of a few runs, entropy of all, and how often the better arm leads.
+
+    Args:
+        walk: runs with a running-mean critic and a constant policy step.
+        spread: predicted standard deviation of the gap over the square root of the episodes.
+        leads: label -> episodes, share of runs led by the better arm, predicted limit.
+        paths: how many runs the first panel shows.
+    """
+    drawn, (gaps, entropy, lead) = panels(3, height=2.7)
+    time = walk.episodes
+    for run in range(paths):
+        won = walk.gap[-1, run] > 0
+        gaps.plot(time, walk.gap[:, run], color=BLUE if won else VERMILION, linewidth=0.9, alpha=0.8)
+    for side in (-2, 2):
+        gaps.plot(time, side * spread * np.sqrt(time), linewidth=1.4, **LOOK["theory"])
+    gaps.set(xlabel="episode", ylabel="logit gap x (nats)", xlim=(0, time[-1] * 1.13))
+    top = gaps.get_ylim()[1]
+    gaps.text(time[-1] * 1.01, top * 0.55, "better\narm", color=BLUE, va="center")
+    gaps.text(time[-1] * 1.01, -top * 0.55, "worse\narm", color=VERMILION, va="center")
+    band(entropy, time[1:], walk.entropy[1:], "median, 5 to 95 %", **LOOK["actde"])
+    entropy.plot(time[1:], walk.entropy[1:].mean(1), label="mean", **LOOK["running_mean"])
+    entropy.axhline(np.log(2), **LOOK["source"])
+    entropy.set(xscale="log", xlabel="episode", ylabel="entropy (nats)", ylim=(-0.02, 0.75))
+    entropy.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
+    for (label, (episodes, share, limit)), look in zip(leads.items(), SERIES, strict=False):
+        lead.plot(episodes, share, label=label, markevery=8, markersize=5, **look)
+        lead.axhline(limit, color=look["color"], linewidth=1.2, linestyle=(0, (1, 3)))
+    lead.set(xscale="log", xlabel="episode", ylabel="better arm leads in", ylim=(0.4, 1))
+    lead.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lead.legend(loc="upper right", ncols=3, title="noise (better, worse)")
+    return drawn
+
+
+@figure
+def unequal_decay(schedules: Mapping[str, tuple[float, float]], locked: Trajectory, visits: int, paths: int) -> Figure:
+    """Logit of one arm under decaying critic steps without noise; below, the gap of runs that lock in.
+
+    Args:
+        schedules: label -> c and n_0 of the critic step ``c / (n + n_0)``.
+        locked: runs with c below one.
+        visits: how far the first panel goes.
+        paths: how many runs the second panel shows.
+    """
+    drawn, (one, many) = panels(2, height=3.0)
+    count = np.arange(1, visits + 1)
+    shown = np.unique(np.geomspace(1, visits, 120).astype(int)) - 1
+    for (label, (decay, offset)), look in zip(schedules.items(), SERIES, strict=True):
+        logit = decaying_logit(visits, decay, offset)
+        one.plot(count[shown], logit[shown], label=label, markevery=14, markersize=5, **look)
+    one.set(xscale="log", yscale="log", xlabel="visits of the arm", ylabel="logit, over η (R − q₀)")
+    one.legend(loc="upper left", title="critic step")
+    for run in range(paths):
+        won = locked.gap[-1, run] > 0
+        many.plot(locked.episodes[1:], locked.gap[1:, run], color=BLUE if won else VERMILION,
+                  linestyle="-" if won else "--", linewidth=0.8, alpha=0.6)  # fmt: skip
+    many.set(xscale="log", yscale="symlog", xlabel="episode", ylabel="logit gap x (nats)")
+    many.text(0.03, 0.9, "locked in on the better arm", color=BLUE, transform=many.transAxes)
+    many.text(0.03, 0.05, "locked in on the worse arm (dashed)", color=VERMILION, transform=many.transAxes)
+    return drawn
+
+
+@figure
+def whitened_growth(
+    runs: Mapping[str, Trajectory], policy_step: float, difference: float, boltzmann_gap: float
+) -> Figure:
+    """Gap over updates with whitened errors, against the closed form and the unwhitened laws."""
+    drawn, axes = panels(height=4.4)
+    batch = None
+    for (label, run), look in zip(runs.items(), SERIES, strict=False):
+        batch = run.episodes[1]
+        axes.plot(run.episodes[1:] / batch, run.gap[1:].mean(1), label=label, markevery=5, markersize=6, **look)
+    updates = np.geomspace(1, run.episodes[-1] / batch, 200)
+    axes.plot(updates, whitening.whitened_gap(policy_step, updates), label="2 asinh(ηt/2)", **LOOK["theory"])
+    axes.plot(updates, collapse.gap_at(policy_step * difference * updates), label="PPO, not whitened",
+              color=GREY, linestyle=(0, (5, 1)), linewidth=1.5)  # fmt: skip
+    axes.axhline(boltzmann_gap, label="ACTDE, not whitened", **LOOK["source"])
+    axes.set(xscale="log", xlabel="update", ylabel="logit gap x (nats)")
+    axes.legend(loc="upper left")
+    return drawn
+
+
+@figure
+def orbits(
+    paths: Mapping[str, tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]],
+    policy_step: float,
+    critic_step: float,
+) -> Figure:
+    """Phase portrait of whitened ACTDE whose critic learns per visit, with the given paths (gap, rho) on top."""
+    drawn, axes = panels(height=5.2)
+    gap, ratio = np.meshgrid(np.linspace(-4, 4, 401), np.linspace(-2.6, 2.6, 401))
+    energy = whitening.orbit_energy(ratio, gap, policy_step, critic_step)
+    energy -= 2 * critic_step / policy_step
+    axes.contourf(gap, ratio, np.sqrt(energy), levels=40, cmap="YlGnBu_r", zorder=0)
+    coarse_gap, coarse_ratio = gap[::8, ::8], ratio[::8, ::8]
+    axes.streamplot(
+        coarse_gap, coarse_ratio,
+        policy_step * np.sign(coarse_ratio) / np.cosh(coarse_gap / 2), -critic_step * np.tanh(coarse_gap / 2),
+        color="white", linewidth=0.7, density=1.3, arrowsize=1.0, zorder=1,
+    )  # fmt: skip
+    start = None
+    for (label, (x, rho)), look in zip(
+        paths.items(), ({"color": BLACK, "linewidth": 2.2}, {"color": ORANGE, "linewidth": 1.4}), strict=True
+    ):
+        axes.plot(x, rho, label=label, zorder=3, **look)
+        start = x[0], rho[0]
+    axes.plot(*start, marker="o", color=VERMILION, markeredgecolor="white", markersize=9, zorder=4)
+    axes.annotate("start", start, (8, 6), textcoords="offset points", color="white", weight="bold", zorder=4)
+    axes.set(xlim=(-4, 4), ylim=(-2.6, 2.6), xlabel="logit gap x (nats)", ylabel="ρ = log of the ratio of errors")
+    axes.grid(visible=False)
+    above = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
+    marks = np.array([0.05, 0.2, 0.5, 0.8, 0.95])
+    above.set_xticks(np.log(marks / (1 - marks)), [f"{mark:.0%}" for mark in marks])
+    above.set_xlabel("probability of the better arm")
+    axes.legend(loc="lower right", frameon=True, facecolor="white", framealpha=0.95)
+    return drawn
+
+
+@figure
+def epsilon(
+    epsilons: Float[np.ndarray, "points"],
+    ends: Mapping[str, Float[np.ndarray, "points"]],
+    boltzmann_gap: float,
+) -> Figure:
+    """Where whitened training stops, as a function of the epsilon in the denominator."""
+    drawn, axes = panels(height=3.8)
+    for (label, gaps), look in zip(ends.items(), SERIES, strict=False):
+        axes.plot(epsilons, expit(gaps), label=label, markevery=8, markersize=6, **look)
+    axes.axhline(expit(boltzmann_gap), label="not whitened", **LOOK["source"])
+    axes.axvline(1e-6, color=GREY, linewidth=1)
+    axes.annotate("usual ε", (1e-6, 0.02), (5, 2), textcoords="offset points", color=GREY,
+                  xycoords=("data", "axes fraction"))  # fmt: skip
+    axes.set(xscale="log", xlabel="ε (reward squared)", ylabel="final probability, better arm", ylim=(0, 1.02))
+    axes.invert_xaxis()
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.02))
+    return drawn
+
+
+@figure
+def noisy_whitening(
+    plain: Mapping[float, Trajectory], whitened: Mapping[float, Trajectory], batch: int, policy_step: float
+) -> Figure:
+    """Standard deviation of the gap over updates for several noise levels, without and with whitening."""
+    drawn, rows = panels(2, height=3.0, sharex=True, sharey=True)
+    for axes, runs, title in zip(rows, (plain, whitened), ("not whitened", "whitened"), strict=True):
+        for (noise, run), look in zip(runs.items(), SERIES, strict=False):
+            updates = run.episodes[1:] / batch
+            axes.plot(updates, run.gap[1:].std(1), label=f"σ = {noise:g}", markevery=6, markersize=5, **look)
+        axes.plot(updates, policy_step * np.sqrt(updates / batch), label="η √(t/B)", linewidth=1.4, **LOOK["theory"])
+        axes.set(xscale="log", yscale="log", ylabel="sd of the gap (nats)", title=title)
+    rows[0].legend(loc="lower right", ncols=2)
+    rows[1].set_xlabel("update")
+    return drawn
+
+
+@figure
+def correction(flows: Mapping[str, Mapping[str, whitening.Flow]]) -> Figure:
+    """Gap over updates for each way of normalising an action-dependent baseline, one panel for each noise level."""
+    looks = [
+        LOOK["value"] | {"linewidth": 4, "alpha": 0.45},
+        {"color": PURPLE, "linestyle": "--"},
+        {"color": GREEN, "linestyle": "-."},
+        LOOK["actde"] | {"linestyle": ":"},
+    ]
+    drawn, rows = panels(len(flows), height=3.0, sharex=True, sharey=True)
+    for axes, (title, variants) in zip(rows, flows.items(), strict=True):
+        for (label, flow), look in zip(variants.items(), looks, strict=True):
+            axes.plot(flow.updates, flow.gap, label=label, **look)
+        axes.set(ylabel="logit gap x (nats)", title=title)
+    rows[0].legend(loc="upper left", bbox_to_anchor=(0.16, 0.62), fontsize=10)
+    rows[-1].set_xlabel("update")
+    return drawn
+
+
+@figure
+def entropy_overview(cases: Mapping[str, Trajectory], batches: Mapping[str, int]) -> Figure:
+    """Entropy over updates for every case, small panels on common axes; median and the middle 90 % of runs."""
+    drawn, grid = panels((len(cases) + 1) // 2, 2, height=1.9, sharex=True, sharey=True)
+    for axes, (title, run) in zip(grid.flat, cases.items(), strict=False):
+        _entropy(axes, run, batches[title])
+        axes.set_title(title, fontsize=11)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("entropy (nats)", fontsize=11)
+    for axes in grid[-1]:
+        axes.set_xlabel("update")
+    return drawn
+
+
+def _entropy(axes: Axes, run: Trajectory, batch: int) -> None:
+    updates = run.episodes[1:] / batch
+    band(axes, updates, run.entropy[1:], "", **LOOK["actde"])
+    axes.plot(updates, run.entropy[1:].mean(1), **LOOK["running_mean"])
+    axes.axhline(np.log(2), **LOOK["source"])
+    axes.set(xscale="log", ylim=(-0.03, 0.75))
