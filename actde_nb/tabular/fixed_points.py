@@ -517,7 +517,7 @@ def simulate(
     temperature = critic_step.scale / policy_step.scale
     walk = _Walk(mdp, runs, rng, start_states, prior, initial_q, temperature)
     sampled = bootstrap == "sampled"
-    here, (policy, actions) = walk.block(walk.states), (None, None)
+    here, policy, actions = walk.block(walk.states), None, None
     records = []
     for done in range(steps + 1):
         if done == record_at[len(records)]:
@@ -530,7 +530,7 @@ def simulate(
         rewards, following, alive = walk.move(actions)
         there = walk.block(following)
         if sampled:
-            next_policy, next_actions = walk.act(there)
+            _, next_actions = walk.act(there)
             values = walk.q[there[0] + next_actions * runs]
         else:
             values = walk.values_at(there, following, bootstrap)
@@ -539,6 +539,8 @@ def simulate(
         walk.visits[taken] += 1
         walk.abs_errors[taken] += np.abs(errors)
         walk.q[taken] += bandit._step(critic_step, walk.visits, taken, done + 1) * errors
+        if sampled and gradient == "softmax":
+            policy = bandit._policy(walk.logits[here])  # it may have moved since the action was drawn
         move = bandit._step(policy_step, walk.visits, taken, done + 1) * errors
         walk.logits[taken] += move
         if gradient == "softmax":
@@ -552,7 +554,7 @@ def simulate(
             walk.q *= 1 - decay.critic
         walk.states, here = following, there
         if sampled:
-            policy, actions = next_policy, next_actions
+            actions = next_actions
     return Learning(record_at, *(np.stack(column) for column in zip(*records, strict=True)))
 
 
