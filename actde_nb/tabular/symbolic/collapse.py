@@ -18,9 +18,9 @@ PROBABILITY = sp.Symbol("pi", positive=True)
 PROBABILITY_OF_GAP = 1 / (1 + sp.exp(-GAP))
 
 
-def reinforced(advantage: sp.Expr, base: sp.Expr = sp.E) -> sp.Expr:
+def reinforced(advantage: sp.Expr | int, base: sp.Expr | int = sp.E) -> sp.Expr:
     """Probability of an arm, from even odds, after its log-odds in the given base rose by ``advantage``."""
-    return 1 / (1 + base ** (-advantage))
+    return 1 / (1 + sp.sympify(base) ** (-advantage))
 
 
 def gap_increments(baseline: sp.Expr = BASELINE) -> tuple[sp.Expr, sp.Expr]:
