@@ -40,8 +40,8 @@ class Bandit:
         ValueError: fewer than two arms, a number that is not finite, a negative deviation.
     """
 
-    rewards: Float[np.ndarray, "arms"] | Sequence[float]
-    noise: Float[np.ndarray, "arms"] | Sequence[float] | float = 0.0
+    rewards: ArrayLike
+    noise: ArrayLike = 0.0
 
     def __post_init__(self):
         rewards = checks.finite("rewards", self.rewards)
