@@ -100,18 +100,17 @@ def learning_paths(
         raw: end gap of the raw logit update.
     """
     drawn, axes = panels(height=3.8)
-    (low_name, low), (high_name, high) = extremes.items()
-    shares = np.linspace(0, 1, 200)
-    axes.fill_between(shares, np.interp(shares, *low), np.interp(shares, *high), color=ORANGE, alpha=0.15, linewidth=0)
-    axes.plot(*high, label=high_name, color=VERMILION, linestyle="--")
-    axes.plot(*low, label=low_name, color=PURPLE, linestyle="-.")
+    for (name, path), colour, style in zip(extremes.items(), (PURPLE, VERMILION), ("-.", "--"), strict=True):
+        axes.plot(*path, style, label=name, color=colour)
+    reachable = [gap[-1] for _, gap in extremes.values()]
+    axes.plot([1, 1], reachable, color=ORANGE, linewidth=7, alpha=0.5, solid_capstyle="butt", label="reachable ends")
     share, gap = sampled
     axes.plot(share[:, :40], gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
     axes.plot([], [], color=GREY, linewidth=1, label="sampled on-policy")
     axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, label="its small-step limit", zorder=5)
     axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, label="raw logit update", zorder=5)
-    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.03))
-    axes.legend(loc="upper left")
+    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.03), ylim=(-0.95, None))
+    axes.legend(loc="lower right")
     return drawn
 
 
@@ -140,7 +139,7 @@ def temperature_family(
         axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
         axes.plot(*(ends @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
     for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
-        axes.annotate(f"τ = {temperature:g}", point, xytext=(9, -4), textcoords="offset points", fontsize=11)
+        axes.annotate(f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right")
     _simplex(axes, names)
     handles = [
         plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),

@@ -182,13 +182,13 @@ def on_policy_series(order: int = 3) -> sp.Expr:
     return sum(sp.factor(end.coeff(small, k)) / TAU**k for k in range(1, order + 1))
 
 
-def natural_step(arms: int = 3) -> sp.Matrix:
+def natural_step(arms: int = 3) -> sp.ImmutableMatrix:
     """Fisher matrix of the softmax times the raw step ``onehot / pi_1``: the score of arm 1, onehot - pi."""
     policy = sp.Matrix(simplex(arms))
     fisher = sp.diag(*policy) - policy * policy.T
     step = sp.zeros(arms, 1)
     step[0] = 1 / policy[0]
-    return sp.simplify(fisher * step)
+    return sp.ImmutableMatrix(sp.simplify(fisher * step))
 
 
 def expected_gradient(errors: Callable[[int], sp.Expr], arms: int = 3) -> list[sp.Expr]:
