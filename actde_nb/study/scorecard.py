@@ -179,8 +179,8 @@ def _table(chapter: str, rows: Sequence[Row]) -> str:
         "```{list-table}",
         ":header-rows: 1",
         ":stub-columns: 1",
-        ":widths: 7 29 17 19 15 13",
-        ":class: scorecard\n",
+        ":widths: 8 28 17 20 15 12",
+        ":class: cards scorecard\n",
         _cells("Id", "Claim", "Source", "Ours", "Verdict", "Where"),
     ]
     for row in rows:
