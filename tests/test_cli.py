@@ -7,7 +7,7 @@ import pytest
 from actde_nb import cli
 
 
-@pytest.fixture()
+@pytest.fixture
 def command(monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int | str | None, str]:
         monkeypatch.setattr(sys, "argv", ["actde-nb", *arguments])
