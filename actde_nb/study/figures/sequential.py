@@ -1,0 +1,200 @@
+"""Figures of chapter 4: what more than one state adds."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+
+from actde_nb.study.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LOOK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    figure,
+    panels,
+)
+from actde_nb.tabular.fixed_points import FixedPoint, Learning
+from actde_nb.tabular.symbolic import sequential as algebra
+
+STABLE = {"marker": "o", "color": BLACK, "markersize": 10, "linestyle": "none"}
+UNSTABLE = STABLE | {"markerfacecolor": "white", "markeredgewidth": 2}
+MATRIX_LOOK = {
+    "main": (BLUE, "o"),
+    "b=1": (ORANGE, "s"),
+    "b=.7": (VERMILION, "^"),
+    "extreme": (GREEN, "D"),
+}
+
+
+@figure
+def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figure:
+    """Logit gap of two identical loops over time, one thin line a run, for each discount; dotted: its bound."""
+    fig, axes = panels(height=4.0)
+    looks = [LOOK["value"], {"color": PURPLE, "linestyle": "--"}, LOOK["actde"]]
+    for (discount, runs), look in zip(learned.items(), looks, strict=True):
+        gap = np.abs(runs.logits[..., 0, 0] - runs.logits[..., 0, 1])[1:]
+        axes.plot(runs.steps[1:], gap, alpha=0.45, linewidth=0.8, **look)
+        axes.plot([], [], label=f"$\\gamma = {discount:g}$", **look)
+        if discount in bounds:
+            axes.axhline(bounds[discount], color=look["color"], linestyle=":")
+            axes.text(1, bounds[discount] * 1.1, f"bound for $\\gamma = {discount:g}$", color=look["color"])
+    axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
+    axes.set_ylim(0, None)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.05))
+    return fig
+
+
+@figure
+def two_basins(
+    q: Float[np.ndarray, "points"],
+    height: Float[np.ndarray, "points"],
+    fixed_points: list[FixedPoint],
+    runs: Learning,
+    wins: Bool[np.ndarray, "runs"],
+) -> Figure:
+    """The landscape over q(stay), and below it sampled runs falling off the ridge, time going down."""
+    fig, (top, bottom) = panels(2, height=3.2, sharex=True, height_ratios=[1, 1.3])
+    top.plot(q, height, color=BLACK)
+    top.fill_between(q, height, height.min() - 0.2, color="#dfe7ee", linewidth=0)
+    for point in fixed_points:
+        at = point.q[0, 0]
+        top.plot(at, np.interp(at, q, height) + 0.06, **(STABLE if point.stable_flow else UNSTABLE))
+        name = f"stays {point.policy[0, 0]:.0%}" if point.policy[0, 0] < 0.99 else "stays > 99 %"
+        top.annotate(name, (at, np.interp(at, q, height)), (0, 24), textcoords="offset points", ha="center")
+    top.set(ylabel="height", ylim=(height.min() - 0.2, height.max()), yticks=[])
+    paths = runs.q[..., 0, 0]
+    for side, color, style in ((~wins, VERMILION, "-"), (wins, BLUE, "-")):
+        bottom.plot(paths[:, side], runs.steps, color=color, linestyle=style, linewidth=0.7, alpha=0.55)
+    bottom.axvline(fixed_points[1].q[0, 0], color=GREY, linestyle=":")
+    bottom.invert_yaxis()
+    bottom.set(xlabel="$q$(stay)", ylabel="steps", xlim=(q[0], q[-1]))
+    return fig
+
+
+@figure
+def broken_symmetry(
+    reward: float, discount: float, temperature: float, fixed_points: list[FixedPoint], runs: Learning
+) -> Figure:
+    """Flow of the two rooms, drawn over how much more A is worth than B, with sampled runs that leave the middle."""
+    fig, axes = panels(height=4.8)
+    # Nothing but the sum is symmetric, so sum and difference are the natural axes.
+    flow = algebra.numeric(algebra.rooms_flow(), *algebra.ROOM, algebra.STAY, algebra.DISCOUNT, algebra.TEMPERATURE)
+    across, up = np.meshgrid(np.linspace(-2.6, 2.6, 60), np.linspace(17.5, 22.5, 60))
+    first, second = flow(up + across / 2, up - across / 2, reward, discount, temperature)
+    axes.streamplot(across, up, first - second, (first + second) / 2, color="#b9c6d2", density=1.1, linewidth=1)
+    future_a, future_b = runs.q[..., 0, 0] - reward, runs.q[..., 1, 0] - reward
+    prefers_a = runs.policy[-1, :, 0, 0] > runs.policy[-1, :, 1, 0]
+    for side, color in ((prefers_a, BLUE), (~prefers_a, VERMILION)):
+        across, up = (future_a - future_b)[:, side], (future_a + future_b)[:, side] / 2
+        axes.plot(across, up, color=color, linewidth=0.6, alpha=0.35)
+        axes.plot(across[-1], up[-1], color=color, marker=".", markersize=4, linestyle="none")
+    for point in fixed_points:
+        ahead, behind = point.q[0, 0] - reward, point.q[1, 0] - reward
+        axes.plot(ahead - behind, (ahead + behind) / 2, zorder=5, **(STABLE if point.stable_flow else UNSTABLE))
+    axes.set(
+        xlim=(-2.6, 2.6), ylim=(17.5, 22.5), ylabel="future to be expected,\nmean of the rooms",
+        xlabel="future to be expected, room A minus room B",
+    )  # fmt: skip
+    patch = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+    axes.text(-2.5, 22.2, "B is worth more", color=VERMILION, va="top", bbox=patch)
+    axes.text(2.5, 22.2, "A is worth more", color=BLUE, ha="right", va="top", bbox=patch)
+    return fig
+
+
+@figure
+def limit_cycle(
+    times: Float[np.ndarray, "times"],
+    mean_field: Float[np.ndarray, "times states"],
+    sampled: Float[np.ndarray, "records states"],
+    fixed: float,
+) -> Figure:
+    """The ring's orbit in the plane of two states' probabilities, and the three states' rhythm."""
+    fig, (plane, rhythm) = panels(2, height=4.0, height_ratios=[1.4, 0.7])
+    late = times >= times[-1] - 4  # a little more than one round
+    plane.plot(mean_field[~late, 0], mean_field[~late, 1], color=GREY, linewidth=0.9, linestyle="--")
+    plane.plot(sampled[:, 0], sampled[:, 1], color=SKY, linewidth=0.8, alpha=0.8, label="sampled run")
+    plane.plot(mean_field[late, 0], mean_field[late, 1], color=BLUE, linewidth=2.5, label="mean field")
+    plane.plot(fixed, fixed, label="fixed point", **UNSTABLE)
+    start = np.flatnonzero(late)[0]
+    plane.annotate(
+        "", mean_field[start + 15, :2], mean_field[start, :2],
+        arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22},
+    )  # fmt: skip
+    plane.set(xlabel="$\\pi$(go) in state 1", ylabel="$\\pi$(go) in state 2", xlim=(0, 1), ylim=(0, 1.15))
+    plane.set_yticks(np.linspace(0, 1, 6))
+    plane.legend(loc="upper center", ncols=3)
+    shown = times >= times[-1] - 11
+    looks = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."))
+    for state, (color, style) in enumerate(looks):
+        rhythm.plot(times[shown] - times[shown][0], mean_field[shown, state], color=color, linestyle=style,
+                    label=f"state {state + 1}")  # fmt: skip
+    rhythm.axhline(fixed, color=GREY, linestyle=":")
+    rhythm.set(xlabel="time (updates of an entry × critic step)", ylabel="$\\pi$(go)", ylim=(0, 1.35))
+    rhythm.set_yticks([0, 0.5, 1])
+    rhythm.legend(loc="upper center", ncols=3)
+    return fig
+
+
+@figure
+def prisoner_sweep(
+    temperatures: Float[np.ndarray, "temperatures"],
+    shares: dict[str, Float[np.ndarray, "temperatures 3"]],
+    lines: dict[str, Float[np.ndarray, "3"]],
+    titles: dict[str, str],
+) -> Figure:
+    """Predicted shares of the three games over temperature, one panel a matrix, with the post's dotted lines."""
+    fig, axes = panels(2, 2, height=3.1, sharex=True, sharey=True)
+    outcomes = (("alternate", 2), ("cooperate", 0), ("defect", 1))
+    for panel, name in zip(axes.flat, shares, strict=True):
+        for outcome, column in outcomes:
+            look = LOOK[outcome]
+            panel.plot(temperatures, shares[name][:, column], label=outcome, **look)
+            panel.axhline(lines[name][column], color=look["color"], linestyle=":", linewidth=1.5)
+            panel.plot(temperatures[-1], 0.5 if outcome == "alternate" else 0.25, marker="_", markersize=12,
+                       color=BLACK, clip_on=False)  # fmt: skip
+        panel.axvline(1, color=GREY, linewidth=0.8)
+        panel.set(title=titles[name], xscale="log", ylim=(-0.02, 1.02), xlim=(temperatures[0], temperatures[-1]))
+    for panel in axes[-1]:
+        panel.set_xlabel("temperature $\\tau$")
+        panel.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+    for panel in axes[:, 0]:
+        panel.set_ylabel("share of games")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    return fig
+
+
+@figure
+def share_triangle(
+    shares: dict[str, Float[np.ndarray, "temperatures 3"]],
+    at_one: dict[str, Float[np.ndarray, "3"]],
+    lines: dict[str, Float[np.ndarray, "3"]],
+    titles: dict[str, str],
+) -> Figure:
+    """Every mixture of the three games is a point; each matrix allows one curve, run through by temperature."""
+    fig, axes = panels(height=5.6)
+
+    def place(share: Float[np.ndarray, "*points 3"]) -> tuple[np.ndarray, np.ndarray]:
+        return share[..., 1] - share[..., 0], share[..., 2]
+
+    axes.fill([-1, 1, 0, -1], [0, 0, 1, 0], facecolor="#f6f8fa", edgecolor=GREY, linewidth=1)
+    for level in (0.25, 0.5, 0.75):
+        axes.plot([level - 1, 1 - level], [level, level], color="#dcdcdc", linewidth=0.8)
+    for name, (color, marker) in MATRIX_LOOK.items():
+        axes.plot(*place(shares[name]), color=color, label=titles[name])
+        axes.plot(*place(at_one[name]), color=color, marker=marker, markersize=9, linestyle="none")
+        axes.plot(*place(lines[name]), color=color, marker=marker, markersize=9, markerfacecolor="white",
+                  markeredgewidth=2, linestyle="none", zorder=4)  # fmt: skip
+    axes.plot(0, 0.5, marker="*", markersize=17, color=BLACK, linestyle="none")
+    axes.annotate("uniform play", (0, 0.5), (-0.62, 0.66), arrowprops={"arrowstyle": "-", "color": GREY}, ha="center")
+    axes.text(-1, -0.05, "all cooperate", ha="left", va="top")
+    axes.text(1, -0.05, "all defect", ha="right", va="top")
+    axes.text(0, 1.02, "all alternate", ha="center", va="bottom")
+    axes.legend(loc="upper right", bbox_to_anchor=(1.02, 1.02), title="filled: $\\tau = 1$\nhollow: the post's line")
+    axes.set(xlim=(-1.05, 1.05), ylim=(-0.12, 1.1), aspect=3**0.5)
+    axes.axis("off")
+    return fig
