@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 
 from actde_nb.study.figures.style import (
@@ -52,7 +52,8 @@ def noisy_share(
         steps, shares, 4 * errors, fmt="o", color=BLUE, capsize=4, label="simulation, 4 standard errors"
     )  # fmt: skip
     axes.set(xscale="log", xlabel="critic step α (policy step η = α)", ylabel="share of the noisy arm")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    axes.set_xticks(steps, [f"{step:g}" for step in steps])
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(loc="lower left")
     return drawn
@@ -71,9 +72,12 @@ def gap_law(
         axes.hist(gaps, bins=np.linspace(-6, 10, 65), density=True, color=SKY, alpha=0.7, label="runs")
         axes.plot(grid, density(grid, step), label="closed form", **LOOK["theory"])
         axes.axvline(noiseless(step), color=VERMILION, linewidth=1.6)
-        axes.annotate("no noise", (noiseless(step), 0.93), xycoords=("data", "axes fraction"),
-                      xytext=(5, 0), textcoords="offset points", color=VERMILION, va="top")  # fmt: skip
         axes.set(ylabel="density", title=f"critic step α = {step:g}", xlim=(-6, 10))
+        axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+        axes.annotate(
+            "no noise", (noiseless(step), 0.97), (5, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", color=VERMILION, va="top",
+        )  # fmt: skip
     rows[0].legend(loc="upper left")
     rows[-1].set_xlabel("logit gap x (nats)")
     return drawn
@@ -111,9 +115,9 @@ def random_walk(
     entropy.set(xscale="log", xlabel="episode", ylabel="entropy (nats)", ylim=(-0.02, 0.75))
     entropy.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
     for (label, (episodes, share, limit)), look in zip(leads.items(), SERIES, strict=False):
-        lead.plot(episodes, share, label=label, markevery=8, markersize=5, **look)
+        lead.plot(episodes, share, label=label, markevery=0.1, markersize=5, **look)
         lead.axhline(limit, color=look["color"], linewidth=1.2, linestyle=(0, (1, 3)))
-    lead.set(xscale="log", xlabel="episode", ylabel="better arm leads in", ylim=(0.4, 1))
+    lead.set(xscale="log", xlabel="episode", ylabel="better arm leads in", ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     lead.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     lead.legend(loc="upper right", ncols=3, title="noise (better, worse)")
     return drawn
@@ -140,7 +144,7 @@ def unequal_decay(schedules: Mapping[str, tuple[float, float]], locked: Trajecto
     for run in range(paths):
         won = locked.gap[-1, run] > 0
         many.plot(locked.episodes[1:], locked.gap[1:, run], color=BLUE if won else VERMILION,
-                  linestyle="-" if won else "--", linewidth=0.8, alpha=0.6)  # fmt: skip
+                  linestyle="-" if won else "--", linewidth=0.8 if won else 1.4, alpha=0.6)  # fmt: skip
     many.set(xscale="log", yscale="symlog", xlabel="episode", ylabel="logit gap x (nats)")
     many.text(0.03, 0.9, "locked in on the better arm", color=BLUE, transform=many.transAxes)
     many.text(0.03, 0.05, "locked in on the worse arm (dashed)", color=VERMILION, transform=many.transAxes)
@@ -192,7 +196,7 @@ def orbits(
         axes.plot(x, rho, label=label, zorder=3, **look)
         start = x[0], rho[0]
     axes.plot(*start, marker="o", color=VERMILION, markeredgecolor="white", markersize=9, zorder=4)
-    axes.annotate("start", start, (8, 6), textcoords="offset points", color="white", weight="bold", zorder=4)
+    axes.annotate("start", start, (8, 11), textcoords="offset points", color="white", weight="bold", zorder=4)
     axes.set(xlim=(-4, 4), ylim=(-2.6, 2.6), xlabel="logit gap x (nats)", ylabel="ρ = log of the ratio of errors")
     axes.grid(visible=False)
     above = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
@@ -255,7 +259,7 @@ def correction(flows: Mapping[str, Mapping[str, whitening.Flow]]) -> Figure:
         for (label, flow), look in zip(variants.items(), looks, strict=True):
             axes.plot(flow.updates, flow.gap, label=label, **look)
         axes.set(ylabel="logit gap x (nats)", title=title)
-    rows[0].legend(loc="upper left", bbox_to_anchor=(0.16, 0.62), fontsize=10)
+    rows[-1].legend(loc="upper left", ncols=2, fontsize=10)
     rows[-1].set_xlabel("update")
     return drawn
 

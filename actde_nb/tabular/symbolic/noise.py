@@ -67,7 +67,7 @@ def gap_moments() -> tuple[sp.Expr, sp.Expr]:
 def recursive_residual_covariance(visits: int) -> sp.ImmutableMatrix:
     """Covariance of the first errors of an arm whose critic is the running mean, in units of sigma^2.
 
-    Each error is a known combination of independent rewards, ``r_1`` and then ``r_k - (r_1 + ... + r_{k-1}) / (k - 1)``.
+    Each error is a known combination of independent rewards: ``r_1``, then ``r_k`` minus the mean of those before.
     """
     weights = sp.zeros(visits, visits)
     for k in range(visits):
