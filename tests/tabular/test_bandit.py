@@ -139,7 +139,8 @@ class TestTheTables:
 
 
 class TestAgainstPlainPython:
-    def compare(self, rule, seed=0, rewards=[1.0, 0.2, -0.5], noise=[0.0, 0.3, 0.1], runs=3, episodes=24):
+    def compare(self, rule, seed=0, rewards=None, noise=0.0, runs=3, episodes=24):
+        rewards, noise = (rewards, 3 * [noise]) if rewards else ([1.0, 0.2, -0.5], [0.0, 0.3, 0.1])
         prior, initial_q = [0.5, 0.3, 0.2], [0.1, 0.0, -0.2]
         run = simulate(
             Bandit(rewards, noise), rule, episodes=episodes, rng=np.random.default_rng(seed), runs=runs,
@@ -180,7 +181,7 @@ class TestAgainstPlainPython:
     )
     def test_any_rewards(self, seed, rewards, step, batch, baseline):
         rule = Rule(baseline, StepSize(step), StepSize(0.5), batch=batch)
-        self.compare(rule, seed, rewards, [0.0, 0.0, 0.0], runs=2, episodes=12)
+        self.compare(rule, seed, rewards, noise=0.0, runs=2, episodes=12)
 
 
 class TestSampling:

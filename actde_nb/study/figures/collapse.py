@@ -170,7 +170,7 @@ def _highlight(axes: Axes, rewards: Float[np.ndarray, "3"], prior: Float[np.ndar
     policies = softmax(path.sol(times), axis=0).T
     axes.plot(*(policies @ CORNERS).T, color=ORANGE, linewidth=2.6)
     halfway = times[np.argmax(policies[:, 2] > 0.5)]
-    for mark, offset in ((0, (4, 10)), (10, (4, 10)), (100, (-62, 8)), (halfway, (12, -4))):
+    for mark, offset in ((0, (4, 10)), (10, (4, 10)), (100, (-54, 6)), (halfway, (12, -4))):
         point = softmax(path.sol(mark)) @ CORNERS
         axes.plot(*point, "o", color=ORANGE, markeredgecolor=BLACK, markersize=7)
         axes.annotate(
