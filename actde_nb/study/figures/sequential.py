@@ -1,6 +1,7 @@
 """Figures of chapter 4: what more than one state adds."""
 
 import numpy as np
+import sympy as sp
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
@@ -64,7 +65,7 @@ def two_basins(
         at = point.q[0, 0]
         top.plot(at, np.interp(at, q, height) + 0.06, **(STABLE if point.stable_flow else UNSTABLE))
         name = f"stays {point.policy[0, 0]:.0%}" if point.policy[0, 0] < 0.99 else "stays > 99 %"
-        top.annotate(name, (at, np.interp(at, q, height)), (0, 24), textcoords="offset points", ha="center")
+        top.annotate(name, (at, np.interp(at, q, height)), (6, 26), textcoords="offset points", ha="center")
     top.set(ylabel="height", ylim=(height.min() - 0.2, height.max()), yticks=[])
     paths = runs.q[..., 0, 0]
     for side, color, style in ((~wins, VERMILION, "-"), (wins, BLUE, "-")):
@@ -81,8 +82,8 @@ def broken_symmetry(
 ) -> Figure:
     """Flow of the two rooms, drawn over how much more A is worth than B, with sampled runs that leave the middle."""
     fig, axes = panels(height=4.8)
-    # Nothing but the sum is symmetric, so sum and difference are the natural axes.
-    flow = algebra.numeric(algebra.rooms_flow(), *algebra.ROOM, algebra.STAY, algebra.DISCOUNT, algebra.TEMPERATURE)
+    # Swapping the rooms turns the difference around and leaves the mean, so these are the natural axes.
+    flow = sp.lambdify((*algebra.ROOM, algebra.STAY, algebra.DISCOUNT, algebra.TEMPERATURE), algebra.rooms_flow())
     across, up = np.meshgrid(np.linspace(-2.6, 2.6, 60), np.linspace(17.5, 22.5, 60))
     first, second = flow(up + across / 2, up - across / 2, reward, discount, temperature)
     axes.streamplot(across, up, first - second, (first + second) / 2, color="#b9c6d2", density=1.1, linewidth=1)
@@ -90,8 +91,8 @@ def broken_symmetry(
     prefers_a = runs.policy[-1, :, 0, 0] > runs.policy[-1, :, 1, 0]
     for side, color in ((prefers_a, BLUE), (~prefers_a, VERMILION)):
         across, up = (future_a - future_b)[:, side], (future_a + future_b)[:, side] / 2
-        axes.plot(across, up, color=color, linewidth=0.6, alpha=0.35)
-        axes.plot(across[-1], up[-1], color=color, marker=".", markersize=4, linestyle="none")
+        axes.plot(across[:, :12], up[:, :12], color=color, linewidth=0.5, alpha=0.4)
+        axes.plot(across[-1], up[-1], color=color, marker=".", markersize=5, linestyle="none")
     for point in fixed_points:
         ahead, behind = point.q[0, 0] - reward, point.q[1, 0] - reward
         axes.plot(ahead - behind, (ahead + behind) / 2, zorder=5, **(STABLE if point.stable_flow else UNSTABLE))
@@ -121,8 +122,8 @@ def limit_cycle(
     plane.plot(fixed, fixed, label="fixed point", **UNSTABLE)
     start = np.flatnonzero(late)[0]
     plane.annotate(
-        "", mean_field[start + 15, :2], mean_field[start, :2],
-        arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22},
+        "", mean_field[start + 16, :2], mean_field[start + 8, :2],
+        arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22, "shrinkA": 0},
     )  # fmt: skip
     plane.set(xlabel="$\\pi$(go) in state 1", ylabel="$\\pi$(go) in state 2", xlim=(0, 1), ylim=(0, 1.15))
     plane.set_yticks(np.linspace(0, 1, 6))

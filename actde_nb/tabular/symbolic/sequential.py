@@ -4,6 +4,8 @@ The symbols are module constants, so that a caller can substitute into an expres
 Temperatures, rewards and values are in units of reward, logits and log-odds in nats.
 """
 
+import functools
+
 import numpy as np
 import sympy as sp
 from jaxtyping import Float
@@ -57,6 +59,7 @@ def overshoot() -> sp.Expr:
     return (1 - s) * (GAP * s - 1)
 
 
+@functools.cache
 def overshoot_stationarity() -> sp.Expr:
     """What must vanish where the overshoot is largest: ``2 - u * tanh((u + c) / 2)``, derived from it."""
     s = _sigmoid(GAP + LOG_ODDS)
@@ -225,11 +228,6 @@ def gae_difference(steps: int) -> sp.Expr:
     policy_error = sum(d * (r[k] + DISCOUNT * following[k] - q[k]) for k, d in enumerate(decay))
     target = v[0] + sum(d * (r[k] + DISCOUNT * following[k] - v[k]) for k, d in enumerate(decay))
     return sp.expand(policy_error - (target - q[0]))
-
-
-def numeric(expression: sp.Expr, *arguments: sp.Symbol):
-    """NumPy function of ``arguments`` that evaluates ``expression``."""
-    return sp.lambdify(arguments, expression, modules=["numpy", "scipy"])
 
 
 def potential(q: Float[np.ndarray, "points"], flow: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
