@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actde_nb.tabular.examples import (
@@ -37,6 +37,7 @@ def test_designed_payoffs_solve_their_two_requirements():
         np.testing.assert_allclose(designed_payoffs(0.5, float(value)), expected, rtol=1e-13)
 
 
+@settings(deadline=None)
 @given(st.floats(-0.99, 0.99), st.floats(1.0, 10.0))
 def test_equal_return_discounts(a, b):
     payoffs = designed_payoffs(a, b)
@@ -108,6 +109,7 @@ def test_the_state_is_the_move_before():
         assert mdp.transitions[before, now].tolist() == np.eye(2)[now].tolist()
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1 - 1e-6), st.floats(1e-6, 1 - 1e-6))
 def test_outcome_shares_agree_with_the_stationary_chain(to_defect, to_cooperate):
     policy = np.array([[1 - to_defect, to_defect], [to_cooperate, 1 - to_cooperate]])
