@@ -1,13 +1,14 @@
 """Figures of chapter 2: where the action-conditioned error stops, and what it costs to stop there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from scipy.stats import sem
 
 from actde_nb.study.figures.style import (
     BLACK,
@@ -23,6 +24,7 @@ from actde_nb.study.figures.style import (
     panels,
 )
 from actde_nb.tabular.bandit import Trajectory
+from actde_nb.tabular.predictions import boltzmann
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
 REGRET = {
@@ -116,28 +118,30 @@ def learning_paths(
 
 @figure
 def temperature_family(
-    curves: Sequence[Float[np.ndarray, "points 3"]],
-    marks: Sequence[Float[np.ndarray, "marks 3"]],
+    rewards: Sequence[float],
+    priors: Sequence[Sequence[float]],
     temperatures: Sequence[float],
-    sampled: Sequence[Float[np.ndarray, "runs 3"]],
+    ends: Sequence[Float[np.ndarray, "runs 3"]],
     names: Sequence[str],
 ) -> Figure:
     """The simplex of three arms: end policies from several priors as the temperature falls.
 
     Args:
-        curves: for each prior, end policies from a high temperature to a low one.
-        marks: for each prior, end policies at ``temperatures``.
-        temperatures: the values to name.
-        sampled: for each prior, where simulated runs stopped.
+        rewards: of the three arms.
+        priors: one curve starts at each.
+        temperatures: where theory and runs are marked.
+        ends: where simulated runs stopped, for each prior and, within it, each temperature.
         names: arms, in the order of their corners: left, right, top.
     """
     drawn, axes = panels(height=5.4)
     looks = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"))
-    for (colour, style, marker), curve, mark, ends in zip(looks, curves, marks, sampled, strict=True):
+    marks = [np.array([boltzmann(rewards, tau, prior) for tau in temperatures]) for prior in priors]
+    for (colour, style, marker), prior, mark in zip(looks, priors, marks, strict=True):
+        curve = np.array([boltzmann(rewards, tau, prior) for tau in np.geomspace(50, 0.03, 200)])
         axes.plot(*(curve @ CORNERS).T, style, color=colour)
-        axes.plot(*(curve[0] @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
+        axes.plot(*(prior @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
         axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
-        axes.plot(*(ends @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
+    axes.plot(*(np.concatenate(ends) @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
     for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
         axes.annotate(f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right")
     _simplex(axes, names)
@@ -160,24 +164,22 @@ def _simplex(axes: Axes, names: Sequence[str]) -> None:
 
 @figure
 def waits(
-    shifts: Float[np.ndarray, "points"],
-    theory: Float[np.ndarray, "points"],
-    measured_at: Sequence[float],
-    measured: Sequence[float],
-    spread: Sequence[float],
+    shifts: Sequence[float],
+    sampled: Sequence[Int[np.ndarray, "runs"]],
+    law: Callable[[Float[np.ndarray, "points"]], Float[np.ndarray, "points"]],
 ) -> Figure:
-    """Mean number of episodes until both arms have been tried, against a constant added to every reward."""
+    """Mean number of episodes until both arms have been tried, against a constant added to every reward.
+
+    Args:
+        shifts: the constants.
+        sampled: waits of simulated runs, for each constant.
+        law: constant -> mean wait in theory.
+    """
     drawn, axes = panels(height=3.3)
-    axes.plot(shifts, theory, label="closed form", linewidth=1.4, **LOOK["theory"])
-    axes.errorbar(
-        measured_at,
-        measured,
-        yerr=2 * np.asarray(spread),
-        fmt="o",
-        color=BLUE,
-        capsize=4,
-        label="sampled, ± 2 standard errors",
-    )
+    fine = np.linspace(min(shifts) - 0.3, max(shifts) + 0.3, 100)
+    axes.plot(fine, law(fine), label="closed form", linewidth=1.4, **LOOK["theory"])
+    means, errors = [np.mean(s) for s in sampled], [2 * sem(s) for s in sampled]
+    axes.errorbar(shifts, means, errors, fmt="o", color=BLUE, capsize=4, label="sampled, ± 2 standard errors")
     axes.set(yscale="log", xlabel="added to every reward", ylabel="episodes until both tried")
     axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
     axes.minorticks_off()
