@@ -10,6 +10,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Num
+from scipy.stats import sem
+
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
 
@@ -69,6 +73,25 @@ def put(name: str, value: Any, spread: Any = 0.0) -> None:
     glue(name, plain(value), display=False)
     if (spread := plain(spread)) > 0:
         glue(name + SPREAD, spread, display=False)
+
+
+def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "runs"]) -> None:
+    """Make the mean over runs available as ``name``, with its standard error as spread.
+
+    Args:
+        name: key, unique on its page.
+        samples: one number a run, or one truth value: then the mean is the share of runs. A share of
+            none or of all runs has no sampling error to show; its spread is that of one run.
+
+    Raises:
+        ValueError: fewer than two runs, or a number that is not finite.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    spread = sem(samples)
+    if samples.dtype == bool:
+        spread = max(spread, 1 / len(samples))
+    put(name, samples.mean(), spread=spread)
 
 
 def put_math(name: str, expression: Any) -> None:

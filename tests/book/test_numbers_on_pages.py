@@ -32,6 +32,16 @@ def test_references_are_kept(name: str, scale: str):
     assert reference_file(name, scale).exists(), f"run: actde-nb record {name} --scale {scale}"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_code_fits_the_page(name: str):
+    """Longer lines are cut off on the page, and longer cells belong in the package."""
+    [chapter] = chapters([name])
+    for cell in (cell for cell in chapter.notebook.cells if cell.cell_type == "code"):
+        lines = cell.source.splitlines()
+        assert max(map(len, lines)) <= 80, max(lines, key=len)
+        assert len(lines) <= 20, cell.source
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in SOURCES.glob("*.md")))
 def test_prose_does_not_type_results(page: str):
     """A number with three decimals or more in a sentence is a result, and results are glued."""

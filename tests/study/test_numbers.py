@@ -5,7 +5,8 @@ import pytest
 import sympy
 import torch
 
-from actde_nb.study.numbers import at_scale, plain
+from actde_nb.study import numbers
+from actde_nb.study.numbers import at_scale, plain, put_mean
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,18 @@ def test_a_scale_falls_back_on_the_one_below():
     assert at_scale("reader", smoke=None) is None
     with pytest.raises(ValueError, match="scale = 'large': allowed are smoke, reader, paper"):
         at_scale("large", smoke=1)
+
+
+def test_means_carry_their_standard_error(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    # Mean 2.5; sample variance ((1.5)^2 + (0.5)^2) 2 / 3 = 5/3, so the standard error is sqrt(5/12).
+    put_mean("plain", np.array([1.0, 2.0, 3.0, 4.0]))
+    assert seen["plain"] == pytest.approx((2.5, (5 / 12) ** 0.5), rel=1e-14)
+    # Share 1/4; sample variance (1/4)(3/4) 4/3 = 1/4, so the standard error is 1/4.
+    put_mean("share", np.array([True, False, False, False]))
+    assert seen["share"] == pytest.approx((0.25, 0.25), rel=1e-14)
+    put_mean("all", np.ones(50, dtype=bool))
+    assert seen["all"] == (1.0, 1 / 50), "a share of all runs is still known only to within a run"
+    with pytest.raises(ValueError, match="samples of few has 1 runs: allowed are two or more"):
+        put_mean("few", np.ones(1))
