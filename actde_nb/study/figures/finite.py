@@ -142,8 +142,11 @@ def temperature_family(
         axes.plot(*(prior @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
         axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
     axes.plot(*(np.concatenate(ends) @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
+    patch = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
-        axes.annotate(f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right")
+        axes.annotate(
+            f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right", bbox=patch
+        )
     _simplex(axes, names)
     handles = [
         plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),
