@@ -81,9 +81,7 @@ def jacobian(
     """
     checks.one_of("bootstrap", bootstrap, MAPS)
     anchor = log_anchor(mdp, temperature, prior, initial_q)
-    slopes = _value_slopes(q, anchor, temperature, bootstrap)
-    full = mdp.discount * mdp.transitions[..., None] * slopes[..., None, None, :, :]
-    return full.reshape(*q.shape[:-2], mdp.rewards.size, mdp.rewards.size)
+    return _derivative(mdp, q, anchor, temperature, bootstrap)
 
 
 def _state_values(q: Tables, anchor, temperature: float, bootstrap: str = "expected") -> States:
@@ -102,6 +100,12 @@ def _value_slopes(q: Tables, anchor, temperature: float, bootstrap: str = "expec
     if bootstrap == "soft":
         return policy
     return policy * (1 + (q - (policy * q).sum(-1, keepdims=True)) / temperature)
+
+
+def _derivative(mdp: MDP, q: Tables, anchor, temperature: float, bootstrap: str = "expected"):
+    slopes = _value_slopes(q, anchor, temperature, bootstrap)
+    full = mdp.discount * mdp.transitions[..., None] * slopes[..., None, None, :, :]
+    return full.reshape(*q.shape[:-2], mdp.rewards.size, mdp.rewards.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +136,13 @@ def fixed_points(
     starts: int = 200,
     rng: np.random.Generator,
 ) -> list[FixedPoint]:
-    """All fixed points of :func:`value_map` with the expected bootstrap.
+    """Search for all fixed points of :func:`value_map` with the expected bootstrap.
 
     The unknowns are the state values v, since q = r + gamma P v: Newton's method runs from random v
     in the invariant box, from values of random policies, and from what damped iteration makes of
     both. The box is mapped into itself, so the signs of det(1 - derivative) over all fixed points
-    sum to one; a list that fails this is incomplete and the search goes on with more starts.
+    sum to one; a list that fails this is incomplete and the search goes on with more starts. (One
+    that passes may still lack a pair of opposite signs: the check is necessary, not sufficient.)
 
     Args:
         mdp: the model.
@@ -180,9 +185,7 @@ def fixed_points(
 
 
 def _fixed_point(mdp: MDP, q, anchor, temperature: float) -> FixedPoint:
-    slopes = _value_slopes(q, anchor, temperature)
-    derivative = (mdp.discount * mdp.transitions[..., None] * slopes).reshape(q.size, q.size)
-    eigenvalues = np.linalg.eigvals(derivative).astype(complex)
+    eigenvalues = np.linalg.eigvals(_derivative(mdp, q, anchor, temperature)).astype(complex)
     order = np.lexsort((eigenvalues.imag, -eigenvalues.real))
     return FixedPoint(q, softmax(anchor + q / temperature, axis=-1), eigenvalues[order])
 
