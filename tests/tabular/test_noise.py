@@ -417,6 +417,16 @@ class TestCorrection:
         assert abs(alone.gap[-1]) < 1
         assert slip.gap[-1] > 5
 
+    def test_noise_takes_the_place_of_epsilon(self):
+        # Dividing by sqrt(var + sigma^2) is whitening with epsilon = sigma^2; centring drops out of the softmax form.
+        noisy = whitening.corrected_flow(
+            Bandit([1.0, 0.5], 0.1), policy_step=0.2, critic_step=0.1, normalised="error", correction=False, updates=80
+        )
+        whitened = whitening.whitened_flow(
+            [1.0, 0.5], policy_step=0.2, critic_step=0.1, learning="per_visit", epsilon=0.01, updates=80
+        )
+        assert noisy.gap == pytest.approx(whitened.gap, abs=1e-5)
+
     def test_slip_follows_a_wrong_critic(self):
         # s > 1 + Delta / d = 2 turns it round; s is just above the noise.
         for noise, sign in ((1.5, 1), (2.5, -1)):
