@@ -239,7 +239,8 @@ def invariant_interval(mdp: MDP, initial_q: ArrayLike = 0.0) -> tuple[float, flo
     """Interval that no action value leaves, on any path, while critic steps are at most one.
 
     An action after which the process may go on needs r / (1 - gamma) inside, one that may end the
-    episode needs r itself; the start needs ``initial_q``.
+    episode needs r itself; the start needs ``initial_q``. (A separate critic v, which
+    :func:`simulate` starts at zero, must start inside too.)
 
     Args:
         mdp: the model.
