@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PINNED := $(VENV)/.pinned
 READY := $(VENV)/.ready
 
 .PHONY: help book test notebooks bench record clean
@@ -12,13 +13,16 @@ help:
 	@echo "make notebooks  open JupyterLab on the chapters"
 	@echo "make bench      speed and memory"
 	@echo "make record     make the present numbers the references of the tests, showing what changed"
-	@echo "make clean      remove what was built; the environment too with 'make clean READY='"
+	@echo "make clean      remove what was built, and the environment"
 
 # The environment is made anew whenever the lock changes.
-$(READY): requirements.lock pyproject.toml
+$(PINNED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+$(READY): $(PINNED) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -42,4 +46,4 @@ record: $(READY)
 	@$(BIN)/actde-nb record --scale reader
 
 clean:
-	rm -rf _build $(if $(READY),,$(VENV))
+	rm -rf _build $(VENV)
