@@ -264,8 +264,9 @@ def test_share_law_holds_whatever_the_values_are(w, tau, payoffs):
     f_cc, f_dd, f_alt = counted(expit((cc - dc + w) / tau), expit((cd - dd + w) / tau))
     law = algebra.share_law()
     shares = dict(zip(sp.symbols("f_cc f_dd f_alt", positive=True), (f_cc, f_dd, f_alt), strict=True))
-    constants = dict(zip(algebra.PAYOFFS, payoffs, strict=True)) | {algebra.TEMPERATURE: tau}
-    assert float(law.lhs.subs(shares)) == pytest.approx(float(law.rhs.subs(constants)), rel=1e-6)
+    balance = algebra.payoff_balance().subs(dict(zip(algebra.PAYOFFS, payoffs, strict=True)))
+    wanted = float(law.rhs.subs({algebra.BALANCE: balance, algebra.TEMPERATURE: tau}))
+    assert float(law.lhs.subs(shares)) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_continuation_map_solves_the_bellman_equations():

@@ -39,13 +39,11 @@ def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figur
     for (discount, runs), look in zip(learned.items(), looks, strict=True):
         gap = np.abs(runs.logits[..., 0, 0] - runs.logits[..., 0, 1])[1:]
         axes.plot(runs.steps[1:], gap, alpha=0.45, linewidth=0.8, **look)
-        axes.plot([], [], label=f"$\\gamma = {discount:g}$", **look)
         if discount in bounds:
             axes.axhline(bounds[discount], color=look["color"], linestyle=":")
             axes.text(1, bounds[discount] * 1.1, f"bound for $\\gamma = {discount:g}$", color=look["color"])
     axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
     axes.set_ylim(0, None)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.05))
     return fig
 
 

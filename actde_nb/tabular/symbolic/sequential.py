@@ -18,6 +18,7 @@ GAP = sp.Symbol("u", real=True)  # (q_1 - q_2) / tau of two actions
 ROOM = sp.symbols("w_A w_B", real=True)  # gamma * v of each room
 STAY = sp.Symbol("R", positive=True)  # reward for staying in a room
 PAYOFFS = sp.symbols("m_cc m_dc m_dd m_cd", real=True)  # own move after the last one: dc is d after c
+BALANCE = sp.Symbol("kappa", real=True)  # payoffs for repeating a move minus those for changing it
 CONTINUATION = sp.Symbol("w", real=True)  # gamma * (v(c) - v(d))
 LAMBDA = sp.Symbol("lambda", positive=True)
 
@@ -193,11 +194,19 @@ def prisoner_shares() -> tuple[sp.Expr, sp.Expr, sp.Expr]:
     )
 
 
-def share_law() -> sp.Eq:
-    """The combination of the three shares in which the values cancel."""
-    f_cc, f_dd, f_alt = sp.symbols("f_cc f_dd f_alt", positive=True)
+def payoff_balance() -> sp.Expr:
+    """What the payoffs say for repeating a move over changing it, ``kappa``, in units of reward."""
     cc, dc, dd, cd = PAYOFFS
-    return sp.Eq(4 * f_cc * f_dd / f_alt**2, sp.exp((cc + dd - dc - cd) / TEMPERATURE), evaluate=False)
+    return cc + dd - dc - cd
+
+
+def share_law() -> sp.Eq:
+    """The combination of the three shares in which the values cancel, with kappa of :func:`payoff_balance`.
+
+    The prior is uniform.
+    """
+    f_cc, f_dd, f_alt = sp.symbols("f_cc f_dd f_alt", positive=True)
+    return sp.Eq(4 * f_cc * f_dd / f_alt**2, sp.exp(BALANCE / TEMPERATURE), evaluate=False)
 
 
 def continuation_map() -> sp.Expr:
