@@ -61,7 +61,7 @@ def stage(chapters: Sequence[Chapter], notebooks: Path) -> None:
         _check_executed(chapter, notebook)
         shutil.copy(notebook, STAGE)
     try:
-        rows = scorecard.load(SOURCES, notebooks)
+        rows = scorecard.load(SOURCES / "scorecard", notebooks)
     except ValueError as error:
         raise BookError(str(error)) from None
     (STAGE / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")

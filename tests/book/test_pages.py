@@ -7,6 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from actde_nb.book.layout import SOURCES
+from actde_nb.study import scorecard
+
 pytestmark = pytest.mark.xdist_group("book")
 
 
@@ -70,3 +73,9 @@ def test_no_glue_is_left_unresolved(html: Path):
         text = re.sub(r"<pre.*?</pre>", "", path.read_text(encoding="utf-8"), flags=re.S)
         assert "glue:text" not in text, path.name
         assert not re.search(r"\bnan\b", re.sub(r"<[^>]+>", " ", text)), path.name
+
+
+def test_the_scorecard_shows_every_row(html: Path):
+    page = (html / "scorecard.html").read_text(encoding="utf-8")
+    missing = [row.id for row in scorecard.load(SOURCES / "scorecard") if f">{row.id}<" not in page]
+    assert not missing, missing

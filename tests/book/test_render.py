@@ -22,7 +22,7 @@ parse: {myst_enable_extensions: [dollarmath]}
 def small(tmp_path: Path, monkeypatch) -> tuple[Chapter, Path]:
     """A book of one chapter, and the folder its executed notebook is in."""
     sources = tmp_path / "book"
-    sources.mkdir()
+    (sources / "scorecard").mkdir(parents=True)
     page = chapter(sources, COUNTING, "intro")
     (tmp_path / "_config.yml").write_text(CONFIG, encoding="utf-8")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro.ipynb\n", encoding="utf-8")
