@@ -41,7 +41,12 @@ def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figur
         axes.plot(runs.steps[1:], gap, alpha=0.45, linewidth=0.8, **look)
         if discount in bounds:
             axes.axhline(bounds[discount], color=look["color"], linestyle=":")
-            axes.text(1, bounds[discount] * 1.1, f"bound for $\\gamma = {discount:g}$", color=look["color"])
+            axes.text(1, bounds[discount] * 1.1, f"$\\gamma = {discount:g}$: its bound", color=look["color"])
+        else:
+            end = (runs.steps[-1], np.median(gap[-1]))
+            axes.annotate(
+                f"$\\gamma = {discount:g}$", end, (-34, -4), textcoords="offset points", color=look["color"], ha="right"
+            )
     axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
     axes.set_ylim(0, None)
     return fig
@@ -62,8 +67,14 @@ def two_basins(
     for point in fixed_points:
         at = point.q[0, 0]
         top.plot(at, np.interp(at, q, height) + 0.06, **(STABLE if point.stable_flow else UNSTABLE))
-        name = f"stays {point.policy[0, 0]:.0%}" if point.policy[0, 0] < 0.99 else "stays > 99 %"
-        top.annotate(name, (at, np.interp(at, q, height)), (6, 26), textcoords="offset points", ha="center")
+        name = f"stays {point.policy[0, 0]:.0%}" if point.policy[0, 0] < 0.99 else "stays > 99%"
+        top.annotate(
+            name,
+            (at, np.interp(at, q, height)),
+            (14, 26),
+            textcoords="offset points",
+            ha="center" if at < 9 else "right",
+        )
     top.set(ylabel="height", ylim=(height.min() - 0.2, height.max()), yticks=[])
     paths = runs.q[..., 0, 0]
     for side, color, style in ((~wins, VERMILION, "-"), (wins, BLUE, "-")):
