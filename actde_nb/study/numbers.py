@@ -94,6 +94,25 @@ def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "run
     put(name, samples.mean(), spread=spread)
 
 
+def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
+    """Make the standard deviation over runs available as ``name``, with its standard error as spread.
+
+    The standard error is that of any distribution with a fourth moment, by the delta method.
+
+    Args:
+        name: key, unique on its page.
+        samples: one number a run.
+
+    Raises:
+        ValueError: fewer than two runs, or a number that is not finite.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    squares = (samples - samples.mean()) ** 2
+    deviation = np.sqrt(squares.mean())
+    put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
+
+
 def put_math(name: str, expression: Any) -> None:
     """Make a SymPy expression available to the page as an equation, through the ``glue:math`` directive."""
     from myst_nb import glue

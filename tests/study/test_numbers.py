@@ -6,7 +6,7 @@ import sympy
 import torch
 
 from actde_nb.study import numbers
-from actde_nb.study.numbers import at_scale, plain, put_mean
+from actde_nb.study.numbers import at_scale, plain, put_deviation, put_mean
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,23 @@ def test_means_carry_their_standard_error(monkeypatch):
     assert seen["all"] == (1.0, 1 / 50), "a share of all runs is still known only to within a run"
     with pytest.raises(ValueError, match="samples of few has 1 runs: allowed are two or more"):
         put_mean("few", np.ones(1))
+
+
+def test_deviations_carry_their_standard_error(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    # Squares about the mean 2: 4, 0, 0, 4, so the deviation is sqrt(2); their standard error is sqrt(16/3)/2,
+    # and d sqrt(s) = ds / (2 sqrt(s)).
+    put_deviation("plain", np.array([0.0, 2.0, 2.0, 4.0]))
+    assert seen["plain"] == pytest.approx((2**0.5, (16 / 3) ** 0.5 / 2 / (2 * 2**0.5)), rel=1e-14)
+    put_deviation("none", np.ones(3))
+    assert seen["none"] == (0.0, 0.0)
+    with pytest.raises(ValueError, match="samples of few has 1 runs: allowed are two or more"):
+        put_deviation("few", np.ones(1))
+
+
+def test_standard_error_of_a_deviation_is_the_gaussian_one(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: spread}))
+    put_deviation("gauss", np.random.default_rng(0).standard_normal(200_000))
+    assert seen["gauss"] == pytest.approx(1 / np.sqrt(2 * 200_000), rel=0.02)
