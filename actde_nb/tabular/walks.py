@@ -11,7 +11,7 @@ from scipy.special import softmax
 from scipy.stats import norm
 
 from actde_nb.tabular import checks
-from actde_nb.tabular.bandit import Bandit
+from actde_nb.tabular.bandit import Bandit, Trajectory
 from actde_nb.tabular.symbolic import noise as symbolic
 
 _LOG_WEIGHT = sp.lambdify(
@@ -59,6 +59,11 @@ def choice_shares(
     prior = np.full(arms, 1 / arms) if prior is None else checks.probabilities("prior", prior)
     weights = _LOG_WEIGHT(bandit.rewards - initial_q, alpha / eta, bandit.noise, eta, alpha)
     return softmax(np.log(checks.shape("prior", prior, (arms,))) + weights)
+
+
+def played_shares(run: Trajectory) -> Float[np.ndarray, "runs arms"]:
+    """Share of the episodes between the first and the last record in which each run played each arm."""
+    return (run.visits[-1] - run.visits[0]) / (run.episodes[-1] - run.episodes[0])
 
 
 def gap_moments(bandit: Bandit, policy_step: float, critic_step: float) -> tuple[float, float]:
