@@ -18,7 +18,8 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
-from actde_nb.tabular.fixed_points import FixedPoint, Learning
+from actde_nb.tabular.fixed_points import FixedPoint
+from actde_nb.tabular.learner import Learning
 from actde_nb.tabular.symbolic import sequential as algebra
 
 STABLE = {"marker": "o", "color": BLACK, "markersize": 10, "linestyle": "none"}
