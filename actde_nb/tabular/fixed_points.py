@@ -7,6 +7,7 @@ The differential equation it drives is in :mod:`~actde_nb.tabular.flow`, runs of
 itself are in :mod:`~actde_nb.tabular.learner`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -181,6 +182,41 @@ def fixed_points(
     else:
         raise RuntimeError(f"fixed points found have indices that sum to {index}, not 1: raise starts = {starts}")
     return [_fixed_point(mdp, backup(mdp, v), anchor, temperature) for v in found[found.mean(-1).argsort()]]
+
+
+def temperature_at(
+    mdp: MDP,
+    measure: Callable[[Float[np.ndarray, "states actions"]], float],
+    target: float,
+    between: tuple[float, float],
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """Temperature at which something measured on the fixed point's policy takes a given value.
+
+    Args:
+        mdp: the model, with a single fixed point at the temperatures between the two given; uniform prior.
+        measure: function of the policy, [states, actions].
+        target: the value it shall take.
+        between: two temperatures, one at which the measure is below its target and one above.
+        rng: source of the searches' starts.
+
+    Returns:
+        The temperature, in units of reward.
+
+    Raises:
+        ValueError: several fixed points; the measure is on the same side of its target at both ends.
+    """
+
+    def miss(temperature: float) -> float:
+        points = fixed_points(mdp, temperature, starts=3, rng=rng)
+        if len(points) > 1:
+            raise ValueError(f"mdp has {len(points)} fixed points at temperature {temperature}: allowed is one")
+        return measure(points[0].policy) - target
+
+    if miss(between[0]) * miss(between[1]) > 0:
+        raise ValueError(f"between = {between}: allowed are temperatures on the two sides of the target")
+    return brentq(miss, *between, xtol=1e-8)
 
 
 def _fixed_point(mdp: MDP, q, anchor, temperature: float) -> FixedPoint:

@@ -1,7 +1,7 @@
 """The sampled update in several states: tables of logits and action values that learn step by step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -79,7 +79,7 @@ def simulate(
         bootstrap: value of the next state: as in
             :func:`~actde_nb.tabular.fixed_points.value_map`, or ``"sampled"``, q of the
             action taken next (SARSA), or ``"value"``, a separate critic v with its own TD error.
-            ``"soft"`` needs two constant steps, whose ratio is its temperature.
+            ``"soft"`` needs two steps with a constant ratio, which is its temperature.
         value_step: step of v, which starts at zero; its clock counts visits of the state.
         gradient: ``"logit"`` adds the error to the logit of the action taken; ``"softmax"`` follows
             the gradient of log pi, adding ``error * (onehot - pi)``.
@@ -91,7 +91,7 @@ def simulate(
 
     Raises:
         ValueError: a count below one, an unknown name, a ``value_step`` without ``"value"`` or the
-            reverse, ``"soft"`` with steps that are not constant.
+            reverse, ``"soft"`` with steps whose ratio changes.
     """
     checks.one_of("bootstrap", bootstrap, BOOTSTRAPS)
     checks.one_of("gradient", gradient, bandit.GRADIENTS)
@@ -99,8 +99,11 @@ def simulate(
         raise ValueError(
             f"value_step = {value_step} with bootstrap = {bootstrap!r}: allowed is a step with 'value' only"
         )
-    if bootstrap == "soft" and (policy_step.power or critic_step.power):
-        raise ValueError("bootstrap = 'soft' with steps that change: allowed are constant policy and critic steps")
+    if bootstrap == "soft" and not _constant_ratio(policy_step, critic_step):
+        raise ValueError(
+            f"bootstrap = 'soft' with policy_step = {policy_step} and critic_step = {critic_step}: "
+            "allowed are steps with a constant ratio"
+        )
     if runs < 1:
         raise ValueError(f"runs = {runs}: allowed are whole numbers of one or more")
     record_at = _record_at(record_at, steps)
@@ -146,6 +149,10 @@ def simulate(
         if sampled:
             actions = next_actions
     return Learning(record_at, *(np.stack(column) for column in zip(*records, strict=True)))
+
+
+def _constant_ratio(first: StepSize, second: StepSize) -> bool:
+    return not (first.power or second.power) or replace(first, scale=1.0) == replace(second, scale=1.0)
 
 
 class _Walk:

@@ -24,6 +24,7 @@ from actde_nb.tabular.fixed_points import (
     invariant_interval,
     jacobian,
     reinforcement_bound,
+    temperature_at,
     two_action_threshold,
     uniqueness_modulus,
     value_map,
@@ -358,6 +359,20 @@ def test_where_uniqueness_is_certain_there_is_one_fixed_point(mdp, temperature, 
     images = [value_map(mdp, q, temperature, prior) for q in tables]
     apart = np.abs(tables[0] - tables[1]).max()
     assert np.abs(images[0] - images[1]).max() <= conditions.modulus * apart + 1e-9 * (1 + high - low)
+
+
+# ---- reading a temperature off
+
+
+def test_temperature_at_which_a_policy_was_made():
+    mdp = prisoners_dilemma(PAYOFFS["b=.7"])
+    (point,) = fixed_points(mdp, 0.8, rng=rng())
+    found = temperature_at(mdp, lambda policy: policy[0, 0], point.policy[0, 0], (0.3, 3.0), rng=rng(1))
+    assert found == pytest.approx(0.8, abs=1e-7)
+    with pytest.raises(ValueError, match=r"between = \(2.0, 3.0\): allowed are temperatures on the two sides"):
+        temperature_at(mdp, lambda policy: policy[0, 0], point.policy[0, 0], (2.0, 3.0), rng=rng(1))
+    with pytest.raises(ValueError, match="mdp has 3 fixed points at temperature 1.0: allowed is one"):
+        temperature_at(stay_or_quit(0.2, 0.98), lambda policy: policy[0, 0], 0.9, (1.0, 2.0), rng=rng(1))
 
 
 # ---- what is refused

@@ -323,7 +323,10 @@ def simulate_main(**change):
         ({"record_at": [11]}, r"record_at = \[11\]: allowed"),
         ({"bootstrap": "value"}, "value_step = None with bootstrap = 'value': allowed is"),
         ({"value_step": StepSize(1.0)}, "value_step = .* with bootstrap = 'expected': allowed is"),
-        ({"bootstrap": "soft", "critic_step": StepSize(1.0, power=1)}, "bootstrap = 'soft' with steps that change"),
+        (
+            {"bootstrap": "soft", "critic_step": StepSize(1.0, power=1)},
+            "bootstrap = 'soft' with policy_step",
+        ),
         ({"start_states": [0.5, 0.6]}, r"start_states = \[0.5, 0.6\]: allowed are"),
         ({"prior": [0.5, 0.6]}, r"prior = \[0.5, 0.6\]: allowed are"),
         ({"initial_q": math.inf}, "initial_q = inf: allowed are finite numbers"),
