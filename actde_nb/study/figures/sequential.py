@@ -98,7 +98,7 @@ def two_basins(world: MDP, temperature: float, fixed_points: list[FixedPoint], r
         top.annotate(
             name,
             (at, np.interp(at, q, height)),
-            (0, -8),
+            (0, -12),
             textcoords="offset points",
             ha="center",
             va="top",
