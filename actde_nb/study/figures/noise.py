@@ -46,7 +46,7 @@ def race(logits: Mapping[str, Float[np.ndarray, "plays"]], rings: Mapping[str, F
         rings: arm -> when its clock rings, as long as ``logits``.
     """
     drawn, axes = panels(height=3.4)
-    end = 1.02 * min(times[-1] for times in rings.values())
+    end = 0.98 * min(times[-1] for times in rings.values())
     for row, look, (arm, times) in zip((2, 1), SERIES, rings.items(), strict=False):
         marks = {"color": look["color"], "marker": look["marker"], "markeredgecolor": "white", "linestyle": ""}
         waits = zip(np.r_[0, times[:-1]], times, logits[arm], strict=True)
