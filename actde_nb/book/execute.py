@@ -96,7 +96,7 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 language="python",
                 cwd=SOURCES,
                 log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own transport at each start
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its transport at each start
                 progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
             )
         except PapermillExecutionError as error:
