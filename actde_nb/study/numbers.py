@@ -127,7 +127,9 @@ def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callab
     """
     if len(samples) < 2:
         raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
-    resampled = bootstrap((samples,), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0))
+    resampled = bootstrap(
+        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
+    )
     put(name, statistic(samples), spread=resampled.standard_error)
 
 
