@@ -127,7 +127,6 @@ def test_every_chapter_takes_a_scale_and_a_seed(every_chapter: list[Chapter]):
         assert isinstance(each.parameters.get("seed", 0), int), each.name
 
 
-@pytest.mark.xdist_group("book")
 def test_executed_notebooks_hold_no_trace_of_the_machine(notebooks: dict[str, Path]):
     for path in notebooks.values():
         text = path.read_text(encoding="utf-8")
