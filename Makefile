@@ -27,7 +27,7 @@ $(READY): $(PINNED) pyproject.toml
 	@touch $@
 
 book: $(READY)
-	@$(BIN)/actde-nb build
+	@$(BIN)/actde-nb build $(FLAGS)
 
 test: $(READY)
 	@$(BIN)/ruff check .
