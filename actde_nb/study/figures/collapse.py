@@ -12,11 +12,11 @@ from scipy.special import softmax
 
 from actde_nb.study.figures.style import (
     BLACK,
-    BLUE,
     GREEN,
     LOOK,
     ORANGE,
     PURPLE,
+    SERIES,
     SKY,
     VERMILION,
     band,
@@ -43,12 +43,6 @@ GROWTH_LABELS = {
     "exact": "exact value",
     "running mean": "running mean, α = 1/n",
 }
-DECAY = [
-    {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    {"color": ORANGE, "linestyle": "-.", "marker": "s"},
-    {"color": BLUE, "linestyle": "--", "marker": "^"},
-    {"color": GREEN, "linestyle": ":", "marker": "D"},
-]
 
 
 @figure
@@ -99,7 +93,7 @@ def policy_steps(runs: Mapping[str, Trajectory], clocks: Mapping[str, Float[np.n
         clocks: label of the schedule -> ``Delta`` times the sum of the steps up to each record.
     """
     drawn, axes = panels(height=4.6)
-    for (label, run), look in zip(runs.items(), DECAY, strict=True):
+    for (label, run), look in zip(runs.items(), SERIES, strict=True):
         time = run.episodes[1:]
         band(axes, time, run.gap[1:], label, markevery=13, markersize=5, **look)
         axes.plot(time, theory.gap_at(clocks[label][1:]), linewidth=1.2, **LOOK["theory"])

@@ -18,6 +18,7 @@ from actde_nb.study.figures.style import (
     LOOK,
     ORANGE,
     PURPLE,
+    SERIES,
     SKY,
     VERMILION,
     band,
@@ -28,13 +29,6 @@ from actde_nb.tabular import whitening
 from actde_nb.tabular.bandit import Trajectory
 from actde_nb.tabular.symbolic import collapse
 from actde_nb.tabular.walks import decaying_logit, winner_shares
-
-SERIES = [
-    {"color": BLUE, "linestyle": "-", "marker": "o"},
-    {"color": ORANGE, "linestyle": "-.", "marker": "s"},
-    {"color": GREEN, "linestyle": "--", "marker": "^"},
-    {"color": VERMILION, "linestyle": ":", "marker": "D"},
-]
 
 
 @figure

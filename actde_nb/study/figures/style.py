@@ -31,6 +31,14 @@ LOOK = {
     "defect": {"color": VERMILION, "linestyle": "-."},
 }
 
+# Things of one kind that have no look of their own, in order.
+SERIES = [
+    {"color": BLUE, "linestyle": "-", "marker": "o"},
+    {"color": ORANGE, "linestyle": "-.", "marker": "s"},
+    {"color": GREEN, "linestyle": "--", "marker": "^"},
+    {"color": VERMILION, "linestyle": ":", "marker": "D"},
+]
+
 WIDTH = 6.4  # inches; wider figures shrink their labels below what a phone can show
 
 STYLE = {
