@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
+from actde_nb.policies import fused
 from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
@@ -163,6 +164,8 @@ def forward(
     checks.one_of("attention", attention, ("fast", "reference"))
     check_tokens(params, config, tokens)
     dropout = Dropout(config, dropout_generators, tokens.shape[0])
+    if attention == "fast" and not dropout.active and fused.serves(config.width, config.heads, params.values()):
+        return Outputs(*fused.Network.apply(tokens, config.detach_heads, *(params[name] for name in shapes(config))))
     trials, batch, time = tokens.shape
     x = dropout(embed(params, tokens, 0))  # [S, B, T, C]
     future = torch.ones(time, time, dtype=torch.bool, device=tokens.device).triu(1)  # [T, T]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.policies import gpt
+from actde_nb.policies import fused, gpt
 from actde_nb.tabular import checks
 
 
@@ -60,6 +60,9 @@ def sample(
     checks.positive("temperature", temperature)
     gpt.check_tokens(params, config, first[..., None])
     dropout = gpt.Dropout(config, dropout_generators, len(first))
+    if not dropout.active and fused.serves(config.width, config.heads, params.values()):
+        tokens = torch.cat([first[..., None], first.new_zeros(uniforms.shape)], -1)
+        return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, [params[n] for n in gpt.shapes(config)]))
 
     trials, batch = first.shape
     blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
