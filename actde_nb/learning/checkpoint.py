@@ -4,8 +4,6 @@ The file is in the safetensors format, so that reading it runs no code; what is 
 """
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from actde_nb.learning.errors import CheckpointError
+from actde_nb.learning.files import replace_file
 from actde_nb.learning.train import Trainer
 
 FORMAT = "actde-nb checkpoint 1"
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be used, and why."""
 
 
 def save(trainer: Trainer, path: Path) -> None:
@@ -83,18 +79,3 @@ def load(trainer: Trainer, path: Path) -> None:
     records = {name: value.numpy() for name, value in under("record/").items()}
     length = len(next(iter(records.values()))) if records else 0
     trainer.records = [{name: value[i] for name, value in records.items()} for i in range(length)]
-
-
-def replace_file(path: Path, write) -> None:
-    """Let ``write`` make a file beside ``path``, then put it in its place in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp keeps others out
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -5,9 +5,13 @@ import json
 from dataclasses import asdict, dataclass
 
 from actde_nb.learning.algorithms import ALGORITHMS
+from actde_nb.learning.errors import SettingError
 from actde_nb.tabular import checks
 
 OPTIMISERS = ("adamw", "sgd")
+
+#: Settings that a run may change when it goes on from a checkpoint: it is the same run still.
+FREE = ("updates", "checkpoint_every", "device")
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Config:
     """How to train; "trainer" is the published code's ``prisonerTrainer.py``, "notebook" its ``prisonerTest.ipynb``.
 
     Args:
-        algorithm: a row of the table of algorithms.
+        algorithm: a row of the table of algorithms, such as ppo or actde.
         trials: independent runs, trained together as one stack.
         updates: gradient updates; the axis that the post calls epochs.
         seed: with a trial's number, where all its random draws come from.
@@ -39,7 +43,7 @@ class Config:
         checkpoint_every: updates between checkpoints; a killed run loses no more than these.
 
     Raises:
-        ValueError: a value that is not allowed, naming it.
+        SettingError: a value that is not allowed, naming it.
     """
 
     algorithm: str = "actde"
@@ -66,6 +70,12 @@ class Config:
     checkpoint_every: int = 400
 
     def __post_init__(self):
+        try:
+            self._check()
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+
+    def _check(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
         for name in ("trials", "updates", "sequences", "games", "updates_per_rollout", "checkpoint_every"):

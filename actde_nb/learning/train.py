@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.learning.config import Config
+from actde_nb.learning.config import FREE, Config
+from actde_nb.learning.errors import Diverged
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
 from actde_nb.learning.rollout import Rollout
@@ -26,15 +27,8 @@ from actde_nb.worlds.world import World
 
 Hook = Callable[["Trainer"], None]
 
-#: Settings that a run may change when it goes on from a checkpoint: no draw and no number depends on them.
-FREE = ("updates", "checkpoint_every", "device")
-
 #: What a trial's random draws are for; each has a stream of its own.
 PURPOSES = ("init", "play", "dropout")
-
-
-class Diverged(FloatingPointError):
-    """A NaN or an infinity came up; the run stopped there."""
 
 
 def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch.Generator:
@@ -94,7 +88,7 @@ class Trainer:
 
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Name of the second axis, and of its entries, of each record that has one."""
-        names = tuple(name.removeprefix("loss_") for name in self.records[0] if name.startswith("loss_"))
+        names = tuple(sorted(name.removeprefix("loss_") for name in self.records[0] if name.startswith("loss_")))
         return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
 
     def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:

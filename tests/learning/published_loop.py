@@ -85,13 +85,17 @@ class Player(nn.Module):
 class PublishedLoop:
     """PPO or ACTDE on the prisoner's dilemma, as published, without dropout."""
 
-    def __init__(self, player: Player, payoffs, algorithm: str = "actde", learning_rate: float = 5e-4):
+    def __init__(self, player: Player, payoffs, algorithm: str = "actde", optimiser: str = "adamw"):
         self.player, self.algorithm = player, algorithm
         self.payoffs = torch.tensor(payoffs, dtype=torch.float32)
         decayed = [m.weight for m in player.modules() if isinstance(m, nn.Linear)]
         others = [p for p in player.parameters() if not any(p is d for d in decayed)]
         groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
+        self.optimiser = (
+            torch.optim.AdamW(groups, lr=5e-4, betas=(0.9, 0.95))
+            if optimiser == "adamw"
+            else torch.optim.SGD(groups, lr=5e-4)  # not published: for comparing gradients
+        )
 
     @torch.no_grad()
     def play(self, first, uniforms):

@@ -8,11 +8,12 @@ import torch
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
 
-from actde_nb.learning.checkpoint import CheckpointError, load, save
+from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
+from actde_nb.learning.errors import CheckpointError, Diverged
 from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.policy import Network, Policy, Table
-from actde_nb.learning.train import Diverged, Trainer, clip_gradients, generator
+from actde_nb.learning.train import Trainer, clip_gradients, generator
 from actde_nb.policies.gpt import GPTConfig, Outputs
 from actde_nb.worlds.bandit import Arms
 from actde_nb.worlds.prisoner import PrisonersDilemma
@@ -41,30 +42,30 @@ def same(a: Trainer, b: Trainer) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "actde"])
-def test_two_rollouts_are_those_of_the_published_loop(algorithm):
-    config = Config(algorithm=algorithm, trials=2, updates=8, sequences=5, games=12)
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_rollouts_are_those_of_the_published_loop(algorithm, optimiser):
+    config = Config(algorithm=algorithm, trials=2, updates=8, sequences=5, games=12, optimiser=optimiser)
     trainer = Trainer(PrisonersDilemma(), Network(GPTConfig()), config)
-    loops = []
+    start = {name: value.detach().clone() for name, value in trainer.parameters.items()}
+    loops, draws = [], []
     for trial in range(2):
-        player = Player().load_stacked({name: value[trial].detach() for name, value in trainer.parameters.items()})
-        loops.append(PublishedLoop(player, trainer.world.payoffs.tolist(), algorithm))
-    lasts = list(trainer.last)
-    draws = [generator(0, trial, "play") for trial in range(2)]
-    for draw, last in zip(draws, lasts, strict=True):  # past the draws of the first moves
-        torch.testing.assert_close((torch.rand(5, generator=draw) >= 0.5).long(), last)
+        player = Player().load_stacked({name: value[trial] for name, value in start.items()})
+        loops.append(PublishedLoop(player, trainer.world.payoffs.tolist(), algorithm, optimiser))
+        draws.append(generator(0, trial, "play"))
+    lasts = [(torch.rand(5, generator=draw) >= 0.5).long() for draw in draws]
     for _ in range(2):
         trainer.step()
         for trial, loop in enumerate(loops):
             tokens = loop.rollout(lasts[trial], torch.rand(5, 12, generator=draws[trial]))
             lasts[trial] = tokens[:, -1]
             torch.testing.assert_close(lasts[trial], trainer.last[trial])
-            for name, value in loop.player.stacked().items():
-                # Adam's first steps are the sign of the gradient times the learning rate: where a gradient is zero
-                # but for rounding (a shift of all keys, say), the sign is anyone's.
-                ours = trainer.parameters[name][trial]
-                if name in ("blocks.attention.bias", "policy.weight", "q.bias", "q.weight"):
-                    continue
-                torch.testing.assert_close(ours, value, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    for trial, loop in enumerate(loops):
+        for name, expected in loop.player.stacked().items():
+            moved, expected = trainer.parameters[name][trial] - start[name][trial], expected - start[name][trial]
+            error = (moved - expected).norm() / max(expected.norm(), 1e-6)
+            # Adam's first steps are little more than the gradient's sign. Where a gradient is zero but for rounding
+            # (no shift of all keys changes attention), that sign is anyone's.
+            assert error < (1e-3 if optimiser == "sgd" else 0.02) or name == "blocks.attention.bias", (name, error)
 
 
 # Trials.
