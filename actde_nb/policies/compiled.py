@@ -5,6 +5,7 @@ lives in a folder named after the text of all compiled files: a change in any of
 """
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,12 +34,19 @@ def _cache_in(path: Path) -> Iterator[None]:
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile at the first call, or load what an earlier process compiled; runs without the interpreter's lock."""
+    """Compile at the first call, or load what an earlier process compiled.
+
+    The function runs without the interpreter's lock, and dividing by zero gives infinity instead of an exception.
+    """
+    function = inspect.unwrap(function)  # the tests' type checker wraps every function of ours
+    settings = {"nogil": True, "error_model": "numpy"}
     try:
         with _cache_in(folder()):
-            return njit(nogil=True, cache=True)(function)
+            return njit(cache=True, **settings)(function)
     except (RuntimeError, OSError):  # no place to write to: compile in every process
-        return njit(nogil=True)(function)
+        return njit(**settings)(function)
 
 
-inlined = njit(forceinline=True)
+def inlined(function: Callable) -> Callable:
+    """Make a function part of every compiled one that calls it."""
+    return njit(forceinline=True, error_model="numpy")(inspect.unwrap(function))

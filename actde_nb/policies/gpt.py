@@ -13,7 +13,7 @@ Names of axes in comments: S trial, B batch, T time, C width, H head, D width of
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -58,9 +58,7 @@ class GPTConfig:
 
     def __post_init__(self):
         for field in ("layers", "heads", "width", "block_size", "vocabulary"):
-            value = getattr(self, field)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{field} = {value}: allowed are whole numbers of one or more")
+            checks.whole(field, getattr(self, field))
         if self.width % self.heads:
             raise ValueError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
         if not 0 <= self.dropout < 1:
@@ -143,7 +141,7 @@ def forward(
     tokens: Int[Tensor, "trial batch time"],
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
-    attention: Literal["fast", "reference"] = "fast",
+    attention: str = "fast",
 ) -> Outputs:
     """Run every trial's network over its own sequences.
 
@@ -152,17 +150,18 @@ def forward(
         config: what the parameters were made with.
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
-        attention: ``"reference"`` is this file, step by step; ``"fast"`` may take another way to the same numbers.
+        attention: ``"reference"`` is this file, step by step; ``"fast"`` takes the compiled way to the same numbers
+            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor, no dropout.
 
     Returns:
         Logits, values and q after each token; position t has seen tokens 0 to t.
 
     Raises:
-        ValueError: a token outside the vocabulary, a sequence that is too long, another number of trials or
-            generators than the parameters have, an unknown ``attention``.
+        ValueError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
+            number of generators than of trials, an unknown ``attention``.
     """
     checks.one_of("attention", attention, ("fast", "reference"))
-    check_tokens(params, config, tokens)
+    check(params, config, tokens)
     dropout = Dropout(config, dropout_generators, tokens.shape[0])
     if attention == "fast" and not dropout.active and fused.serves(config.width, config.heads, params.values()):
         return Outputs(*fused.Network.apply(tokens, config.detach_heads, *(params[name] for name in shapes(config))))
@@ -258,13 +257,22 @@ class Dropout:
         return x * (uniforms < self.keep) / self.keep
 
 
-def check_tokens(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"]) -> None:
-    """Raise ``ValueError`` if the tokens do not fit the parameters."""
-    trials, _, time = tokens.shape
-    if (wanted := len(params["token_embedding"])) != trials:
-        raise ValueError(f"tokens has {trials} trials: allowed is the parameters' {wanted}")
-    if not 1 <= time <= config.block_size:
-        raise ValueError(f"tokens has {time} in a row: allowed are 1 to block_size = {config.block_size}")
+def check(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"]) -> None:
+    """Raise ``ValueError`` if parameters, configuration and tokens do not fit together."""
+    trials, batch, time = tokens.shape
+    for name, shape in shapes(config).items():
+        if name not in params:
+            raise ValueError(f"params has no {name!r}: allowed are the names of gpt.shapes(config)")
+        if params[name].shape != (trials, *shape):
+            raise ValueError(
+                f"params[{name!r}] has shape {tuple(params[name].shape)}: "
+                f"allowed is {(trials, *shape)} for tokens of shape {tuple(tokens.shape)}"
+            )
+    if trials < 1 or batch < 1 or not 1 <= time <= config.block_size:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}: allowed are one trial or more, one sequence or more, "
+            f"1 to block_size = {config.block_size} in a row"
+        )
     lowest, highest = (int(end) for end in tokens.aminmax())
     if lowest < 0 or highest >= config.vocabulary:
         raise ValueError(f"tokens reach from {lowest} to {highest}: allowed are 0 to {config.vocabulary - 1}")

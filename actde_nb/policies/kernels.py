@@ -106,20 +106,21 @@ class Scratch(NamedTuple):
     stream: np.ndarray  # gradient of the stream
     said: np.ndarray  # gradients of logits, value, q
     normed: np.ndarray  # what a linear layer read: output of a layer norm
-    hidden: np.ndarray  # gradient of the perceptron's hidden layer
+    hidden: np.ndarray  # gradient of the perceptron's hidden layer before its GELU
+    active: np.ndarray  # that layer after its GELU
     mixed: np.ndarray  # gradient of ``mixed``
     qkv: np.ndarray  # gradient of ``qkv``
     head: np.ndarray  # of one head, what its queries need: see ``attention_backward``
 
 
-# Rows of ``Scratch.head``: query, gradient of the head's output, that gradient times the output, shift, query's gradient.
+# Rows of ``Scratch.head``: query; gradient of the head's output; minus that gradient times the output; shift; gradient
+# of the query.
 D_OUTPUT, D_TIMES_OUTPUT, SHIFT, D_QUERY, HEAD_ROWS = PART, 2 * PART, 2 * PART + 1, 2 * PART + 2, 3 * PART + 2
-TILE = 24  # queries whose rows of ``Scratch.head`` stay in the fastest cache while keys pass by
 
 
 def scratch_rows(vocabulary: int) -> Scratch:
     """Rows of each scratch array."""
-    return Scratch(WIDTH, 2 * vocabulary + 1, WIDTH, HIDDEN, WIDTH, INPUTS, HEAD_ROWS)
+    return Scratch(WIDTH, 2 * vocabulary + 1, WIDTH, HIDDEN, HIDDEN, WIDTH, INPUTS, HEAD_ROWS)
 
 
 @inlined
@@ -298,6 +299,21 @@ def weight_row(inputs, outputs, slot, row, time):
 
 
 @inlined
+def add_weights(inputs, outputs, slot, count, d_weights, d_biases, group, layer, time):
+    """:func:`weight_row` for an even number of rows, two at a time, which halves the reading."""
+    for row in range(0, count, 2):
+        d_weight, d_bias, d_next_weight, d_next_bias = zeros(WIDTH), broadcast(ZERO), zeros(WIDTH), broadcast(ZERO)
+        for t in range(time):
+            x = rows(inputs, (slot, t, 0), WIDTH)
+            d, d_next = load(outputs, (slot, t, row)), load(outputs, (slot, t, row + 1))
+            d_weight, d_next_weight = multiply_add(x, d, d_weight), multiply_add(x, d_next, d_next_weight)
+            d_bias, d_next_bias = d_bias + d, d_next_bias + d_next
+        store_totals(d_weights, (group, layer, row), d_weight)
+        store_totals(d_weights, (group, layer, row + 1), d_next_weight)
+        store_totals(d_biases, (group, layer, row), (d_bias, d_next_bias))
+
+
+@inlined
 def heads_backward(w, trial, trace, group, slot, scratch, grads, detach, time):
     """From ``scratch.said`` to the gradient of the stream after the last block."""
     layers, vocabulary = w.norm1.shape[1], w.policy.shape[1]
@@ -332,40 +348,35 @@ def heads_backward(w, trial, trace, group, slot, scratch, grads, detach, time):
 @inlined
 def perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
     """``scratch.stream`` from after the perceptron to before it."""
-    d_bias = zeros(WIDTH)
+    d_scale, d_bias = zeros(WIDTH), zeros(WIDTH)
+    d_down_bias = zeros(WIDTH)
     for t in range(time):
-        normed = norm(rows(trace.middle, (group, layer, t, 0), WIDTH), w.norm2, w.norm2_bias, (trial, layer))
-        store(scratch.normed, (slot, t, 0), normed)
-        d_bias = multiply_add(rows(scratch.stream, (slot, t, 0), WIDTH), ONE, d_bias)
-    store_totals(grads.down_bias, (group, layer), d_bias)
-
-    for i in range(HIDDEN):
-        d_up, d_down, d_up_bias = zeros(WIDTH), zeros(WIDTH), broadcast(ZERO)
-        for t in range(time):
-            normed, d_out = rows(scratch.normed, (slot, t, 0), WIDTH), rows(scratch.stream, (slot, t, 0), WIDTH)
-            u = dot(normed, weights(w.up, (trial, layer, i), WIDTH), w.up_bias[trial, layer, i])
+        d_out = rows(scratch.stream, (slot, t, 0), WIDTH)
+        d_down_bias = multiply_add(d_out, ONE, d_down_bias)
+        standard, factor = normalise(rows(trace.middle, (group, layer, t, 0), WIDTH))
+        scale, bias = weights(w.norm2, (trial, layer), WIDTH), weights(w.norm2_bias, (trial, layer), WIDTH)
+        normed, d_normed = multiply_add(standard, scale, bias), zeros(WIDTH)
+        for i in range(HIDDEN):
+            up = weights(w.up, (trial, layer, i), WIDTH)
+            u = dot(normed, up, w.up_bias[trial, layer, i])
             s = sigmoid_of_gelu(u)
             slope = multiply_add(u * u, 3 * GELU_CUBE * GELU_SLOPE, GELU_SLOPE)  # d(2z)/du
             d_gelu = dot(d_out, weights(w.down, (trial, layer, i), WIDTH), ZERO)
             d_u = d_gelu * multiply_add(u * s * slope, ONE - s, s)
+            d_normed = multiply_add(up, d_u, d_normed)
             store(scratch.hidden, (slot, t, i), d_u)
-            d_up, d_down = multiply_add(normed, d_u, d_up), multiply_add(d_out, u * s, d_down)
-            d_up_bias = d_up_bias + d_u
-        store_totals(grads.up, (group, layer, i), d_up)
-        store_totals(grads.down, (group, layer, i), d_down)
-        store_totals(grads.up_bias, (group, layer, i), (d_up_bias,))
-
-    d_scale, d_bias = zeros(WIDTH), zeros(WIDTH)
-    for t in range(time):
-        d_out = zeros(WIDTH)
-        for i in range(HIDDEN):
-            d_out = multiply_add(weights(w.up, (trial, layer, i), WIDTH), load(scratch.hidden, (slot, t, i)), d_out)
-        normed, factor = normalise(rows(trace.middle, (group, layer, t, 0), WIDTH))
-        d_scale, d_bias = multiply_add(d_out, normed, d_scale), multiply_add(d_out, ONE, d_bias)
-        d_in = norm_backward(d_out, normed, factor, w.norm2, (trial, layer))
-        store(scratch.stream, (slot, t, 0), multiply_add(d_in, ONE, rows(scratch.stream, (slot, t, 0), WIDTH)))
+            store(scratch.active, (slot, t, i), u * s)
+        d_scale, d_bias = multiply_add(d_normed, standard, d_scale), multiply_add(d_normed, ONE, d_bias)
+        d_in = norm_backward(d_normed, standard, factor, w.norm2, (trial, layer))
+        store(scratch.normed, (slot, t, 0), normed)
+        store(scratch.mixed, (slot, t, 0), d_out)  # what ``stream`` was is needed below
+        store(scratch.stream, (slot, t, 0), multiply_add(d_in, ONE, d_out))
     store_totals(grads.norm2, (group, layer), d_scale)
     store_totals(grads.norm2_bias, (group, layer), d_bias)
+    store_totals(grads.down_bias, (group, layer), d_down_bias)
+    # The rows of ``down`` are hidden units, which have no bias there; the second call overwrites what the first wrote.
+    add_weights(scratch.mixed, scratch.active, slot, HIDDEN, grads.down, grads.up_bias, group, layer, time)
+    add_weights(scratch.normed, scratch.hidden, slot, HIDDEN, grads.up, grads.up_bias, group, layer, time)
 
 
 @inlined
@@ -379,10 +390,7 @@ def mixed_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
             )
         store(scratch.mixed, (slot, t, 0), d_mixed)
         store(scratch.normed, (slot, t, 0), rows(trace.mixed, (group, layer, t, 0), WIDTH))
-    for o in range(WIDTH):
-        d_weight, d_bias = weight_row(scratch.normed, scratch.stream, slot, o, time)
-        store_totals(grads.out, (group, layer, o), d_weight)
-        store_totals(grads.out_bias, (group, layer, o), d_bias)
+    add_weights(scratch.normed, scratch.stream, slot, WIDTH, grads.out, grads.out_bias, group, layer, time)
 
 
 @inlined
@@ -402,24 +410,20 @@ def attention_backward(layer, head, trace, group, slot, scratch, time):
         store(scratch.head, (slot, t, D_TIMES_OUTPUT), ZERO - d_times_output)
         store(scratch.head, (slot, t, SHIFT), load(trace.softmax, (group, layer, t, head)))
         store(scratch.head, (slot, t, D_QUERY), zeros(PART))
-        store(scratch.qkv, (slot, t, key), zeros(PART))
-        store(scratch.qkv, (slot, t, value), zeros(PART))
 
-    for start in range(0, time, TILE):
-        stop = min(start + TILE, time)
-        for j in range(stop):
-            k = multiply(rows(trace.qkv, (group, layer, j, key), PART), LOG2_E)
-            v = rows(trace.qkv, (group, layer, j, value), PART)
-            d_k, d_v = rows(scratch.qkv, (slot, j, key), PART), rows(scratch.qkv, (slot, j, value), PART)
-            for t in range(max(start, j), stop):
-                q, d_output = rows(scratch.head, (slot, t, 0), PART), rows(scratch.head, (slot, t, D_OUTPUT), PART)
-                p = exp2(maximum(dot(q, k, load(scratch.head, (slot, t, SHIFT))), LOWEST))
-                d_score = p * dot(d_output, v, load(scratch.head, (slot, t, D_TIMES_OUTPUT)))
-                d_v, d_k = multiply_add(d_output, p, d_v), multiply_add(q, d_score, d_k)
-                d_q = rows(scratch.head, (slot, t, D_QUERY), PART)
-                store(scratch.head, (slot, t, D_QUERY), multiply_add(k, d_score, d_q))
-            store(scratch.qkv, (slot, j, key), d_k)
-            store(scratch.qkv, (slot, j, value), d_v)
+    for j in range(time):
+        k = multiply(rows(trace.qkv, (group, layer, j, key), PART), LOG2_E)
+        v = rows(trace.qkv, (group, layer, j, value), PART)
+        d_k, d_v = zeros(PART), zeros(PART)
+        for t in range(j, time):
+            q, d_output = rows(scratch.head, (slot, t, 0), PART), rows(scratch.head, (slot, t, D_OUTPUT), PART)
+            p = exp2(maximum(dot(q, k, load(scratch.head, (slot, t, SHIFT))), LOWEST))
+            d_score = p * dot(d_output, v, load(scratch.head, (slot, t, D_TIMES_OUTPUT)))
+            d_v, d_k = multiply_add(d_output, p, d_v), multiply_add(q, d_score, d_k)
+            d_q = rows(scratch.head, (slot, t, D_QUERY), PART)
+            store(scratch.head, (slot, t, D_QUERY), multiply_add(k, d_score, d_q))
+        store(scratch.qkv, (slot, j, key), d_k)
+        store(scratch.qkv, (slot, j, value), d_v)
 
     for t in range(time):
         d_q = rows(scratch.head, (slot, t, D_QUERY), PART)
@@ -432,10 +436,7 @@ def qkv_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
     for t in range(time):
         normed = norm(rows(trace.stream, (group, layer, t, 0), WIDTH), w.norm1, w.norm1_bias, (trial, layer))
         store(scratch.normed, (slot, t, 0), normed)
-    for o in range(INPUTS):
-        d_weight, d_bias = weight_row(scratch.normed, scratch.qkv, slot, o, time)
-        store_totals(grads.qkv, (group, layer, o), d_weight)
-        store_totals(grads.qkv_bias, (group, layer, o), d_bias)
+    add_weights(scratch.normed, scratch.qkv, slot, INPUTS, grads.qkv, grads.qkv_bias, group, layer, time)
     d_scale, d_bias = zeros(WIDTH), zeros(WIDTH)
     for t in range(time):
         d_out = zeros(WIDTH)

@@ -58,10 +58,10 @@ def sample(
     if uniforms.shape != (*first.shape, steps):
         raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(*first.shape, steps)}")
     checks.positive("temperature", temperature)
-    gpt.check_tokens(params, config, first[..., None])
+    gpt.check(params, config, first[..., None])
     dropout = gpt.Dropout(config, dropout_generators, len(first))
     if not dropout.active and fused.serves(config.width, config.heads, params.values()):
-        tokens = torch.cat([first[..., None], first.new_zeros(uniforms.shape)], -1)
+        tokens = torch.cat([first[..., None].long(), first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
         return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, [params[n] for n in gpt.shapes(config)]))
 
     trials, batch = first.shape

@@ -12,10 +12,12 @@ import operator
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
 from numba.core.extending import intrinsic, overload, register_model
+
+from actde_nb.policies.compiled import inlined
 
 LANES = 16
 
@@ -156,14 +158,14 @@ def divide(context, a, b):
 
 @intrinsic
 def maximum(context, a, b):
-    """The larger one; without care for NaN, so that it is one instruction."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))(context, a, b)
+    """The larger one, in one instruction; NaN if ``a`` is."""
+    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))(context, a, b)
 
 
 @intrinsic
 def minimum(context, a, b):
-    """The smaller one; without care for NaN, so that it is one instruction."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))(context, a, b)
+    """The smaller one, in one instruction; NaN if ``a`` is."""
+    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))(context, a, b)
 
 
 @intrinsic
@@ -329,7 +331,7 @@ C1, C2, C3, C4, C5 = (
 )
 
 
-@njit(forceinline=True)
+@inlined
 def exp2(a):
     """2**a for a between LOWEST and HIGHEST, to about 2e-7 of its value; the caller keeps ``a`` there."""
     shifted = a + ROUNDER
