@@ -1,4 +1,4 @@
-"""What the training loop asks of a policy, and the two kinds of policy it is used with: networks and tables."""
+"""What the training loop asks of a policy, and the kinds of policy it is used with: networks and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 from actde_nb.policies import gpt
 from actde_nb.policies.gpt import GPTConfig, Outputs
 from actde_nb.policies.sampling import Sampled, sample
+from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
@@ -71,6 +72,51 @@ class Network:
         dropout: Generators | None = None,
     ) -> Sampled:
         return sample(params, self.config, first, uniforms.shape[-1], uniforms, dropout_generators=dropout)
+
+
+@dataclass(frozen=True)
+class Boltzmann:
+    """The small GPT without a policy of its own: its logits are ``q / temperature``.
+
+    What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the row ``"critic"`` of the
+    table of algorithms) and it plays the softmax of it.
+    The q head has no bias, since the policy head, whose place it takes in sampling, has none.
+
+    Raises:
+        ValueError: a temperature that is not above zero.
+    """
+
+    config: GPTConfig
+    temperature: float
+
+    def __post_init__(self):
+        checks.positive("temperature", self.temperature)
+
+    def init(self, generators: Generators) -> Params:
+        fresh = gpt.init(self.config, len(generators), generators)
+        return {name: value for name, value in fresh.items() if name not in ("policy.weight", "q.bias")}
+
+    def decays(self, name: str) -> bool:
+        return gpt.decays(name)
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout)
+
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+    ) -> Sampled:
+        steps = uniforms.shape[-1]
+        return sample(self._whole(params), self.config, first, steps, uniforms, dropout_generators=dropout)
+
+    def _whole(self, params: Params) -> Params:
+        q = params["q.weight"]
+        return {**params, "policy.weight": q / self.temperature, "q.bias": q.new_zeros(q.shape[:2])}
 
 
 @dataclass(frozen=True)

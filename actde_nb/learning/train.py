@@ -40,14 +40,19 @@ def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch
 def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Float[Tensor, "trial"]:
     """Scale each trial's gradients down to a norm of ``limit`` (0: leave them) and return the norms before.
 
-    As ``torch.nn.utils.clip_grad_norm_`` does for a single network.
+    As ``torch.nn.utils.clip_grad_norm_`` does for a single network. A parameter whose gradient is zero throughout is
+    one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it alone
+    whichever way the zeros came about.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norms = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients]).sum(0).sqrt()
-    if limit:
-        scale = (limit / (norms + 1e-6)).clamp(max=1)
-        for gradient in gradients:
-            gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+    used = [p for p in parameters if p.grad is not None]
+    squares = torch.stack([p.grad.reshape(len(p), -1).square().sum(1) for p in used])  # [parameter, trial]
+    norms = squares.sum(0).sqrt()
+    scale = (limit / (norms + 1e-6)).clamp(max=1)
+    for parameter, idle in zip(used, (squares == 0).all(1).tolist(), strict=True):
+        if idle:
+            parameter.grad = None
+        elif limit:
+            parameter.grad.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
     return norms
 
 

@@ -147,7 +147,8 @@ def write(data: xr.Dataset, path: Path) -> None:
         ResultsError: ``path`` holds something else, which is left as it is.
     """
     claim(path, json.loads(data.attrs["settings"]))
-    encoding = {name: {"zlib": True} for name in data.data_vars}
+    # Compression comes with chunks, which cost more than they save in small arrays.
+    encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
     replace_file(path, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf", encoding=encoding))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
 from actde_nb.learning.errors import CheckpointError
 from actde_nb.study import results
@@ -36,6 +37,8 @@ class PrisonerRun(Config):
         block_size: longest sequence the network can read.
         dropout: while sampling and while learning; the published code has 0.1, its text does not say.
         detach_heads: keep the losses of v and q from shaping the rest of the network.
+        temperature: 0 for a policy head; a number above plays the softmax of q over it, for algorithms
+            that train no policy.
     """
 
     payoffs: str = "main"  # post
@@ -45,6 +48,7 @@ class PrisonerRun(Config):
     block_size: int = 128  # notebook
     dropout: float = 0.0  # published 0.1 (`embd_pdrop`, `resid_pdrop`, `attn_pdrop`), left on while sampling
     detach_heads: bool = False  # notebook
+    temperature: float = 0.0
 
     def _check(self):
         super()._check()
@@ -57,11 +61,18 @@ class PrisonerRun(Config):
             raise ValueError(f"games = {self.games}: allowed are numbers below block_size = {self.block_size}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+        checks.at_least_zero("temperature", self.temperature)
+        learns_policy = ALGORITHMS[self.algorithm].policy_loss != "none"
+        if learns_policy == (self.temperature > 0):
+            raise ValueError(
+                f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
+                "algorithms that train a policy head, and a number above zero with those that do not"
+            )
 
 
 def trainer(run: PrisonerRun, trials: Sequence[int] | None = None) -> "Trainer":
     """The run, at its start."""
-    from actde_nb.learning.policy import Network
+    from actde_nb.learning.policy import Boltzmann, Network
     from actde_nb.learning.train import Trainer
     from actde_nb.policies.gpt import GPTConfig
     from actde_nb.worlds.prisoner import PrisonersDilemma
@@ -69,9 +80,10 @@ def trainer(run: PrisonerRun, trials: Sequence[int] | None = None) -> "Trainer":
     network = GPTConfig(
         run.layers, run.heads, run.width, run.block_size, dropout=run.dropout, detach_heads=run.detach_heads
     )
+    policy = Boltzmann(network, run.temperature) if run.temperature else Network(network)
     # The loop's own settings, without the game's and the network's.
     config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
-    return Trainer(PrisonersDilemma(run.payoffs), Network(network), config, trials)
+    return Trainer(PrisonersDilemma(run.payoffs), policy, config, trials)
 
 
 def train(run: PrisonerRun, path: Path, *, progress: bool = True) -> "xr.Dataset":
@@ -136,7 +148,7 @@ def recompute(data: "xr.Dataset", updates: int, trials: Sequence[int] = (0, 1)) 
     """
     run = PrisonerRun(**{**results.settings_of(data), "device": "cpu"})
     trials = [trial for trial in trials if trial in data["trial"]]
-    work, window = trainer(run, trials), data.attrs["window"]
+    work, window = trainer(run, trials), int(data.attrs["window"])
     rollouts = min(-(-updates // (run.updates_per_rollout * window)) * window, run.rollouts)
     for _ in range(rollouts):
         work.step()

@@ -12,7 +12,7 @@ from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
 from actde_nb.learning.errors import CheckpointError, Diverged
 from actde_nb.learning.objective import lesson, terms
-from actde_nb.learning.policy import Network, Policy, Table
+from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
 from actde_nb.learning.train import Trainer, clip_gradients, generator
 from actde_nb.policies.gpt import GPTConfig, Outputs
 from actde_nb.worlds.bandit import Arms
@@ -111,6 +111,15 @@ def test_gradients_are_clipped_trial_by_trial():
     torch.testing.assert_close(b.grad, torch.tensor([[[0.8]], [[0.4]]]))
     torch.testing.assert_close(clip_gradients([a, b], 0.0), torch.tensor([1.0, 0.5]))
     torch.testing.assert_close(a.grad, torch.tensor([[0.6], [0.3]]))
+
+
+def test_a_parameter_that_the_loss_does_not_use_has_no_gradient():
+    a, b, c = torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1)
+    a.grad, b.grad = torch.tensor([[0.0], [0.3]]), torch.zeros(2, 1)
+    torch.testing.assert_close(clip_gradients([a, b, c], 1.0), torch.tensor([0.0, 0.3]))
+    assert a.grad is not None
+    assert b.grad is None
+    assert c.grad is None
 
 
 # Rollouts.
@@ -220,7 +229,7 @@ def test_what_is_no_checkpoint_of_this_run_is_refused(tmp_path):
 
 def tabular(algorithm: str, **settings) -> Config:
     defaults = {
-        "algorithm": algorithm, "trials": 2, "updates": 300, "updates_per_rollout": 1, "checkpoint_every": 300,
+        "algorithm": algorithm, "trials": 2, "updates": 100, "updates_per_rollout": 1, "checkpoint_every": 100,
         "sequences": 4, "games": 5, "trace": 0.0, "optimiser": "sgd", "learning_rate": 0.5, "gradient_clip": 0.0,
         "weight_decay": 0.0,
     }  # fmt: skip
@@ -252,7 +261,7 @@ def test_each_departure_from_the_tabular_update_breaks_the_telescope(changes):
 
 def test_the_bandit_ends_at_the_softmax_of_its_rewards():
     # Rewards 1 and .5, equal steps, q from zero: the table's logits are its q, so 1 and .5.
-    trainer = Trainer(Arms(), Table(), tabular("actde_logit", games=1, sequences=8, updates=2000))
+    trainer = Trainer(Arms(), Table(), tabular("actde_logit", games=1, sequences=8, updates=400, checkpoint_every=400))
     trainer.run()
     expected = torch.tensor([1.0, 0.5], dtype=torch.float64).expand(2, 2)
     torch.testing.assert_close(trainer.parameters["logits"][:, 0].detach(), expected, atol=1e-6, rtol=0)
@@ -328,9 +337,27 @@ def test_rejection_learns_from_discounted_returns_without_bootstrap():
 def test_a_policy_is_anything_with_three_methods():
     assert isinstance(TINY, Policy)
     assert isinstance(Table(), Policy)
+    assert isinstance(Boltzmann(TINY.config, 1.0), Policy)
     said = Table(3).forward(Table(3).init([torch.Generator()]), torch.zeros(1, 2, 4, dtype=torch.long))
     assert isinstance(said, Outputs)
     assert said.logits.shape == (1, 2, 4, 3)
+
+
+def test_a_boltzmann_policy_is_the_softmax_of_its_q():
+    policy = Boltzmann(TINY.config, 0.25)
+    trainer = Trainer(PrisonersDilemma(), policy, dataclasses.replace(SHORT, algorithm="critic"))
+    start = trainer.parameters["q.weight"].detach().clone()
+    trainer.run()
+    assert not torch.equal(trainer.parameters["q.weight"], start)
+    said = policy.forward(trainer.parameters, trainer.play().context)
+    torch.testing.assert_close(said.logits, said.q / 0.25)
+    np.testing.assert_allclose(trainer.records[-1]["logit_gap"], trainer.records[-1]["q_gap"] / 0.25, rtol=1e-4)
+    rollout = trainer.play()
+    said = policy.forward(trainer.parameters, rollout.context)
+    expected = said.logits.log_softmax(-1).gather(-1, rollout.taken[..., None])[..., 0]
+    torch.testing.assert_close(rollout.log_probs, expected.detach(), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="temperature = 0.0: allowed are finite numbers above zero"):
+        Boltzmann(TINY.config, 0.0)
 
 
 # Does it learn?

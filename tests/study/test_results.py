@@ -156,7 +156,7 @@ def test_a_checkpoint_beyond_what_is_asked_for_is_not_cut_back(tmp_path):
 
 
 def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
-    long = dataclasses.replace(RUN, updates=200, checkpoint_every=40)
+    long = dataclasses.replace(RUN, updates=120, checkpoint_every=20)
     path = tmp_path / "run.nc"
     checkpoint = tmp_path / "run.checkpoint.safetensors"
     flags = [part for name, value in dataclasses.asdict(long).items() if not isinstance(value, bool)
@@ -202,11 +202,20 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
         ({"games": 128}, "games = 128: allowed are numbers below block_size = 128"),
         ({"dropout": 1.0}, r"dropout = 1.0: allowed are numbers in \[0, 1\)"),
         ({"discount": 2.0}, "discount = 2.0"),
+        ({"temperature": 1.0}, "temperature = 1.0 with algorithm = 'actde': allowed is zero"),
+        ({"algorithm": "critic"}, "temperature = 0.0 with algorithm = 'critic'"),
     ],
 )
 def test_settings_of_the_prisoner_are_checked(settings, message):
     with pytest.raises(SettingError, match=message):
         PrisonerRun(**settings)
+
+
+def test_a_run_of_the_softmax_of_q(tmp_path):
+    run = dataclasses.replace(RUN, algorithm="critic", temperature=2.0, updates=8)
+    data = runs.train(run, tmp_path / "run.nc", progress=False)
+    np.testing.assert_allclose(data["logit_gap"], data["q_gap"] / 2, atol=1e-6)
+    assert data["term"].values.tolist() == ["q", "value"]
 
 
 def test_the_default_run_is_the_published_network():
