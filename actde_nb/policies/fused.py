@@ -55,13 +55,13 @@ class Network(torch.autograd.Function):
         weights = as_arrays(parameters)
         rows = kernels.scratch_rows(parameters[0].shape[1])
         scratch = Lease([(threads(), tokens.shape[2], count, LANES) for count in rows])
-        grads = Weights(*(torch.zeros(groups(tokens), *weight.shape[1:]) for weight in weights))
+        grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
         run(
             kernels.backward, groups(tokens), weights, tokens.numpy(), Trace(*ctx.trace.arrays),
             *(gradient.contiguous().numpy() for gradient in upstream), ctx.detach,
-            Scratch(*scratch.arrays), Weights(*(grad.numpy() for grad in grads)),
+            Scratch(*scratch.arrays), grads,
         )  # fmt: skip
-        totals = [grad.unflatten(0, (len(tokens), -1)).sum(1) for grad in grads]
+        totals = [torch.from_numpy(grad.reshape(len(tokens), -1, *grad.shape[1:]).sum(1)) for grad in grads]
         totals[DOWN] = totals[DOWN].mT
         return None, None, *totals
 
