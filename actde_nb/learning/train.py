@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb.learning.config import FREE, Config
-from actde_nb.learning.errors import Diverged
+from actde_nb.learning.errors import Diverged, SettingError
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
 from actde_nb.learning.rollout import Rollout
@@ -67,6 +67,7 @@ class Trainer:
 
     Raises:
         ValueError: a trial that is not among the configured ones.
+        SettingError: a device that is not there.
     """
 
     def __init__(self, world: World, policy: Policy, config: Config, trials: Sequence[int] | None = None):
@@ -74,6 +75,10 @@ class Trainer:
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
             raise ValueError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
+        try:
+            torch.empty(0, device=config.device)
+        except (RuntimeError, AssertionError) as error:
+            raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
         self.optimiser = self._optimiser()

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
-from actde_nb.learning.errors import CheckpointError, Diverged
+from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
 from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
 from actde_nb.learning.train import Trainer, clip_gradients, generator
@@ -161,6 +161,12 @@ def test_a_nan_stops_the_run_and_is_named():
 def test_an_unknown_trial_is_refused():
     with pytest.raises(ValueError, match=r"trials = \[3\]: allowed are some of 0 to 2"):
         Trainer(PrisonersDilemma(), TINY, SHORT, [3])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(SettingError, match=f"device = '{device}': allowed are those PyTorch finds here"):
+        Trainer(PrisonersDilemma(), TINY, dataclasses.replace(SHORT, device=device))
 
 
 # Checkpoints.
