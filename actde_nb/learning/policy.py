@@ -54,14 +54,17 @@ class Network:
     attention: str = "fast"
 
     def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
         return gpt.init(self.config, len(generators), generators)
 
     def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
         return gpt.decays(name)
 
     def forward(
         self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
     ) -> Outputs:
+        """Logits, v and q after every token."""
         return gpt.forward(params, self.config, tokens, dropout_generators=dropout, attention=self.attention)
 
     def sample(
@@ -71,6 +74,7 @@ class Network:
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
         return sample(params, self.config, first, uniforms.shape[-1], uniforms, dropout_generators=dropout)
 
 
@@ -93,15 +97,18 @@ class Boltzmann:
         checks.positive("temperature", self.temperature)
 
     def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
         fresh = gpt.init(self.config, len(generators), generators)
         return {name: value for name, value in fresh.items() if name not in ("policy.weight", "q.bias")}
 
     def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
         return gpt.decays(name)
 
     def forward(
         self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
     ) -> Outputs:
+        """Logits, v and q after every token."""
         return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout)
 
     def sample(
@@ -111,6 +118,7 @@ class Boltzmann:
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
         steps = uniforms.shape[-1]
         return sample(self._whole(params), self.config, first, steps, uniforms, dropout_generators=dropout)
 
@@ -130,16 +138,19 @@ class Table:
     vocabulary: int = 2
 
     def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
         trials, n = len(generators), self.vocabulary
         shapes = {"logits": (trials, n, n), "values": (trials, n), "q": (trials, n, n)}
         return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
 
     def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
         return True
 
     def forward(
         self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
     ) -> Outputs:
+        """Logits, v and q after every token."""
         trial = torch.arange(len(tokens), device=tokens.device)[:, None, None]
         return Outputs(*(params[name][trial, tokens] for name in ("logits", "values", "q")))
 
@@ -151,6 +162,7 @@ class Table:
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
         tokens = [first]
         for draw in uniforms.unbind(-1):
             chances = self.forward(params, tokens[-1][..., None]).logits[..., 0, :].softmax(-1)

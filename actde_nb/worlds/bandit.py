@@ -34,10 +34,12 @@ class Arms:
 
     @property
     def vocabulary(self) -> int:
+        """Number of arms."""
         return len(self.payoffs)
 
     @property
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Names of the arms."""
         return {"outcome_share": ("outcome", tuple(f"arm {i}" for i in range(self.vocabulary)))}
 
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch"]:
