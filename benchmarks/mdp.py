@@ -9,7 +9,9 @@ import numpy as np
 
 from actde_nb.tabular.bandit import StepSize
 from actde_nb.tabular.examples import PAYOFFS, prisoners_dilemma, ring, stay_or_quit, two_action_prior
-from actde_nb.tabular.fixed_points import fixed_points, mean_field, simulate
+from actde_nb.tabular.fixed_points import fixed_points
+from actde_nb.tabular.flow import mean_field
+from actde_nb.tabular.learner import simulate
 
 STEPS, RUNS = 2000, 1000
 

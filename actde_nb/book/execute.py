@@ -96,11 +96,11 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 language="python",
                 cwd=SOURCES,
                 log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own transport at each start
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its transport at each start
                 progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
             )
         except PapermillExecutionError as error:
-            return _explain(chapter, error), time.monotonic() - began
+            return _explain(chapter, error, injected=bool(parameters)), time.monotonic() - began
         except Exception as error:  # a dead kernel, a full disk: the other chapters go on
             return f"{chapter.name}: {type(error).__name__}: {error}", time.monotonic() - began
         notebook = clean(nbformat.read(ran, as_version=4))
@@ -110,10 +110,11 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
     return None, time.monotonic() - began
 
 
-def _explain(chapter: Chapter, error: PapermillExecutionError) -> str:
+def _explain(chapter: Chapter, error: PapermillExecutionError, injected: bool) -> str:
+    cell = error.exec_count - injected  # the source has no cell of injected parameters
     code = "\n".join(f"    {line}" for line in error.source.strip().splitlines())
     frames = "\n".join(error.traceback) if sys.stderr.isatty() else ""
-    return f"{chapter.name}, code cell {error.exec_count}: {error.ename}: {error.evalue}\n{code}\n{frames}".rstrip()
+    return f"{chapter.name}, code cell {cell}: {error.ename}: {error.evalue}\n{code}\n{frames}".rstrip()
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -7,12 +7,13 @@ glue roles, and the regression tests read the same values back with :func:`glued
 import ast
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Num
-from scipy.stats import sem
+from scipy.stats import bootstrap, sem
 
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
@@ -111,6 +112,25 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     squares = (samples - samples.mean()) ** 2
     deviation = np.sqrt(squares.mean())
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
+
+
+def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
+    """Make a statistic over runs available as ``name``, with its bootstrap standard error as spread.
+
+    Args:
+        name: key, unique on its page.
+        samples: one number a run.
+        statistic: reduces an axis, as ``np.median``, ``np.min`` and ``np.max`` do.
+
+    Raises:
+        ValueError: fewer than two runs, or a number that is not finite.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    resampled = bootstrap(
+        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
+    )
+    put(name, statistic(samples), spread=resampled.standard_error)
 
 
 def put_math(name: str, expression: Any) -> None:

@@ -146,6 +146,6 @@ def ring(states: int = 3, reward: float = -7.35, discount: float = 0.95) -> MDP:
     return MDP(np.tile([reward, 0.0], (states, 1)), transitions, discount)
 
 
-def self_loops() -> MDP:
-    """One state, two actions that pay one each and return, for ever and without discount: no finite values."""
-    return MDP(np.ones((1, 2)), np.ones((1, 2, 1)), 1.0)
+def self_loops(discount: float = 1.0) -> MDP:
+    """One state, two actions that pay one each and return, for ever; without discount no value is finite."""
+    return MDP(np.ones((1, 2)), np.ones((1, 2, 1)), discount)

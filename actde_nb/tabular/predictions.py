@@ -7,6 +7,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 from actde_nb.tabular import checks
+from actde_nb.tabular.bandit import Trajectory
 
 
 def boltzmann(
@@ -34,6 +35,44 @@ def boltzmann(
         prior = np.full(rewards.shape, 1 / rewards.size)
     log_prior = np.log(checks.shape("prior", checks.probabilities("prior", prior), rewards.shape))
     return softmax(log_prior + (rewards - initial_q) / temperature)
+
+
+def telescoped_logits(run: Trajectory, temperature: float) -> Float[np.ndarray, "records runs arms"]:
+    """Logits that follow from the learned action values alone, by telescoping.
+
+    Args:
+        run: a recorded run whose first record is its start.
+        temperature: critic step over policy step, in reward per nat.
+
+    Returns:
+        Initial logits plus what the action values have gained over the temperature, [record, run, arm].
+    """
+    gained = run.action_values - run.action_values[0]
+    return run.logits[0] + gained / checks.positive("temperature", temperature)
+
+
+def metropolis_law(rewards: ArrayLike, temperature: float, proposal: ArrayLike) -> Float[np.ndarray, "arms"]:
+    """Stationary law of a Metropolis chain over arms, found from its transition matrix.
+
+    From arm a the chain proposes b with probability ``proposal[b]`` and moves there with probability
+    ``min(1, exp((R_b - R_a) / temperature))``.
+
+    Args:
+        rewards: mean reward of each arm, [arms].
+        temperature: in reward per nat.
+        proposal: probability of proposing each arm, [arms].
+
+    Returns:
+        Long-run share of each arm, [arms].
+    """
+    rewards = checks.finite("rewards", rewards)
+    proposal = checks.shape("proposal", checks.probabilities("proposal", proposal), rewards.shape)
+    rises = rewards - rewards[:, None]  # [from, to]
+    moves = proposal * np.exp(np.minimum(0, rises / checks.positive("temperature", temperature)))
+    np.fill_diagonal(moves, 0)
+    flow = moves.T - np.diag(moves.sum(1))  # what each arm gains and loses in a step; the stationary law has none
+    flow[-1] = 1  # one of these equations follows from the others: shares sum to one instead
+    return np.linalg.solve(flow, np.r_[np.zeros(len(rewards) - 1), 1])
 
 
 def softmax_gradient_limit(

@@ -25,6 +25,19 @@ _WALK_VARIANCE = sp.lambdify(
 _GAP_MOMENTS = sp.lambdify(symbolic.gap_symbols, symbolic.gap_moments())
 
 
+def ring_times(logits: Float[np.ndarray, "plays"], rng: np.random.Generator) -> Float[np.ndarray, "plays"]:
+    """When one arm's alarm clock rings in the race whose order of rings is a run of the softmax policy.
+
+    Args:
+        logits: the arm's logit before each of its plays.
+        rng: source of the waits, exponential with rate ``exp(logit)``.
+
+    Returns:
+        Time of each ring, increasing.
+    """
+    return np.cumsum(rng.exponential(size=len(logits)) * np.exp(-logits))
+
+
 def logit_variance(
     noise: ArrayLike, policy_step: float, critic_step: float
 ) -> Float[np.ndarray, "*shape"] | np.float64 | float:

@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import expit
 
 from actde_nb.tabular import checks
-from actde_nb.tabular.bandit import Bandit
+from actde_nb.tabular.bandit import Bandit, Trajectory
 from actde_nb.tabular.symbolic import noise as symbolic
 
 LEARNING = ("together", "per_visit")
@@ -23,6 +23,8 @@ NORMALISED = ("nothing", "error", "both")
 
 whitened_gap = sp.lambdify((symbolic.eta, symbolic.time), symbolic.whitened_gap())
 orbit_energy = sp.lambdify((symbolic.log_ratio, symbolic.gap, symbolic.eta, symbolic.alpha), symbolic.orbit_energy())
+orbit_turn = sp.lambdify((symbolic.log_ratio, symbolic.eta, symbolic.alpha), symbolic.orbit_turn())
+orbit_period = sp.lambdify((symbolic.gap, symbolic.eta), symbolic.orbit_period())
 walk_potential = sp.lambdify(symbolic.gap, symbolic.walk_potential())
 
 
@@ -33,6 +35,12 @@ class Flow:
     updates: Float[np.ndarray, "points"]
     gap: Float[np.ndarray, "points"]
     errors: Float[np.ndarray, "points arms"]
+
+
+def log_error_ratio(bandit: Bandit, run: Trajectory) -> Float[np.ndarray, "records runs"]:
+    """Log of what the critic misses on the first of two arms over what it misses on the second, both above zero."""
+    missing = np.log(bandit.rewards - run.action_values)
+    return missing[..., 0] - missing[..., 1]
 
 
 def whitened_flow(

@@ -50,6 +50,8 @@ def test_a_failing_chapter_is_named_and_leaves_the_last_good_one(tmp_path: Path)
     kept = good.read_bytes()
     broken = chapter(tmp_path, "height = 1 / 0")
     sound = chapter(tmp_path, COUNTING, "98_sound")
+    with pytest.raises(BookError, match="99_sample, code cell 2"):
+        execute([broken], "smoke", tmp_path / "elsewhere")  # where a cell of parameters is injected
     with pytest.raises(BookError) as caught:
         execute([broken, sound], "reader", tmp_path / "out")
     message = str(caught.value)
@@ -125,7 +127,6 @@ def test_every_chapter_takes_a_scale_and_a_seed(every_chapter: list[Chapter]):
         assert isinstance(each.parameters.get("seed", 0), int), each.name
 
 
-@pytest.mark.xdist_group("book")
 def test_executed_notebooks_hold_no_trace_of_the_machine(notebooks: dict[str, Path]):
     for path in notebooks.values():
         text = path.read_text(encoding="utf-8")

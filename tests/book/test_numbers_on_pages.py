@@ -19,7 +19,6 @@ NOT_PROSE = (
 )
 
 
-@pytest.mark.xdist_group("book")
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke_numbers_are_the_references(name: str, notebooks: dict[str, Path]):
     moved = differences(notebooks[name], "smoke")

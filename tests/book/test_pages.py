@@ -10,8 +10,6 @@ import pytest
 from actde_nb.book.layout import SOURCES
 from actde_nb.study import scorecard
 
-pytestmark = pytest.mark.xdist_group("book")
-
 
 class Page(HTMLParser):
     """Collects what the tests ask of a page."""

@@ -6,7 +6,7 @@ import sympy
 import torch
 
 from actde_nb.study import numbers
-from actde_nb.study.numbers import at_scale, plain, put_deviation, put_mean
+from actde_nb.study.numbers import at_scale, plain, put_deviation, put_mean, put_over_runs
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,20 @@ def test_standard_error_of_a_deviation_is_the_gaussian_one(monkeypatch):
     monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: spread}))
     put_deviation("gauss", np.random.default_rng(0).standard_normal(200_000))
     assert seen["gauss"] == pytest.approx(1 / np.sqrt(2 * 200_000), rel=0.02)
+
+
+def test_statistics_carry_their_bootstrap_error(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    samples = np.random.default_rng(0).normal(3.0, 2.0, 2_000)
+    put_over_runs("middle", samples)
+    # The median of n normal numbers has standard error sigma sqrt(pi / 2 n) = 0.056.
+    assert seen["middle"][0] == np.median(samples)
+    assert seen["middle"][1] == pytest.approx(2.0 * np.sqrt(np.pi / 4_000), rel=0.3)
+    put_over_runs("least", np.array([4, 2, 9]), np.min)
+    assert seen["least"][0] == 2
+    assert seen["least"][1] > 0
+    put_over_runs("same", np.full(5, 0.25), np.max)
+    assert seen["same"] == (0.25, 0.0)
+    with pytest.raises(ValueError, match="samples of few has 1 runs: allowed are two or more"):
+        put_over_runs("few", np.ones(1))

@@ -12,7 +12,8 @@ from scipy.integrate import solve_ivp
 from scipy.special import expit, logit
 
 from actde_nb.tabular.bandit import Bandit, Rule, StepSize, actde, simulate
-from actde_nb.tabular.predictions import boltzmann, softmax_gradient_limit
+from actde_nb.tabular.orders import interleavings, lateness, play
+from actde_nb.tabular.predictions import boltzmann, metropolis_law, softmax_gradient_limit, telescoped_logits
 from actde_nb.tabular.symbolic import collapse, finite
 
 E_1, E_2 = finite.FIRST_ERRORS
@@ -116,6 +117,13 @@ class TestTelescoping:
         tau = alpha / eta
         np.testing.assert_allclose(theta - np.log(prior), (np.array(learned) - q) / tau, atol=1e-10)
 
+    def test_predicted_logits(self):
+        # q after wedding, party at alpha = 1/2: (1/2, 0), then (1/2, 1/4); over tau = 1/2, from even odds ln 1/2.
+        run = play(WEDDING_PARTY, actde(1.0, 0.5), np.array([[0], [1]]))
+        gained = np.array([[0, 0], [1, 0], [1, 0.5]])
+        np.testing.assert_allclose(telescoped_logits(run, 0.5)[:, 0], gained + math.log(0.5), atol=1e-15)
+        assert abs(telescoped_logits(run, 0.6) - run.logits).max() > 0.1
+
     def test_fails_when_the_ratio_of_the_steps_is_not_constant(self):
         # Critic step 1/(n+1): the n-th error is R/n, so the logit is R times a harmonic number while q < R.
         rule = Rule("action_value", StepSize(1.0), StepSize(1.0, power=1, offset=1))
@@ -201,6 +209,23 @@ class TestEndPoint:
             boltzmann(*arguments)
 
 
+class TestMetropolis:
+    def test_hand_computed(self):
+        # Rewards ln 2 and 0 at temperature 1, proposals 1/2: up always, down with probability 1/2, so shares 2 : 1.
+        np.testing.assert_allclose(metropolis_law([math.log(2), 0], 1, [0.5, 0.5]), [2 / 3, 1 / 3], rtol=1e-12)
+
+    @given(data=st.data(), pay=rewards, tau=temperatures)
+    def test_it_samples_the_end_policy(self, data, pay, tau):
+        proposal = data.draw(priors(len(pay)))
+        np.testing.assert_allclose(
+            metropolis_law(pay, tau, proposal), boltzmann(pay, tau, proposal), rtol=1e-6, atol=1e-9
+        )  # fmt: skip
+
+    def test_errors_name_the_field(self):
+        with pytest.raises(ValueError, match=r"proposal = \[0.5, 0.6\]: allowed are positive numbers that sum to one"):
+            metropolis_law([1, 2], 1.0, [0.5, 0.6])
+
+
 class TestInvariances:
     @given(data=st.data(), pay=rewards, tau=temperatures, shift=st.floats(-10, 10))
     def test_reward_shift(self, data, pay, tau, shift):
@@ -237,6 +262,38 @@ class TestInvariances:
         law = finite.power_rule_error().subs({finite.SCALE: 3, finite.PRIOR_ODDS: sp.Rational(1, 4)})
         assert 3 * logit(once[0]) - logit(scaled[0]) == pytest.approx(float(law), rel=1e-12)
         assert float(law) == pytest.approx(2 * math.log(0.25))
+
+
+class TestOrders:
+    def test_all_of_them_once(self):
+        orders = interleavings(2, 3)
+        assert {tuple(order) for order in orders.T} == set(itertools.permutations((0, 0, 1, 1, 1)))
+        assert orders.shape == (5, 10)
+
+    def test_lateness(self):
+        # Mean episodes of arm 0 are 1/2 (first), 5/2 (middle) and 7/2 (last) of 0..4, less 1/2, over 3.
+        orders = np.array([[0, 0, 1, 1, 1], [1, 0, 1, 1, 0], [1, 1, 1, 0, 0]]).T
+        np.testing.assert_allclose(lateness(orders), [0, 2 / 3, 1], atol=1e-15)
+
+    @pytest.mark.parametrize("gradient", ["logit", "softmax"])
+    def test_play_agrees_with_the_loop(self, gradient):
+        rule = Rule("action_value", StepSize(0.7), StepSize(0.4), gradient=gradient)
+        orders = interleavings(3, 2)
+        run = play(WEDDING_PARTY, rule, orders)
+        for k, order in enumerate(orders.T):
+            theta, learned = loop(order, [1.0, 0.5], 0.7, 0.4, [0.5, 0.5], [0.0, 0.0], gradient)
+            np.testing.assert_allclose(run.logits[-1, k], theta, atol=1e-12)
+            np.testing.assert_allclose(run.action_values[-1, k], learned, atol=1e-12)
+        np.testing.assert_array_equal(run.episodes, range(6))
+
+    def test_noise_is_refused(self):
+        with pytest.raises(ValueError, match=r"noise = \[0.5, 0.5\]: allowed are rewards without noise"):
+            play(Bandit([1.0, 0.5], noise=0.5), actde(), interleavings(1, 1))
+
+    def test_long_equations_get_lines(self):
+        x, y = sp.symbols("x y")
+        lines = finite.in_lines(x, y, -(y**2), y**3)
+        assert lines == r"\begin{aligned} x &= y \\[6pt] &\quad - y^{2} \\[6pt] &\quad + y^{3} \end{aligned}"
 
 
 class TestWaiting:

@@ -69,6 +69,22 @@ class TestRace:
             error = math.sqrt(2 * max(share[0], 1e-4) / 20_000)
             assert abs(share[0] - share[1]) < MANY_SIGMA * error
 
+    def test_ring_times_by_hand(self):
+        # Logits 0, log 2, log 4: the waits are the unit exponentials, a half of them, a quarter of them.
+        waits = np.random.default_rng(2).exponential(size=3)
+        rings = walks.ring_times(np.log([1.0, 2.0, 4.0]), np.random.default_rng(2))
+        assert rings == pytest.approx(np.cumsum(waits / [1, 2, 4]), abs=1e-15)
+
+    def test_order_of_ring_times_is_a_run(self):
+        # Constant logits (log 3, 0): every episode plays the first arm with probability 3/4.
+        rng = np.random.default_rng(3)
+        firsts = []
+        for _ in range(2_000):
+            rings = [walks.ring_times(np.full(12, logit), rng) for logit in (math.log(3), 0.0)]
+            order = np.argsort(np.concatenate(rings))[:6]  # beyond the shorter clock's end arms would be missing
+            firsts.append((order < 12).mean())
+        assert_mean(firsts, 0.75)
+
 
 class TestConstantSteps:
     def test_logit_variance_by_hand(self):
@@ -211,6 +227,17 @@ class TestWalk:
         assert_mean(run.gap[0], 1.0)  # (R_1 - R_2) / tau, tau = 1/2
         assert run.gap[0].std() < 0.15
 
+    def test_a_clock_of_episodes_is_slow_but_gets_there(self):
+        # q's mean error multiplies by 1 - pi_a / t in episode t, so it falls like t^-pi_a: from a thousand
+        # episodes to ten thousand by 10^-pi_a, with pi close to Boltzmann, (.62, .38). No noise.
+        slow = StepSize(1, power=1, clock="episodes")
+        run = simulate(
+            Bandit([1.0, 0.5]), Rule("action_value", slow, slow), rng=np.random.default_rng(15), runs=2_000,
+            episodes=10_000, record_at=[1_000, 10_000],
+        )  # fmt: skip
+        left = ([1.0, 0.5] - run.action_values).mean(1)
+        assert left[1] / left[0] == pytest.approx(10 ** -np.array([expit(0.5), expit(-0.5)]), rel=0.15)
+
     def test_softmax_form_follows_the_braked_walk(self):
         rule = Rule("action_value", StepSize(0.1), StepSize(1, power=1), gradient="softmax")
         run = simulate(
@@ -338,6 +365,37 @@ class TestWhitening:
         assert flow.gap.max() == pytest.approx(x_max, abs=2e-3)
         assert flow.gap.min() == pytest.approx(-x_max, abs=2e-3)
         assert np.log(flow.errors[-1, 0] / flow.errors[-1, 1]) == pytest.approx(math.log(2), abs=5e-3)
+
+    def test_orbit_turns_where_rho_vanishes(self):
+        # eta = 2, alpha = 1/2, rho = 1: cosh(x/2) = 1 + 2 / (2/2) = 3.
+        turn = whitening.orbit_turn(1.0, 2.0, 0.5)
+        assert turn == pytest.approx(2 * math.acosh(3), abs=1e-12)
+        assert whitening.orbit_energy(0.0, turn, 2.0, 0.5) == pytest.approx(whitening.orbit_energy(1.0, 0.0, 2.0, 0.5))
+        # (8/eta) sinh(acosh(3)) = 4 sqrt(8)
+        assert whitening.orbit_period(turn, 2.0) == pytest.approx(4 * math.sqrt(8), abs=1e-12)
+
+    def test_log_error_ratio_by_hand(self):
+        # One play of each arm with alpha = 1/2 halves both errors, (2, 1): the ratio is still 2; before, after one: 1.
+        run = simulate(
+            Bandit([2.0, 1.0]), actde(1.0, 0.5), rng=np.random.default_rng(0), episodes=2, record_at=[0, 1, 2],
+            actions=np.array([[0], [1]]),
+        )  # fmt: skip
+        ratio = whitening.log_error_ratio(Bandit([2.0, 1.0]), run)[:, 0]
+        assert ratio == pytest.approx([math.log(2), 0, math.log(2)], abs=1e-15)
+
+    def test_simulator_stops_where_whole_steps_of_the_mean_field_do(self):
+        gap, errors = 0.0, np.array([1.0, 0.5])
+        for _ in range(150):
+            policy = expit([gap, -gap])
+            mean = policy @ errors
+            gap += 0.1 * (policy * [1, -1]) @ (errors - mean) / math.sqrt(policy @ (errors - mean) ** 2 + 1e-6)
+            errors = 0.9 * errors
+        rule = Rule("action_value", StepSize(0.1), StepSize(0.1), batch=4_096, whiten=True, critic_reduction="arm_mean")
+        run = simulate(
+            Bandit([1.0, 0.5]), rule, rng=np.random.default_rng(16), runs=10, episodes=4_096 * 150,
+            record_at=[4_096 * 150],
+        )  # fmt: skip
+        assert_mean(run.gap[0], gap)
 
     def test_flow_against_plain_euler(self):
         # An explicit Euler loop with tiny steps, epsilon large enough to matter.

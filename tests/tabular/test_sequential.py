@@ -60,6 +60,9 @@ def test_soft_value_answers_with_the_policy():
 
     slopes = [(soft(q + e) - soft(q - e)) / 2e-5 for e in 1e-5 * np.eye(3)]
     np.testing.assert_allclose(slopes, boltzmann(q, prior, tau), atol=1e-9)
+    _, symbols, weights = algebra.boltzmann_value(3)
+    printed = sp.lambdify((*symbols, *weights, algebra.TEMPERATURE), algebra.soft_value(3))
+    assert printed(*q, *prior, tau) == pytest.approx(soft(q), abs=1e-12)
 
 
 # --- uniqueness -------------------------------------------------------------------------------------
@@ -253,6 +256,10 @@ def test_prisoner_logits_and_shares(tau):
     np.testing.assert_allclose(shares, counted(after_c, after_d), atol=1e-9)
 
 
+def test_exact_payoffs_of_the_post():
+    np.testing.assert_allclose([float(algebra.POST_PAYOFFS[m]) for m in algebra.PAYOFFS], POST, rtol=1e-15)
+
+
 def test_prisoner_shares_at_temperature_one():
     np.testing.assert_allclose(counted(*played(1.0)[:2]), [0.218077, 0.222564, 0.559359], atol=1e-6)
 
@@ -271,8 +278,8 @@ def test_share_law_holds_whatever_the_values_are(w, tau, payoffs):
 
 def test_continuation_map_solves_the_bellman_equations():
     after_c, after_d, w = played(0.7)
-    x, y = sp.symbols("x y", positive=True)
-    constants = dict(zip(algebra.PAYOFFS, POST, strict=True)) | {algebra.DISCOUNT: 0.5, x: after_c, y: after_d}
+    x, y = algebra.COOPERATION
+    constants = algebra.POST_PAYOFFS | {algebra.DISCOUNT: 0.5, x: after_c, y: after_d}
     assert float(algebra.continuation_map().subs(constants)) == pytest.approx(w, abs=1e-9)
 
 
@@ -301,3 +308,21 @@ def test_gae_difference_against_a_backward_loop():
     printed = algebra.gae_difference(5).subs(numbers | {algebra.DISCOUNT: discount, algebra.LAMBDA: lam})
     assert float(printed) == pytest.approx(wanted, abs=1e-12)
     assert algebra.gae_difference(5).subs(algebra.LAMBDA, 0) == 0
+
+
+def test_gae_difference_on_sampled_paths_has_mean_zero_and_the_variance_claimed():
+    # A player of the dilemma with frozen tables, from state c: the state after a move is that move.
+    rng, decay, runs = np.random.default_rng(5), 0.5 * 0.95, 40_000
+    policy, q = np.array([[0.3, 0.7], [0.6, 0.4]]), np.array([[1.0, -0.5], [0.2, 2.0]])
+    value = (policy * q).sum(-1)
+    spread = (policy * (q - value[:, None]) ** 2).sum(-1)  # the policy's variance of q in each state
+    state, total, variance, share = np.zeros(runs, int), np.zeros(runs), 0.0, np.array([1.0, 0.0])
+    for k in range(1, 25):
+        action = (rng.random(runs) >= policy[state, 0]).astype(int)
+        total += decay**k * (value[state] - q[state, action])
+        variance += decay ** (2 * k) * share @ spread
+        share = share @ policy
+        state = action
+    assert abs(total.mean()) < 4 * total.std() / np.sqrt(runs)
+    error = ((total - total.mean()) ** 2).std() / np.sqrt(runs)
+    assert total.var() == pytest.approx(variance, abs=4 * error)

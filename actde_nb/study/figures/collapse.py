@@ -54,7 +54,7 @@ DECAY = [
 @figure
 def staircase(runs: Mapping[str, Trajectory]) -> Figure:
     """Value above, logit gap below, over the episodes of one run for each critic."""
-    drawn, (above, below) = panels(2, height=2.7, sharex=True)
+    drawn, (above, below) = panels(2, height=3.0, sharex=True)
     looks = {"last reward": LOOK["value"] | {"linewidth": 1.4}, "running mean": LOOK["running_mean"]}
     for name, run in runs.items():
         above.step(run.episodes[1:], run.values[1:, 0], where="post", label=name, **looks[name])
@@ -73,7 +73,7 @@ def gap_growth(runs: Mapping[float, Mapping[str, Trajectory]], difference: float
         runs: policy step -> critic, a key of ``GROWTH`` -> its runs.
         difference: reward difference of the two arms.
     """
-    drawn, rows = panels(len(runs), height=3.5, sharex=True, squeeze=False)
+    drawn, rows = panels(len(runs), height=4.0, sharex=True, squeeze=False)
     for axes, (step, critics) in zip(rows[:, 0], runs.items(), strict=True):
         for name, run in critics.items():
             time, gaps = run.episodes[1:], run.gap[1:]
@@ -84,7 +84,8 @@ def gap_growth(runs: Mapping[float, Mapping[str, Trajectory]], difference: float
         for law, label in ((theory.gap_at, "mean-field laws"), (theory.running_mean_gap_at, None)):
             axes.plot(time, law(step * difference * time), label=label, linewidth=1.4, **LOOK["theory"])
         axes.set(xscale="log", ylabel="logit gap x (nats)", title=f"policy step η = {step:g}", ylim=(-1, None))
-    rows[0, 0].legend(loc="upper left")
+        axes.set_xlim(1, None)
+    rows[0, 0].legend(loc="upper left", fontsize=12)
     rows[-1, 0].set_xlabel("episode")
     return drawn
 
@@ -97,27 +98,27 @@ def policy_steps(runs: Mapping[str, Trajectory], clocks: Mapping[str, Float[np.n
         runs: label of the schedule -> its runs.
         clocks: label of the schedule -> ``Delta`` times the sum of the steps up to each record.
     """
-    drawn, axes = panels(height=4.2)
+    drawn, axes = panels(height=4.6)
     for (label, run), look in zip(runs.items(), DECAY, strict=True):
         time = run.episodes[1:]
         band(axes, time, run.gap[1:], label, markevery=13, markersize=5, **look)
         axes.plot(time, theory.gap_at(clocks[label][1:]), linewidth=1.2, **LOOK["theory"])
     axes.plot([], [], linewidth=1.2, label="mean-field law", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
-    axes.legend(loc="upper left", title="policy step")
+    axes.legend(loc="upper left", title="policy step", fontsize=12)
     return drawn
 
 
 @figure
 def untried(runs: Mapping[str, Trajectory], arm: int, predicted: Float[np.ndarray, "records"]) -> Figure:
     """Share of runs that have not yet tried ``arm``, over episodes; ``predicted`` is the law for ACTDE."""
-    drawn, axes = panels(height=3.8)
+    drawn, axes = panels(height=4.2)
     for (label, run), key in zip(runs.items(), ("running_mean", "value", "actde"), strict=True):
         waiting = (run.visits[1:, :, arm] == 0).mean(1)
         axes.plot(run.episodes[1:], waiting, label=label, **LOOK[key])
     axes.plot(run.episodes, predicted, label="geometric law for ACTDE", linewidth=1.4, **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="runs that never tried it", ylim=(0, 1.04), xlim=(1, None))
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", fontsize=12)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     return drawn
 
@@ -146,7 +147,7 @@ def simplex_flow(
         color="white", density=1.5, linewidth=0.8, arrowsize=0.9,
     )  # fmt: skip
     for run in range(sampled.policy.shape[1]):
-        axes.plot(*(sampled.policy[:, run] @ CORNERS).T, color=BLACK, linewidth=0.6, alpha=0.55)
+        axes.plot(*(sampled.policy[:, run] @ CORNERS).T, color=BLACK, linewidth=0.9, alpha=0.75)
     _highlight(axes, rewards, prior)
     axes.fill(*CORNERS.T, fill=False, edgecolor=BLACK, linewidth=1.2)
     for corner, name, reward, offset in zip(CORNERS, names, rewards, ((0, -20), (0, -20), (0, 8)), strict=True):

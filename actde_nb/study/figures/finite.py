@@ -37,12 +37,12 @@ REGRET = {
 @figure
 def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
     """Logit gap over episodes under the two errors; ``end`` is where theory says ACTDE stops."""
-    drawn, axes = panels(height=3.6)
+    drawn, axes = panels(height=4.0)
     for (name, run), look in zip(runs.items(), (LOOK["value"] | {"linestyle": "-."}, LOOK["actde"]), strict=True):
         band(axes, run.episodes[1:], run.gap[1:], name, **look)
     axes.axhline(end, linewidth=1.4, label="reward difference", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", fontsize=12)
     return drawn
 
 
@@ -72,7 +72,9 @@ def orders(
         lines = [np.column_stack([episodes, gaps[:, run]]) for run in drawing_order]
         axes.add_collection(LineCollection(lines, colors=shades(lateness[drawing_order]), linewidths=0.7, alpha=0.55))
         for run, style, label in ((lateness.argmax(), "-", "party first"), (lateness.argmin(), "--", "wedding first")):
-            axes.plot(episodes, gaps[:, run], style, color=shades(lateness[run]), linewidth=2.6, label=label)
+            axes.plot(episodes, gaps[:, run], style, color=shades(lateness[run]), linewidth=2.6)
+            halfway = len(gaps) // 2
+            axes.annotate(label, (halfway, gaps[halfway, run]), xytext=(8, 0), textcoords="offset points", va="center")
         axes.set(xlim=(0, len(gaps) - 1), ylabel="logit gap x (nats)", title=title)
         axes.axhline(end, linewidth=1.2, **LOOK["theory"])
         bins = np.linspace(*axes.get_ylim(), 61)
@@ -81,39 +83,48 @@ def orders(
         side.set(xticks=[], title="ends")
         side.grid(visible=False)
         side.spines["bottom"].set_visible(False)
-    rows[0, 0].legend(loc="lower right")
     rows[1, 0].set(xlabel="episode")
     return drawn
 
 
 @figure
 def learning_paths(
-    extremes: Mapping[str, tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]],
-    sampled: tuple[Float[np.ndarray, "records runs"], Float[np.ndarray, "records runs"]],
-    limit: float,
-    raw: float,
+    extremes: Trajectory, sampled: Trajectory, rewards: Float[np.ndarray, "2"], limit: float, raw: float
 ) -> Figure:
     """Gap against how much has been learned, in small steps under the softmax gradient.
 
     Args:
-        extremes: name -> (share learned, gap) of the two one-arm-at-a-time paths.
-        sampled: share learned and gap of on-policy runs, [record, run].
+        extremes: two runs, wedding learned before party and party before wedding.
+        sampled: on-policy runs; the first 40 are drawn.
+        rewards: of the two arms; what there is to learn.
         limit: end gap of the on-policy mean field.
         raw: end gap of the raw logit update.
     """
-    drawn, axes = panels(height=3.8)
-    for (name, path), colour, style in zip(extremes.items(), (PURPLE, VERMILION), ("-.", "--"), strict=True):
-        axes.plot(*path, style, label=name, color=colour)
-    reachable = [gap[-1] for _, gap in extremes.values()]
-    axes.plot([1, 1], reachable, color=ORANGE, linewidth=7, alpha=0.5, solid_capstyle="butt", label="reachable ends")
-    share, gap = sampled
-    axes.plot(share[:, :40], gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
-    axes.plot([], [], color=GREY, linewidth=1, label="sampled on-policy")
-    axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, label="its small-step limit", zorder=5)
-    axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, label="raw logit update", zorder=5)
-    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.03), ylim=(-0.95, None))
-    axes.legend(loc="lower right")
+    drawn, axes = panels(height=4.6)
+    for run, (colour, style) in enumerate(((PURPLE, "-."), (VERMILION, "--"))):
+        axes.plot(_share(extremes, rewards)[:, run], extremes.gap[:, run], style, color=colour)
+    axes.plot(_share(sampled, rewards)[:, :40], sampled.gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
+    low, high = np.sort(extremes.gap[-1])
+    axes.plot([1, 1], [low, high], color=ORANGE, linewidth=7, alpha=0.5, solid_capstyle="butt")
+    axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, zorder=5)
+    axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, zorder=5)
+    for label, x, y, where in (
+        ("wedding first", 0.6, extremes.gap[:, 0].max(), {"ha": "right"}),
+        ("party first", 0.4, extremes.gap[:, 1].min(), {"ha": "left"}),
+        ("on-policy runs", 0.36, -0.08, {"ha": "center"}),
+        ("raw logit update", 1.04, raw, {}),
+        ("on-policy limit", 1.04, limit, {}),
+        ("reachable ends", 1.04, low, {}),
+    ):
+        axes.text(x, y, label, va="center", **where)
+    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.42))
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     return drawn
+
+
+def _share(run: Trajectory, rewards: Float[np.ndarray, "arms"]) -> Float[np.ndarray, "records runs"]:
+    """How much of the rewards the critic has learned, of all there is."""
+    return run.action_values.sum(-1) / rewards.sum()
 
 
 @figure
@@ -153,7 +164,7 @@ def temperature_family(
         plt.Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor=GREY, markersize=9, label="theory"),
         plt.Line2D([], [], linestyle="", marker="x", color=BLACK, markersize=6, label="sampled runs"),
     ]
-    axes.legend(handles=handles, loc="upper left")
+    axes.legend(handles=handles, loc="upper left", fontsize=12)
     return drawn
 
 
@@ -178,7 +189,7 @@ def waits(
         sampled: waits of simulated runs, for each constant.
         law: constant -> mean wait in theory.
     """
-    drawn, axes = panels(height=3.3)
+    drawn, axes = panels(height=3.8)
     fine = np.linspace(min(shifts) - 0.3, max(shifts) + 0.3, 100)
     axes.plot(fine, law(fine), label="closed form", linewidth=1.4, **LOOK["theory"])
     means, errors = [np.mean(s) for s in sampled], [2 * sem(s) for s in sampled]
@@ -186,7 +197,7 @@ def waits(
     axes.set(yscale="log", xlabel="added to every reward", ylabel="episodes until both tried")
     axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
     axes.minorticks_off()
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", fontsize=12)
     return drawn
 
 
@@ -195,12 +206,12 @@ def regrets(
     runs: Mapping[str, Trajectory], difference: float, laws: Mapping[str, Float[np.ndarray, "records"]]
 ) -> Figure:
     """Mean reward forgone over episodes, on logarithmic axes; ``laws`` are predictions at the recorded episodes."""
-    drawn, axes = panels(height=3.9)
+    drawn, axes = panels(height=4.4)
     for name, run in runs.items():
         regret = difference * run.visits[1:, :, 1].mean(1)
         axes.plot(run.episodes[1:], regret, label=name, **REGRET[name])
     for k, law in enumerate(laws.values()):
         axes.plot(run.episodes[1:], law, linewidth=1.3, label="theory" if k == 0 else None, **LOOK["theory"])
     axes.set(xscale="log", yscale="log", xlabel="episode", ylabel="regret so far")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", fontsize=12)
     return drawn

@@ -2,8 +2,9 @@
 
 import numpy as np
 import sympy as sp
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from actde_nb.study.figures.style import (
     BLACK,
@@ -18,11 +19,14 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
-from actde_nb.tabular.fixed_points import FixedPoint, Learning
+from actde_nb.tabular.fixed_points import FixedPoint
+from actde_nb.tabular.learner import Learning
+from actde_nb.tabular.mdp import MDP
 from actde_nb.tabular.symbolic import sequential as algebra
 
 STABLE = {"marker": "o", "color": BLACK, "markersize": 10, "linestyle": "none"}
 UNSTABLE = STABLE | {"markerfacecolor": "white", "markeredgewidth": 2}
+EVEN = {"color": BLACK, "marker": "_", "markersize": 14, "markeredgewidth": 2, "linestyle": "none"}
 MATRIX_LOOK = {
     "main": (BLUE, "o"),
     "b=1": (ORANGE, "s"),
@@ -34,34 +38,57 @@ MATRIX_LOOK = {
 @figure
 def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figure:
     """Logit gap of two identical loops over time, one thin line a run, for each discount; dotted: its bound."""
-    fig, axes = panels(height=4.0)
+    fig, axes = panels(height=4.4)
     looks = [LOOK["value"], {"color": PURPLE, "linestyle": "--"}, LOOK["actde"]]
     for (discount, runs), look in zip(learned.items(), looks, strict=True):
         gap = np.abs(runs.logits[..., 0, 0] - runs.logits[..., 0, 1])[1:]
         axes.plot(runs.steps[1:], gap, alpha=0.45, linewidth=0.8, **look)
         if discount in bounds:
             axes.axhline(bounds[discount], color=look["color"], linestyle=":")
-            axes.text(1, bounds[discount] * 1.1, f"$\\gamma = {discount:g}$: its bound", color=look["color"])
-        else:
-            end = (runs.steps[-1], np.median(gap[-1]))
-            axes.annotate(
-                f"$\\gamma = {discount:g}$", end, (-34, -4), textcoords="offset points", color=look["color"], ha="right"
-            )
+        text, at = f"$\\gamma = {discount:g}$", (runs.steps[-1] / 3, np.median(gap[-1]) * 0.8)
+        if discount in bounds:
+            text, at = text + ": its bound", (1, bounds[discount] * 1.1)
+        axes.text(*at, text, color=look["color"], fontsize=13, ha="left" if discount in bounds else "right")
     axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
     axes.set_ylim(0, None)
     return fig
 
 
 @figure
-def two_basins(
-    q: Float[np.ndarray, "points"],
-    height: Float[np.ndarray, "points"],
-    fixed_points: list[FixedPoint],
-    runs: Learning,
-    wins: Bool[np.ndarray, "runs"],
-) -> Figure:
+def value_dip() -> Figure:
+    """A two-action state's value as one action gets better, the other being worth nothing; temperature one."""
+    fig, axes = panels(height=4.2)
+    value, q, prior = algebra.boltzmann_value(2)
+    other = {q[1]: 0, prior[1]: 1 - prior[0], algebra.TEMPERATURE: 1}
+    mean, soft = (sp.lambdify((q[0], prior[0]), v.subs(other)) for v in (value, algebra.soft_value(2)))
+    x = np.linspace(-7, 4.4, 400)
+    axes.plot(x, np.maximum(x, 0), color=GREY, linestyle=":")
+    axes.plot(x, soft(x, 0.5), color=GREEN, linestyle="-.")
+    axes.plot(x, mean(x, 0.95), color=VERMILION, linestyle="--")
+    axes.plot(x, mean(x, 0.5), color=BLUE)
+    for text, at, color in (
+        ("policy's mean,\neven prior", (1.1, -0.3), BLUE),
+        ("policy's mean,\nprior .95 for $b$", (-7, -1.4), VERMILION),
+        ("soft value", (-7, -0.76), GREEN),
+        ("the better of the two", (-7, 0.4), GREY),
+    ):
+        axes.text(*at, text, color=color, va="top", fontsize=13)
+    axes.set(xlabel="$q_b$ (the other action is worth 0)", ylabel="value of the state", ylim=(-2.1, 3.2))
+    return fig
+
+
+@figure
+def two_basins(world: MDP, temperature: float, fixed_points: list[FixedPoint], runs: Learning) -> Figure:
     """The landscape over q(stay), and below it sampled runs falling off the ridge, time going down."""
-    fig, (top, bottom) = panels(2, height=3.2, sharex=True, height_ratios=[1, 1.3])
+    fig, (top, bottom) = panels(2, height=3.4, sharex=True, height_ratios=[1, 1.3])
+    numbers = {
+        algebra.REWARD: world.rewards[0, 0],
+        algebra.DISCOUNT: world.discount,
+        algebra.TEMPERATURE: temperature,
+        algebra.LOG_ODDS: 0,
+    }
+    q = np.linspace(-0.8, 11.3, 800)
+    height = algebra.potential(q, sp.lambdify(algebra.Q, algebra.stay_or_quit_flow().subs(numbers))(q))
     top.plot(q, height, color=BLACK)
     top.fill_between(q, height, height.min() - 0.2, color="#dfe7ee", linewidth=0)
     for point in fixed_points:
@@ -71,12 +98,15 @@ def two_basins(
         top.annotate(
             name,
             (at, np.interp(at, q, height)),
-            (14, 26),
+            (0, -12),
             textcoords="offset points",
-            ha="center" if at < 9 else "right",
+            ha="center",
+            va="top",
+            fontsize=13,
         )
     top.set(ylabel="height", ylim=(height.min() - 0.2, height.max()), yticks=[])
     paths = runs.q[..., 0, 0]
+    wins = paths[-1] > fixed_points[1].q[0, 0]
     for side, color, style in ((~wins, VERMILION, "-"), (wins, BLUE, "-")):
         bottom.plot(paths[:, side], runs.steps, color=color, linestyle=style, linewidth=0.7, alpha=0.55)
     bottom.axvline(fixed_points[1].q[0, 0], color=GREY, linestyle=":")
@@ -86,15 +116,14 @@ def two_basins(
 
 
 @figure
-def broken_symmetry(
-    reward: float, discount: float, temperature: float, fixed_points: list[FixedPoint], runs: Learning
-) -> Figure:
+def broken_symmetry(world: MDP, temperature: float, fixed_points: list[FixedPoint], runs: Learning) -> Figure:
     """Flow of the two rooms, drawn over how much more A is worth than B, with sampled runs that leave the middle."""
-    fig, axes = panels(height=4.8)
+    fig, axes = panels(height=5.0)
+    reward = world.rewards[0, 0]
     # Swapping the rooms turns the difference around and leaves the mean, so these are the natural axes.
     flow = sp.lambdify((*algebra.ROOM, algebra.STAY, algebra.DISCOUNT, algebra.TEMPERATURE), algebra.rooms_flow())
     across, up = np.meshgrid(np.linspace(-2.6, 2.6, 60), np.linspace(17.5, 22.5, 60))
-    first, second = flow(up + across / 2, up - across / 2, reward, discount, temperature)
+    first, second = flow(up + across / 2, up - across / 2, reward, world.discount, temperature)
     axes.streamplot(across, up, first - second, (first + second) / 2, color="#b9c6d2", density=1.1, linewidth=1)
     future_a, future_b = runs.q[..., 0, 0] - reward, runs.q[..., 1, 0] - reward
     prefers_a = runs.policy[-1, :, 0, 0] > runs.policy[-1, :, 1, 0]
@@ -110,8 +139,8 @@ def broken_symmetry(
         xlabel="future to be expected, room A minus room B",
     )  # fmt: skip
     patch = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    axes.text(-2.5, 22.2, "B is worth more", color=VERMILION, va="top", bbox=patch)
-    axes.text(2.5, 22.2, "A is worth more", color=BLUE, ha="right", va="top", bbox=patch)
+    axes.text(-2.5, 22.2, "B is worth more", color=VERMILION, va="top", fontsize=13, bbox=patch)
+    axes.text(2.5, 22.2, "A is worth more", color=BLUE, ha="right", va="top", fontsize=13, bbox=patch)
     return fig
 
 
@@ -157,15 +186,14 @@ def prisoner_sweep(
     titles: dict[str, str],
 ) -> Figure:
     """Predicted shares of the three games over temperature, one panel a matrix, with the post's dotted lines."""
-    fig, axes = panels(2, 2, height=3.1, sharex=True, sharey=True)
+    fig, axes = panels(2, 2, height=3.6, sharex=True, sharey=True)
     outcomes = (("alternate", 2), ("cooperate", 0), ("defect", 1))
     for panel, name in zip(axes.flat, shares, strict=True):
         for outcome, column in outcomes:
             look = LOOK[outcome]
             panel.plot(temperatures, shares[name][:, column], label=outcome, **look)
             panel.axhline(lines[name][column], color=look["color"], linestyle=":", linewidth=1.5)
-            panel.plot(temperatures[-1], 0.5 if outcome == "alternate" else 0.25, marker="_", markersize=12,
-                       color=BLACK, clip_on=False)  # fmt: skip
+            panel.plot(temperatures[-1], 0.5 if outcome == "alternate" else 0.25, clip_on=False, **EVEN)
         panel.axvline(1, color=GREY, linewidth=0.8)
         panel.set(title=titles[name], xscale="log", ylim=(-0.02, 1.02), xlim=(temperatures[0], temperatures[-1]))
     for panel in axes[-1]:
@@ -174,7 +202,11 @@ def prisoner_sweep(
     for panel in axes[:, 0]:
         panel.set_ylabel("share of games")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    line = Line2D([], [], color=GREY, linestyle=":", label="the post's line")
+    even = Line2D([], [], label="uniform play", **EVEN)
+    # The legend fills its columns from top to bottom.
+    entries = [handles[0], line, handles[1], even, handles[2]]
+    fig.legend(handles=entries, loc="outside upper center", ncols=3, fontsize=13)
     return fig
 
 

@@ -23,6 +23,14 @@ _EPISODE = sp.Symbol("s", positive=True)
 _LOG_EPISODE = sp.Symbol("ell", real=True)
 
 
+def in_lines(left: sp.Expr, *lines: sp.Expr | str) -> str:
+    """LaTeX of ``left`` = sum of ``lines``, one under the other: a long equation that fits a phone."""
+    right = [line if isinstance(line, str) else sp.latex(line) for line in lines]
+    signed = [line if line.startswith(("-", "+")) else f"+ {line}" for line in right[1:]]
+    below = "".join(rf" \\[6pt] &\quad {line}" for line in signed)
+    return rf"\begin{{aligned}} {sp.latex(left)} &= {right[0]}{below} \end{{aligned}}"
+
+
 def conserved() -> sp.Expr:
     """What one episode adds to ``theta_a - q_a / tau`` for the arm taken; zero."""
     return sp.simplify(ETA * ERROR - ALPHA * ERROR / (ALPHA / ETA))

@@ -123,6 +123,21 @@ def orbit_energy() -> sp.Expr:
     return sp.Abs(log_ratio) + 2 * alpha / eta * sp.cosh(gap / 2)
 
 
+def orbit_turn() -> sp.Expr:
+    """Largest gap on the orbit that starts at a gap of zero and at rho: there the other rho is zero."""
+    largest = sp.Symbol("y", positive=True)  # cosh(x/2)
+    start = orbit_energy().subs(gap, 0)
+    end = orbit_energy().subs(log_ratio, 0).subs(sp.cosh(gap / 2), largest)
+    (solution,) = sp.solve(sp.Eq(start, end), largest)
+    return 2 * sp.acosh(sp.expand(solution))
+
+
+def orbit_period() -> sp.Expr:
+    """Updates for one turn of the orbit whose largest gap is x: four quarters of ``dx / whitened_speed()``."""
+    quarter = sp.integrate(sp.cosh(gap / 2) / eta, (gap, 0, gap))
+    return 4 * quarter
+
+
 def walk_potential() -> sp.Expr:
     """Function of the gap whose mean grows by exactly ``s^2`` a step on the walk ``dx = s sech(x/2) dW``.
 

@@ -18,6 +18,9 @@ GAP = sp.Symbol("u", real=True)  # (q_1 - q_2) / tau of two actions
 ROOM = sp.symbols("w_A w_B", real=True)  # gamma * v of each room
 STAY = sp.Symbol("R", positive=True)  # reward for staying in a room
 PAYOFFS = sp.symbols("m_cc m_dc m_dd m_cd", real=True)  # own move after the last one: dc is d after c
+_ROOT = sp.sqrt(sp.Rational(15, 2))
+POST_PAYOFFS = dict(zip(PAYOFFS, (sp.Rational(1, 2), 2, 2 - _ROOT, _ROOT - sp.Rational(9, 2)), strict=True))
+COOPERATION = sp.symbols("x y", positive=True)  # probabilities of cooperating after c and after d
 BALANCE = sp.Symbol("kappa", real=True)  # payoffs for repeating a move minus those for changing it
 CONTINUATION = sp.Symbol("w", real=True)  # gamma * (v(c) - v(d))
 LAMBDA = sp.Symbol("lambda", positive=True)
@@ -38,16 +41,24 @@ def boltzmann_value(actions: int) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Sym
     return sum(w * x for w, x in zip(weights, q, strict=True)) / sum(weights), list(q), list(prior)
 
 
+@functools.cache
 def value_response() -> sp.Eq:
-    """How the Boltzmann value moves with one of its action values, policy included."""
-    pi, q, v = sp.Symbol("pi_b"), sp.Symbol("q_b"), sp.Symbol("v")
-    return sp.Eq(sp.Derivative(v, q), pi * (1 + (q - v) / TEMPERATURE), evaluate=False)
+    """How the Boltzmann value moves with one of its action values, policy included.
+
+    Checked against the derivative of :func:`boltzmann_value` for three actions and any prior.
+    """
+    pi_b, q_b, v = sp.Symbol("pi_b"), sp.Symbol("q_b"), sp.Symbol("v")
+    response = pi_b * (1 + (q_b - v) / TEMPERATURE)
+    value, (q, *_), (prior, *_) = boltzmann_value(3)
+    policy = prior * sp.exp(q / TEMPERATURE) / sp.denom(value)
+    if sp.simplify(sp.diff(value, q) - response.subs({pi_b: policy, q_b: q, v: value})) != 0:
+        raise ArithmeticError(f"the derivative of {value} by {q} is not {response}")
+    return sp.Eq(sp.Derivative(v, q_b), response, evaluate=False)
 
 
-def soft_value_response() -> sp.Eq:
-    """The same for the soft value ``tau * log(sum(prior * exp(q / tau)))``: the policy itself."""
-    soft = sp.Symbol("v_soft")
-    return sp.Eq(sp.Derivative(soft, sp.Symbol("q_b")), sp.Symbol("pi_b"), evaluate=False)
+def soft_value(actions: int) -> sp.Expr:
+    """The soft value ``tau * log(sum(prior * exp(q / tau)))``, in the symbols of :func:`boltzmann_value`."""
+    return TEMPERATURE * sp.log(sp.denom(boltzmann_value(actions)[0]))
 
 
 def overshoot() -> sp.Expr:
@@ -200,18 +211,22 @@ def payoff_balance() -> sp.Expr:
     return cc + dd - dc - cd
 
 
+@functools.cache
 def share_law() -> sp.Eq:
     """The combination of the three shares in which the values cancel, with kappa of :func:`payoff_balance`.
 
-    The prior is uniform.
+    The prior is uniform. Checked against :func:`prisoner_shares` at temperature one, which is a choice of unit.
     """
     f_cc, f_dd, f_alt = sp.symbols("f_cc f_dd f_alt", positive=True)
+    cc, dd, alt = (share.subs(TEMPERATURE, 1) for share in prisoner_shares())
+    if sp.simplify(sp.log(sp.simplify(4 * cc * dd / alt**2)) - payoff_balance()) != 0:
+        raise ArithmeticError("the continuation does not cancel from 4 f_cc f_dd / f_alt^2")
     return sp.Eq(4 * f_cc * f_dd / f_alt**2, sp.exp(BALANCE / TEMPERATURE), evaluate=False)
 
 
 def continuation_map() -> sp.Expr:
     """gamma * (v(c) - v(d)) of a policy, from its cooperation probabilities after c and after d."""
-    after_c, after_d = sp.symbols("x y", positive=True)
+    after_c, after_d = COOPERATION
     cc, dc, dd, cd = PAYOFFS
     v_c, v_d = sp.symbols("v_c v_d")
     bellman = [
