@@ -122,14 +122,14 @@ class Trainer:
         """
         with self._clock("sampling"):
             rollout = self.play()
-        with self._clock("advantages"):
+        with self._clock("advantages", small=True):
             learned_from = lesson(rollout, self.config)
         sums: dict[str, Tensor] = {}
         for inner in range(self.config.updates_per_rollout):
             with self._clock("forward"):
                 outputs = self.policy.forward(self.parameters, rollout.context, self.dropout_draws)
             if inner == 0:  # the policy that played, before it learns
-                with self._clock("statistics"):
+                with self._clock("statistics", small=True):
                     record = self._describe(rollout, learned_from, outputs)
             seen = self.learn(outputs, learned_from)
             self.update += 1
@@ -158,12 +158,15 @@ class Trainer:
 
     def learn(self, outputs: Outputs, learned_from: Lesson) -> dict[str, Float[Tensor, "trial"]]:
         """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
-        with self._clock("loss"):
+        with self._clock("loss", small=True):
             parts = terms(outputs, learned_from, self.config)
             self._check({f"loss term {name}": value for name, value in parts.items()})
+            loss = torch.stack(list(parts.values())).sum()
+            gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
         with self._clock("backward"):
-            torch.stack(list(parts.values())).sum().backward()
-        with self._clock("optimiser"):
+            reached = [(said, g) for said, g in zip(outputs, gradients, strict=True) if g is not None]
+            torch.autograd.backward(*zip(*reached, strict=True))
+        with self._clock("optimiser", small=True):
             norms = clip_gradients(list(self.parameters.values()), self.config.gradient_clip)
             self._check({"gradient norm": norms})
             self.optimiser.step()
@@ -211,7 +214,14 @@ class Trainer:
         return torch.stack([torch.rand(shape, generator=draw) for draw in self.play_draws]).to(self.config.device)
 
     @contextmanager
-    def _clock(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+    def _clock(self, stage: str, *, small: bool = False) -> Iterator[None]:
+        """Count the time of a stage. One of ``small`` operations runs in one thread: where others use the machine too,
+        waiting for a second thread takes many times as long as the work."""
+        start, threads = time.perf_counter(), torch.get_num_threads()
+        if small:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
