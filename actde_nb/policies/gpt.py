@@ -248,6 +248,7 @@ class Dropout:
 
     @property
     def active(self) -> bool:
+        """Whether anything is dropped."""
         return self.generators is not None and self.keep < 1
 
     def __call__(self, x: Float[Tensor, "trial ..."]) -> Float[Tensor, "trial ..."]:
