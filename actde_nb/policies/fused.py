@@ -29,10 +29,11 @@ def serves(width: int, heads: int, parameters: Iterable[Tensor]) -> bool:
 
 
 class Network(torch.autograd.Function):
-    """``(tokens, detach, *parameters) -> logits, values, q``, parameters in the order of :class:`kernels.Weights`."""
+    """``(tokens, detach, *parameters) -> logits, values, q``, parameters in the order of ``kernels.Weights``."""
 
     @staticmethod
     def forward(ctx, tokens, detach, *parameters):
+        """Run the network and keep what the way back needs."""
         weights = as_arrays(parameters)
         trials, batch, time = tokens.shape
         vocabulary = parameters[0].shape[1]
@@ -51,6 +52,7 @@ class Network(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *upstream):
+        """Gradients of the parameters; none for tokens and switch."""
         tokens, *parameters = ctx.saved_tensors
         weights = as_arrays(parameters)
         rows = kernels.scratch_rows(parameters[0].shape[1])
@@ -96,7 +98,7 @@ def groups(tokens: Tensor) -> int:
 
 
 def trace_shapes(slots: int, weights: Weights, time: int) -> list[tuple[int, ...]]:
-    """Shapes of the arrays of a :class:`kernels.Trace`."""
+    """Shapes of the arrays of a ``kernels.Trace``."""
     sizes = kernels.trace_sizes(weights.norm1.shape[1], weights.policy.shape[1])
     return [(slots, layers, time, rows, LANES) for layers, rows in sizes]
 
