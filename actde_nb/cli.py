@@ -1,6 +1,7 @@
-"""Work on the book: execute its chapters, compare their numbers, render the pages."""
+"""Work on the book: execute its chapters, compare their numbers, render the pages, train and keep results."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -10,7 +11,10 @@ from actde_nb.book import layout, references
 from actde_nb.book.chapters import chapters as find_chapters
 from actde_nb.book.execute import execute as run_chapters
 from actde_nb.book.render import render
+from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
+from actde_nb.study import runs
 from actde_nb.study.numbers import glued
+from actde_nb.study.results import ResultsError, read, settings_of
 
 Scale = Literal["smoke", "reader", "paper"]
 Chapters = Annotated[
@@ -20,6 +24,13 @@ Settings = Annotated[
     tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")
 ]
 Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
+
+World = Annotated[Literal["prisoner"], tyro.conf.Positional, tyro.conf.arg(metavar="{prisoner}")]
+Verb = Annotated[Literal["verify"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify}")]
+Files = Annotated[
+    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
+]
+Out = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: named after the run)")]
 
 
 def list_() -> None:
@@ -88,6 +99,44 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
+def train(world: World, run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Train a policy, or go on where a run was interrupted, and keep the results.
+
+    Args:
+        world: what to play.
+        run: how; the defaults are the published settings.
+        out: file of the results, with the state to go on from beside it.
+    """
+    path = out or layout.RESULTS / f"{world}_{run.algorithm}.nc"
+    data = runs.train(run, path)
+    share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome")
+    print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
+    print(f"alternating {float(share.mean()):.3f} in the last {data.attrs['final_updates']:,}")
+
+
+def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
+    """Check stored results: that they are whole, and that this package still reproduces how they begin.
+
+    Args:
+        verb: what to do.
+        files: results; those of the book by default.
+        updates: how many to do again; 0 for none.
+        trials: which to do again.
+    """
+    wrong = 0
+    for path in files or sorted(layout.RESULTS.glob("*.nc")):
+        try:
+            data = read(path)
+            found = runs.differences(data, runs.recompute(data, updates, trials)) if updates else []
+            line = f"{path}: {'; '.join(found) or 'as it should be'}"
+        except ResultsError as error:
+            found, line = [error], str(error)
+        wrong += bool(found)
+        print(line, flush=True)
+    if wrong:
+        raise layout.BookError(f"results files that are not as they should be: {wrong}")
+
+
 def _parse(assignments: tuple[str, ...]) -> dict:
     for assignment in assignments:
         if "=" not in assignment:
@@ -97,10 +146,10 @@ def _parse(assignments: tuple[str, ...]) -> dict:
 
 def main() -> None:
     """Entry point: errors that a person can mend are one message and exit status 1."""
-    commands = {"list": list_, "execute": execute, "build": build, "record": record}
+    commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
         )
-    except layout.BookError as error:
+    except (layout.BookError, ResultsError, CheckpointError, Diverged, SettingError) as error:
         sys.exit(f"actde-nb: {error}")

@@ -25,7 +25,7 @@ def command(monkeypatch, capsys):
 def test_help_names_every_command(command):
     status, text = command("--help")
     assert status == 0
-    for name in ("list", "execute", "build", "record"):
+    for name in ("list", "execute", "build", "record", "train", "results"):
         assert name in text
 
 
@@ -42,6 +42,8 @@ def test_list_shows_every_chapter_with_its_parameters(command):
         (("execute", "nonsense"), "actde-nb: chapter = 'nonsense': allowed are "),
         (("execute", "intro", "--set", "speed=3"), "actde-nb: parameter = 'speed' of chapter intro: allowed are seed"),
         (("execute", "intro", "--set", "seed"), "actde-nb: set = 'seed': allowed is NAME=VALUE"),
+        (("train", "prisoner", "--algorithm", "a2c"), "actde-nb: algorithm = 'a2c': allowed are ppo, actde, "),
+        (("results", "verify", "no.nc"), "actde-nb: results files that are not as they should be: 1"),
     ],
 )
 def test_what_a_person_can_mend_is_one_message(command, arguments: tuple[str, ...], message: str):
@@ -55,3 +57,15 @@ def test_an_unknown_scale_is_refused(command):
     assert status == 2
     assert "huge" in text
     assert "smoke" in text
+
+
+def test_train_then_verify(command, tmp_path):
+    path = str(tmp_path / "run.nc")
+    size = {"trials": 2, "updates": 8, "sequences": 4, "games": 8, "layers": 1, "heads": 1, "width": 4}
+    small = [part for name, value in size.items() for part in (f"--{name}", str(value))]
+    status, text = command("train", "prisoner", *small, "--out", path)
+    assert status == 0
+    assert "trial-updates/s" in text
+    assert "8 updates of 2 trials, alternating 0." in text
+    status, text = command("results", "verify", path)
+    assert (status, text) == (0, f"{path}: as it should be\n")

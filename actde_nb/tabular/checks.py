@@ -50,3 +50,17 @@ def one_of(field: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise ValueError(f"{field} = {value!r}: allowed are {', '.join(allowed)}")
     return value
+
+
+def whole(field: str, value: int, least: int = 1) -> int:
+    """Return ``value`` if it is a whole number of ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{field} = {value!r}: allowed are whole numbers of {least} or more")
+    return value
+
+
+def at_least_zero(field: str, value: float) -> float:
+    """Return ``value`` if it is a finite number of zero or more."""
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{field} = {value}: allowed are finite numbers of zero or more")
+    return value

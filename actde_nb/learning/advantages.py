@@ -1,0 +1,79 @@
+"""How much better was it than expected? Pure functions of arrays ``[trial, batch, time]``.
+
+All advantages are sums over later errors, weighted by powers of ``discount * trace`` (generalised
+advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Steps = Float[Tensor, "trial batch time"]
+Ends = Float[Tensor, "trial batch"]
+
+
+def discounted_sums(errors: Steps, factor: float) -> Steps:
+    """Sum over k of ``factor**k * errors[t + k]``, for each t.
+
+    As one product with a triangle of powers: a loop over time would be a hundred small operations.
+    """
+    steps = torch.arange(errors.shape[-1], device=errors.device)
+    delay = steps[:, None] - steps  # [later, now]
+    weights = torch.where(delay >= 0, factor ** delay.clamp(min=0).to(errors.dtype), 0.0)
+    return errors @ weights.to(errors.dtype)
+
+
+def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, trace: float) -> Steps:
+    """Generalised advantage estimate: the errors are ``r + discount * v(next) - v``.
+
+    Args:
+        rewards: reward of each step.
+        values: v before each step.
+        next_value: v after the last step.
+        discount: gamma.
+        trace: lambda; 0 is the one-step TD error, 1 the return minus v.
+
+    Returns:
+        The advantages, in units of reward. Adding ``values`` gives the lambda-return.
+    """
+    return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * trace)
+
+
+def action_conditioned(
+    rewards: Steps, values: Steps, next_value: Ends, q_taken: Steps, discount: float, trace: float
+) -> Steps:
+    """ACTDE as published: the errors are ``r + discount * v(next) - q(s, a)``, summed up as in :func:`gae`.
+
+    With ``trace = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
+    trace; its trainer has (``actdeLoss``, where it is computed anew in each inner update but from the
+    rollout's own predictions alone, so that once is enough).
+
+    Args:
+        rewards: reward of each step.
+        values: v before each step, of which only the later ones are used.
+        next_value: v after the last step.
+        q_taken: q of the action taken in each step.
+        discount: gamma.
+        trace: lambda.
+    """
+    return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * trace)
+
+
+def whiten(advantages: Steps, epsilon: float = 1e-6) -> Steps:
+    """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time.
+
+    Args:
+        advantages: two or more a trial.
+        epsilon: added to the variance (with n - 1 below), in reward squared; as in the published trainer.
+
+    Raises:
+        ValueError: a single advantage a trial, which has no variance.
+    """
+    if advantages[0].numel() < 2:
+        raise ValueError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
+    variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
+    return (advantages - mean) * torch.rsqrt(variance + epsilon)
+
+
+def _next(values: Steps, next_value: Ends) -> Steps:
+    return torch.cat([values[..., 1:], next_value[..., None]], dim=-1)

@@ -1,0 +1,55 @@
+"""The table of algorithms. A row says what is compared with what and which loss makes of it; nothing
+outside this table asks for an algorithm's name."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from actde_nb.tabular import checks
+
+Advantage = Literal["gae", "action_conditioned", "returns", "none"]
+PolicyLoss = Literal["clipped", "score", "logit", "best_share", "none"]
+ValueLoss = Literal["clipped", "expectile", "none"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One row.
+
+    Args:
+        advantage: what the policy learns from. ``"gae"`` compares with v, ``"action_conditioned"`` with q of
+            the action taken, ``"returns"`` with nothing (discounted reward up to the rollout's end).
+        policy_loss: ``"clipped"`` is PPO's; ``"score"`` is REINFORCE's; ``"logit"`` moves the logit of the
+            action taken alone; ``"best_share"`` keeps the steps with the highest advantage and imitates them.
+        value_loss: ``"clipped"`` towards the lambda-return; ``"expectile"`` towards q of the action taken.
+        value_coefficient: weight of the value loss.
+        q_coefficient: weight of the squared error of q, whose target is the lambda-return computed with v.
+
+    Raises:
+        ValueError: a negative coefficient.
+    """
+
+    advantage: Advantage
+    policy_loss: PolicyLoss = "clipped"
+    value_loss: ValueLoss = "clipped"
+    value_coefficient: float = 0.1  # published trainer, `vf_coef`; the clipped loss has another 1/2 inside
+    q_coefficient: float = 0.0
+
+    def __post_init__(self):
+        checks.at_least_zero("value_coefficient", self.value_coefficient)
+        checks.at_least_zero("q_coefficient", self.q_coefficient)
+
+
+#: The published trainer has the first three (`ppoLoss`, `actdeLoss`, `rejectLoss`) and the expectile as an option.
+ALGORITHMS: dict[str, Algorithm] = {
+    "ppo": Algorithm("gae"),
+    "actde": Algorithm("action_conditioned", q_coefficient=1.0),  # published trainer, `loss = ... + q_loss`
+    "rejection": Algorithm("returns", policy_loss="best_share", value_loss="none"),
+    "reinforce": Algorithm("returns", policy_loss="score", value_loss="none"),
+    "actde_expectile": Algorithm("action_conditioned", value_loss="expectile", q_coefficient=1.0),
+    # One step of plain gradient descent on this row is the post's tabular update; 1/2 makes q's gradient its error.
+    "actde_logit": Algorithm("action_conditioned", policy_loss="logit", value_coefficient=1.0, q_coefficient=0.5),
+    # The score function of the same error: what the tabular update becomes when it follows the gradient of log pi.
+    "actde_score": Algorithm("action_conditioned", policy_loss="score", value_coefficient=1.0, q_coefficient=0.5),
+    # Learns to predict and nothing else, for policies that are a function of q.
+    "critic": Algorithm("none", policy_loss="none", q_coefficient=1.0),
+}

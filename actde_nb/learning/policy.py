@@ -1,0 +1,173 @@
+"""What the training loop asks of a policy, and the kinds of policy it is used with: networks and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.policies import gpt
+from actde_nb.policies.gpt import GPTConfig, Outputs
+from actde_nb.policies.sampling import Sampled, sample
+from actde_nb.tabular import checks
+
+Params = dict[str, Tensor]
+Generators = Sequence[torch.Generator]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A family of stochastic policies over tokens. Parameters lead with the trial axis."""
+
+    def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
+        ...
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
+        ...
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        """Logits, v and q after every token, differentiable in the parameters."""
+        ...
+
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+    ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw, which alone decides it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """The small GPT. ``attention`` is passed on: ``"fast"`` or ``"reference"``."""
+
+    config: GPTConfig
+    attention: str = "fast"
+
+    def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
+        return gpt.init(self.config, len(generators), generators)
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
+        return gpt.decays(name)
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        """Logits, v and q after every token."""
+        return gpt.forward(params, self.config, tokens, dropout_generators=dropout, attention=self.attention)
+
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+    ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
+        return sample(params, self.config, first, uniforms.shape[-1], uniforms, dropout_generators=dropout)
+
+
+@dataclass(frozen=True)
+class Boltzmann:
+    """The small GPT without a policy of its own: its logits are ``q / temperature``.
+
+    What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the row ``"critic"`` of the
+    table of algorithms) and it plays the softmax of it.
+    The q head has no bias, since the policy head, whose place it takes in sampling, has none.
+
+    Raises:
+        ValueError: a temperature that is not above zero.
+    """
+
+    config: GPTConfig
+    temperature: float
+
+    def __post_init__(self):
+        checks.positive("temperature", self.temperature)
+
+    def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
+        fresh = gpt.init(self.config, len(generators), generators)
+        return {name: value for name, value in fresh.items() if name not in ("policy.weight", "q.bias")}
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
+        return gpt.decays(name)
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        """Logits, v and q after every token."""
+        return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout)
+
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+    ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
+        steps = uniforms.shape[-1]
+        return sample(self._whole(params), self.config, first, steps, uniforms, dropout_generators=dropout)
+
+    def _whole(self, params: Params) -> Params:
+        q = params["q.weight"]
+        return {**params, "policy.weight": q / self.temperature, "q.bias": q.new_zeros(q.shape[:2])}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row of logits, one v and one row of q for each last token; float64, and zero to begin with.
+
+    This is part one's policy behind the same interface: with it the loop is the tabular simulation,
+    in batches.
+    """
+
+    vocabulary: int = 2
+
+    def init(self, generators: Generators) -> Params:
+        """Fresh parameters, each trial's from its own generator."""
+        trials, n = len(generators), self.vocabulary
+        shapes = {"logits": (trials, n, n), "values": (trials, n), "q": (trials, n, n)}
+        return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
+        return True
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        """Logits, v and q after every token."""
+        trial = torch.arange(len(tokens), device=tokens.device)[:, None, None]
+        return Outputs(*(params[name][trial, tokens] for name in ("logits", "values", "q")))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+    ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
+        tokens = [first]
+        for draw in uniforms.unbind(-1):
+            chances = self.forward(params, tokens[-1][..., None]).logits[..., 0, :].softmax(-1)
+            tokens.append((draw[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
+        tokens = torch.stack(tokens, -1)
+        said = self.forward(params, tokens)
+        log_probs = said.logits[..., :-1, :].log_softmax(-1).gather(-1, tokens[..., 1:, None])[..., 0]
+        return Sampled(tokens, log_probs, said.values, said.q[..., :-1, :])

@@ -1,0 +1,227 @@
+"""The training loop: one for every algorithm, world and policy.
+
+A rollout is played, learned from in a few updates, and forgotten but for its last token, from which the next
+one starts. All trials advance together. One step of the optimiser updates them all: their losses are added up,
+each enters only its own trial's parameters, gradients are clipped trial by trial, and the optimiser works
+element by element, so that no trial knows of another.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from actde_nb.learning.config import FREE, Config
+from actde_nb.learning.errors import Diverged, SettingError
+from actde_nb.learning.objective import Lesson, lesson, terms
+from actde_nb.learning.policy import Policy
+from actde_nb.learning.rollout import Rollout
+from actde_nb.policies.gpt import Outputs
+from actde_nb.worlds.world import World
+
+Hook = Callable[["Trainer"], None]
+
+#: What a trial's random draws are for; each has a stream of its own.
+PURPOSES = ("init", "play", "dropout")
+
+
+def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch.Generator:
+    """One trial's stream of random draws: the same alone, in any stack, and on any day."""
+    [state] = np.random.SeedSequence([seed, trial, PURPOSES.index(purpose)]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Float[Tensor, "trial"]:
+    """Scale each trial's gradients down to a norm of ``limit`` (0: leave them) and return the norms before.
+
+    As ``torch.nn.utils.clip_grad_norm_`` does for a single network. A parameter whose gradient is zero throughout is
+    one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it alone
+    whichever way the zeros came about.
+    """
+    used = [p for p in parameters if p.grad is not None]
+    squares = torch.stack([p.grad.reshape(len(p), -1).square().sum(1) for p in used])  # [parameter, trial]
+    norms = squares.sum(0).sqrt()
+    scale = (limit / (norms + 1e-6)).clamp(max=1)
+    for parameter, idle in zip(used, (squares == 0).all(1).tolist(), strict=True):
+        if idle:
+            parameter.grad = None
+        elif limit:
+            parameter.grad.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+    return norms
+
+
+class Trainer:
+    """A run in progress.
+
+    Args:
+        world: where the tokens come from and what they earn.
+        policy: what plays.
+        config: how to train.
+        trials: numbers of the trials to run, out of the configured ones; all of them by default.
+
+    Raises:
+        ValueError: a trial that is not among the configured ones.
+        SettingError: a device that is not there.
+    """
+
+    def __init__(self, world: World, policy: Policy, config: Config, trials: Sequence[int] | None = None):
+        self.world, self.policy, self.config = world, policy, config
+        self.trials = list(range(config.trials) if trials is None else trials)
+        if not self.trials or not set(self.trials) <= set(range(config.trials)):
+            raise ValueError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
+        try:
+            torch.empty(0, device=config.device)
+        except (RuntimeError, AssertionError) as error:
+            raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
+        fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
+        self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
+        self.optimiser = self._optimiser()
+        self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
+        self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
+        self.last = self._start()
+        self.update = 0
+        #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
+        self.records: list[dict[str, np.ndarray]] = []
+        #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
+        self.seconds: dict[str, float] = {}
+
+    def identity(self) -> str:
+        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later."""
+        settings = {name: value for name, value in asdict(self.config).items() if name not in FREE}
+        return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
+
+    def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Name of the second axis, and of its entries, of each record that has one."""
+        names = tuple(sorted(name.removeprefix("loss_") for name in self.records[0] if name.startswith("loss_")))
+        return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
+
+    def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:
+        """Train to the configured number of updates.
+
+        Args:
+            save: called with the trainer every ``checkpoint_every`` updates and at the end.
+            report: called with the trainer after every rollout.
+        """
+        while self.update < self.config.updates:
+            self.step()
+            report(self)
+            if self.update % self.config.checkpoint_every == 0 or self.update == self.config.updates:
+                save(self)
+
+    def step(self) -> None:
+        """Play one rollout and learn from it.
+
+        Raises:
+            Diverged: a loss or a gradient is not finite.
+        """
+        with self._clock("sampling"):
+            rollout = self.play()
+        with self._clock("advantages", small=True):
+            learned_from = lesson(rollout, self.config)
+        sums: dict[str, Tensor] = {}
+        for inner in range(self.config.updates_per_rollout):
+            with self._clock("forward"):
+                outputs = self.policy.forward(self.parameters, rollout.context, self.dropout_draws)
+            if inner == 0:  # the policy that played, before it learns
+                with self._clock("statistics", small=True):
+                    record = self._describe(rollout, learned_from, outputs)
+            seen = self.learn(outputs, learned_from)
+            self.update += 1
+            sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
+        record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
+        self.records.append({name: value.float().cpu().numpy() for name, value in record.items()})
+
+    @torch.no_grad()
+    def play(self) -> Rollout:
+        """Play one rollout on from the last token of the one before."""
+        config = self.config
+        if not self.world.continues and self.update:
+            self.last = self._start()
+        uniforms = self._uniforms(config.sequences, config.games)
+        sampled = self.policy.sample(self.parameters, self.last, uniforms, self.dropout_draws)
+        self.last = sampled.tokens[..., -1]
+        next_value = sampled.values[..., -1]
+        return Rollout(
+            tokens=sampled.tokens,
+            rewards=self.world.rewards(sampled.tokens).to(sampled.values.dtype),
+            log_probs=sampled.log_probs,
+            values=sampled.values[..., :-1],
+            next_value=next_value if self.world.continues else torch.zeros_like(next_value),
+            q_taken=sampled.q.gather(-1, sampled.tokens[..., 1:, None])[..., 0],
+        )
+
+    def learn(self, outputs: Outputs, learned_from: Lesson) -> dict[str, Float[Tensor, "trial"]]:
+        """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
+        with self._clock("loss", small=True):
+            parts = terms(outputs, learned_from, self.config)
+            self._check({f"loss term {name}": value for name, value in parts.items()})
+            loss = torch.stack(list(parts.values())).sum()
+            gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
+        with self._clock("backward"):
+            reached = [(said, g) for said, g in zip(outputs, gradients, strict=True) if g is not None]
+            torch.autograd.backward(*zip(*reached, strict=True))
+        with self._clock("optimiser", small=True):
+            norms = clip_gradients(list(self.parameters.values()), self.config.gradient_clip)
+            self._check({"gradient norm": norms})
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return {**{f"loss_{name}": value.detach() for name, value in parts.items()}, "gradient_norm": norms}
+
+    @torch.no_grad()
+    def _describe(self, rollout: Rollout, learned_from: Lesson, outputs: Outputs) -> dict[str, Tensor]:
+        log_policy = outputs.logits.log_softmax(-1)
+        # One advantage alone has no deviation.
+        deviation, mean = torch.std_mean(learned_from.advantages, dim=(1, 2), correction=0)
+        return {
+            **self.world.statistics(rollout.tokens, outputs.logits, outputs.q),
+            "reward": rollout.rewards.mean((1, 2)),
+            "entropy": -(log_policy.exp() * log_policy).sum(-1).mean((1, 2)),
+            "advantage_mean": mean,
+            "advantage_sd": deviation,
+        }
+
+    def _check(self, quantities: dict[str, Float[Tensor, "trial"]]) -> None:
+        if torch.stack(list(quantities.values())).isfinite().all():
+            return
+        for name, value in quantities.items():
+            for trial, number in zip(self.trials, value.tolist(), strict=True):
+                if not np.isfinite(number):
+                    raise Diverged(f"update {self.update}: {name} of trial {trial} is {number}")
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        config, named = self.config, self.parameters.items()
+        groups = [
+            {"params": [p for name, p in named if self.policy.decays(name)], "weight_decay": config.weight_decay},
+            {"params": [p for name, p in named if not self.policy.decays(name)], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        if config.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=config.learning_rate)
+        betas = (config.beta1, config.beta2)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+
+    def _start(self) -> Tensor:
+        return self.world.start(self._uniforms(self.config.sequences))
+
+    def _uniforms(self, *shape: int) -> Float[Tensor, "trial ..."]:
+        # Drawn on the CPU: the same numbers on every device.
+        return torch.stack([torch.rand(shape, generator=draw) for draw in self.play_draws]).to(self.config.device)
+
+    @contextmanager
+    def _clock(self, stage: str, *, small: bool = False) -> Iterator[None]:
+        """Count the time of a stage. One of ``small`` operations runs in one thread: where others use the machine too,
+        waiting for a second thread takes many times as long as the work."""
+        start, threads = time.perf_counter(), torch.get_num_threads()
+        if small:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""Policies that read a sequence of tokens and say what comes next."""

@@ -1,0 +1,167 @@
+"""The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd.
+
+Serves float32 networks of the published width on the processor, without dropout; :func:`serves` says which.
+"""
+
+import math
+import mmap
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actde_nb.policies import kernels
+from actde_nb.policies.kernels import LANES, Scratch, Trace, Weights
+
+DOWN = Weights._fields.index("down")  # the weight that the kernels want transposed
+
+
+def serves(width: int, heads: int, parameters: Iterable[Tensor]) -> bool:
+    """Whether the kernels can run a network of this size with these parameters."""
+    plain = all(parameter.dtype == torch.float32 and parameter.device.type == "cpu" for parameter in parameters)
+    return plain and (width, heads) == (kernels.WIDTH, kernels.HEADS)
+
+
+class Network(torch.autograd.Function):
+    """``(tokens, detach, *parameters) -> logits, values, q``, parameters in the order of ``kernels.Weights``."""
+
+    @staticmethod
+    def forward(ctx, tokens, detach, *parameters):
+        """Run the network and keep what the way back needs."""
+        weights = as_arrays(parameters)
+        trials, batch, time = tokens.shape
+        vocabulary = parameters[0].shape[1]
+        logits, q = (torch.empty(trials, batch, time, vocabulary) for _ in range(2))
+        values = torch.empty(trials, batch, time)
+        trace = Lease(trace_shapes(groups(tokens), weights, time))
+        tokens = tokens.long().contiguous()
+        run(
+            kernels.forward, groups(tokens), weights, tokens.numpy(), Trace(*trace.arrays),
+            logits.numpy(), values.numpy(), q.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(tokens, *parameters)
+        ctx.trace, ctx.detach = trace, detach
+        return logits, values, q
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *upstream):
+        """Gradients of the parameters; none for tokens and switch."""
+        tokens, *parameters = ctx.saved_tensors
+        weights = as_arrays(parameters)
+        rows = kernels.scratch_rows(parameters[0].shape[1])
+        scratch = Lease([(threads(), tokens.shape[2], count, LANES) for count in rows])
+        grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
+        run(
+            kernels.backward, groups(tokens), weights, tokens.numpy(), Trace(*ctx.trace.arrays),
+            *(gradient.contiguous().numpy() for gradient in upstream), ctx.detach,
+            Scratch(*scratch.arrays), grads,
+        )  # fmt: skip
+        totals = [torch.from_numpy(grad.reshape(len(tokens), -1, *grad.shape[1:]).sum(1)) for grad in grads]
+        totals[DOWN] = totals[DOWN].mT
+        return None, None, *totals
+
+
+@torch.no_grad()
+def sample(tokens: Tensor, uniforms: Tensor, temperature: float, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+    """Fill ``tokens`` [trial, batch, steps + 1] from position 1 on; returns log-probabilities, values and q."""
+    weights = as_arrays(parameters)
+    trials, batch, steps = uniforms.shape
+    vocabulary = parameters[0].shape[1]
+    log_probs, values = torch.empty(trials, batch, steps), torch.empty(trials, batch, steps + 1)
+    q = torch.empty(trials, batch, steps, vocabulary)
+    trace = Lease(trace_shapes(threads(), weights, steps + 1))
+    run(
+        kernels.sample, groups(tokens), weights, tokens.numpy(), uniforms.float().contiguous().numpy(),
+        np.float32(temperature), Trace(*trace.arrays), log_probs.numpy(), values.numpy(), q.numpy(),
+    )  # fmt: skip
+    return log_probs, values, q
+
+
+def as_arrays(parameters) -> Weights:
+    """The parameters' memory as the kernels want it."""
+    tensors = [parameter.detach() for parameter in parameters]
+    tensors[DOWN] = tensors[DOWN].mT
+    return Weights(*(tensor.contiguous().numpy() for tensor in tensors))
+
+
+def groups(tokens: Tensor) -> int:
+    """Number of groups of sequences, which never span trials."""
+    trials, batch = tokens.shape[:2]
+    return trials * -(-batch // LANES)
+
+
+def trace_shapes(slots: int, weights: Weights, time: int) -> list[tuple[int, ...]]:
+    """Shapes of the arrays of a ``kernels.Trace``."""
+    sizes = kernels.trace_sizes(weights.norm1.shape[1], weights.policy.shape[1])
+    return [(slots, layers, time, rows, LANES) for layers, rows in sizes]
+
+
+def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Uninitialised float32 arrays, in pages of two megabytes where the system has them.
+
+    With ordinary pages, finding each page costs the backward pass a fifth of its time.
+    """
+    sizes = [math.prod(shape) for shape in shapes]  # multiples of LANES, so that every vector lies in one cache line
+    memory = mmap.mmap(-1, 4 * sum(sizes))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without such pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    parts = np.split(np.frombuffer(memory, np.float32), np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+_idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
+
+
+class Lease:
+    """Arrays of the given shapes whose memory serves again once the lease is gone.
+
+    A trace of the published run is 60 megabytes; fresh memory of that size costs as much as the forward pass.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]):
+        self.shapes = tuple(shapes)
+        idle = _idle[self.shapes]
+        self.arrays = idle.pop() if idle else allocate(shapes)
+
+    def __del__(self, idle=_idle):  # bound here: at exit the module's names go first
+        if len(idle) > 8:  # kinds; a trainer needs three
+            idle.clear()
+        idle[self.shapes].append(self.arrays)
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads beside the caller's."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="actde-nb")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the object but not its threads
+
+
+def threads() -> int:
+    """As many as PyTorch uses."""
+    return torch.get_num_threads()
+
+
+def run(kernel: Callable, count: int, *arguments) -> None:
+    """Call ``kernel(group, slot, *arguments)`` for each of ``count`` groups; every thread has a slot of its own."""
+    remaining = iter(range(count))  # taking the next number is atomic
+    workers = min(threads(), count)
+
+    def work(slot: int) -> None:
+        for group in remaining:
+            kernel(group, slot, *arguments)
+
+    others = [_helpers().submit(work, slot) for slot in range(1, workers)]
+    work(0)
+    for other in others:
+        other.result()

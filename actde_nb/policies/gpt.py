@@ -1,0 +1,279 @@
+"""A small GPT with a policy, a value and a q head, many of them trained side by side.
+
+The network is minGPT's (Karpathy, 2020, ``mingpt/model.py``; there one ``nn.Module``, here functions of a dictionary
+of parameters): learned positions, normalisation before attention and before the perceptron, "new" GELU, a policy head
+without bias. Two linear heads stand beside the policy's, for the value of a history and for the q of each next token.
+
+Every parameter leads with the axis ``trial``: independent networks in one stack. A single network is a stack of one.
+Parameters of the blocks have ``layer`` as their second axis.
+
+Names of axes in comments: S trial, B batch, T time, C width, H head, D width of a head, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm
+
+from actde_nb.policies import fused
+from actde_nb.tabular import checks
+
+Params = dict[str, Tensor]
+
+EPSILON = 1e-5  # of the layer norms; PyTorch's default, which minGPT keeps
+DEVIATION = 0.02  # of the initial weights; mingpt/model.py, _init_weights
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Size of the network; the defaults are the published ones ("gpt-pico" of the prisoner's dilemma code).
+
+    Args:
+        layers: blocks.
+        heads: attention heads in a block.
+        width: numbers per token in the residual stream, a multiple of ``heads``.
+        block_size: longest sequence.
+        vocabulary: number of tokens.
+        dropout: probability of dropping an embedding, an attention weight or what a block adds to the stream, wherever
+            generators for it are passed. The published code has 0.1.
+        detach_heads: whether the losses of the value and q heads leave the rest of the network alone.
+
+    Raises:
+        ValueError: a size that is not a whole number above zero, a width that heads do not divide, a dropout
+            outside [0, 1).
+    """
+
+    layers: int = 3
+    heads: int = 3
+    width: int = 12
+    block_size: int = 128
+    vocabulary: int = 2
+    dropout: float = 0.0
+    detach_heads: bool = False
+
+    def __post_init__(self):
+        for field in ("layers", "heads", "width", "block_size", "vocabulary"):
+            checks.whole(field, getattr(self, field))
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+
+
+class Outputs(NamedTuple):
+    """What the network says after each token."""
+
+    logits: Float[Tensor, "trial batch time vocabulary"]
+    values: Float[Tensor, "trial batch time"]
+    q: Float[Tensor, "trial batch time vocabulary"]
+
+
+def shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter of one network, without the trial axis. Weights are ``[..., out, in]`` as in PyTorch."""
+    layers, width, vocabulary = config.layers, config.width, config.vocabulary
+    return {
+        "token_embedding": (vocabulary, width),
+        "position_embedding": (config.block_size, width),
+        "blocks.norm1.weight": (layers, width),
+        "blocks.norm1.bias": (layers, width),
+        "blocks.attention.weight": (layers, 3 * width, width),
+        "blocks.attention.bias": (layers, 3 * width),
+        "blocks.attention_out.weight": (layers, width, width),
+        "blocks.attention_out.bias": (layers, width),
+        "blocks.norm2.weight": (layers, width),
+        "blocks.norm2.bias": (layers, width),
+        "blocks.mlp.weight": (layers, 4 * width, width),
+        "blocks.mlp.bias": (layers, 4 * width),
+        "blocks.mlp_out.weight": (layers, width, 4 * width),
+        "blocks.mlp_out.bias": (layers, width),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "policy.weight": (vocabulary, width),
+        "value.weight": (1, width),
+        "value.bias": (1,),
+        "q.weight": (vocabulary, width),
+        "q.bias": (vocabulary,),
+    }
+
+
+def parameter_count(config: GPTConfig) -> int:
+    """Number of parameters of one network; 7,299 for the published one."""
+    return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def decays(name: str) -> bool:
+    """Whether AdamW's weight decay applies: to linear weights; not to biases, layer norms and embeddings (minGPT)."""
+    return name.endswith(".weight") and "norm" not in name
+
+
+def init(config: GPTConfig, trials: int, generators: Sequence[torch.Generator]) -> Params:
+    """Fresh parameters, float32, on the generators' device; trial i's are drawn from generator i alone.
+
+    As in minGPT: weights and embeddings are normal with deviation 0.02, those that write into the residual stream
+    with 0.02 / sqrt(2 layers); biases are zero and layer norms do nothing.
+
+    Raises:
+        ValueError: a number of generators other than ``trials``.
+    """
+    if len(generators) != trials or trials < 1:
+        raise ValueError(f"generators has {len(generators)} entries: allowed is one for each of trials = {trials}")
+
+    def draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        if name.endswith(".bias"):
+            return torch.zeros(shape, device=generator.device)
+        if "norm" in name:
+            return torch.ones(shape, device=generator.device)
+        scale = DEVIATION / math.sqrt(2 * config.layers) if "_out." in name else DEVIATION
+        return scale * torch.randn(shape, generator=generator, device=generator.device)
+
+    networks = [{name: draw(name, shape, g) for name, shape in shapes(config).items()} for g in generators]
+    return {name: torch.stack([network[name] for network in networks]) for name in shapes(config)}
+
+
+def forward(
+    params: Params,
+    config: GPTConfig,
+    tokens: Int[Tensor, "trial batch time"],
+    *,
+    dropout_generators: Sequence[torch.Generator] | None = None,
+    attention: str = "fast",
+) -> Outputs:
+    """Run every trial's network over its own sequences.
+
+    Args:
+        params: from :func:`init`, each ``[trial, ...]``.
+        config: what the parameters were made with.
+        tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
+        dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
+        attention: ``"reference"`` is this file, step by step; ``"fast"`` takes the compiled way to the same numbers
+            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor, no dropout.
+
+    Returns:
+        Logits, values and q after each token; position t has seen tokens 0 to t.
+
+    Raises:
+        ValueError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
+            number of generators than of trials, an unknown ``attention``.
+    """
+    checks.one_of("attention", attention, ("fast", "reference"))
+    check(params, config, tokens)
+    dropout = Dropout(config, dropout_generators, tokens.shape[0])
+    if attention == "fast" and not dropout.active and fused.serves(config.width, config.heads, params.values()):
+        return Outputs(*fused.Network.apply(tokens, config.detach_heads, *(params[name] for name in shapes(config))))
+    trials, batch, time = tokens.shape
+    x = dropout(embed(params, tokens, 0))  # [S, B, T, C]
+    future = torch.ones(time, time, dtype=torch.bool, device=tokens.device).triu(1)  # [T, T]
+    for layer in range(config.layers):
+        block = block_of(params, layer)
+        q, k, v = queries_keys_values(block, config, x)  # [S, B, H, T, D] each
+        weights = (q @ k.mT / math.sqrt(k.shape[-1])).masked_fill(future, -torch.inf).softmax(-1)  # [S, B, H, T, T]
+        x = x + dropout(join_heads(block, dropout(weights) @ v))
+        x = x + dropout(perceptron(block, x))
+    return heads(params, config, x)
+
+
+# The pieces, in the order in which a token meets them; sampling uses the same ones.
+
+
+def embed(
+    params: Params, tokens: Int[Tensor, "trial batch time"], start: int
+) -> Float[Tensor, "trial batch time width"]:
+    """What the token is plus where it stands; the first of ``tokens`` stands at position ``start``."""
+    trial = torch.arange(tokens.shape[0], device=tokens.device)[:, None, None]
+    positions = params["position_embedding"][:, start : start + tokens.shape[2]]
+    return params["token_embedding"][trial, tokens] + positions[:, None]
+
+
+def block_of(params: Params, layer: int) -> Params:
+    """Parameters of one block under their short names, each ``[trial, ...]``."""
+    return {name[7:]: value[:, layer] for name, value in params.items() if name.startswith("blocks.")}
+
+
+def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -> Float[Tensor, "trial batch time out"]:
+    """``x`` times the weight, plus the bias if there is one, with each trial's own."""
+    weight, bias = params[f"{name}.weight"], params.get(f"{name}.bias")
+    flat = x.reshape(x.shape[0], -1, x.shape[-1])  # [S, B*T, in]
+    out = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
+    return out.view(*x.shape[:-1], -1)
+
+
+def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "..."]:
+    """Layer norm with each trial's own scale and shift."""
+    scale, shift = params[f"{name}.weight"][:, None, None], params[f"{name}.bias"][:, None, None]
+    return layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift
+
+
+def queries_keys_values(
+    block: Params, config: GPTConfig, x: Float[Tensor, "trial batch time width"]
+) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
+    """The three inputs of attention, cut into heads."""
+    out = linear(block, "attention", norm(block, "norm1", x))  # [S, B, T, 3C]
+    return tuple(part.unflatten(-1, (config.heads, -1)).transpose(2, 3) for part in out.split(config.width, dim=-1))
+
+
+def join_heads(
+    block: Params, y: Float[Tensor, "trial batch head time part"]
+) -> Float[Tensor, "trial batch time width"]:
+    """What attention adds to the stream."""
+    return linear(block, "attention_out", y.transpose(2, 3).flatten(-2))
+
+
+def perceptron(block: Params, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "trial batch time width"]:
+    """What the perceptron adds to the stream; minGPT's ``NewGELU`` is PyTorch's tanh approximation."""
+    return linear(block, "mlp_out", gelu(linear(block, "mlp", norm(block, "norm2", x)), approximate="tanh"))
+
+
+def heads(params: Params, config: GPTConfig, x: Float[Tensor, "trial batch time width"]) -> Outputs:
+    """Policy, value and q from the residual stream."""
+    x = norm(params, "norm", x)
+    critic = x.detach() if config.detach_heads else x
+    values = linear(params, "value", critic).squeeze(-1)
+    return Outputs(linear(params, "policy", x), values, linear(params, "q", critic))
+
+
+class Dropout:
+    """Zeroes each number with the configured probability and scales the others up; trial i draws from generator i."""
+
+    def __init__(self, config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int):
+        if generators is not None and len(generators) != trials:
+            raise ValueError(
+                f"dropout_generators has {len(generators)} entries: allowed is one for each of {trials} trials, or None"
+            )
+        self.keep, self.generators = 1 - config.dropout, generators
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped."""
+        return self.generators is not None and self.keep < 1
+
+    def __call__(self, x: Float[Tensor, "trial ..."]) -> Float[Tensor, "trial ..."]:
+        if not self.active:
+            return x
+        uniforms = torch.stack([torch.rand(x.shape[1:], generator=g, device=g.device) for g in self.generators])
+        return x * (uniforms < self.keep) / self.keep
+
+
+def check(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"]) -> None:
+    """Raise ``ValueError`` if parameters, configuration and tokens do not fit together."""
+    trials, batch, time = tokens.shape
+    for name, shape in shapes(config).items():
+        if name not in params:
+            raise ValueError(f"params has no {name!r}: allowed are the names of gpt.shapes(config)")
+        if params[name].shape != (trials, *shape):
+            raise ValueError(
+                f"params[{name!r}] has shape {tuple(params[name].shape)}: "
+                f"allowed is {(trials, *shape)} for tokens of shape {tuple(tokens.shape)}"
+            )
+    if trials < 1 or batch < 1 or not 1 <= time <= config.block_size:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}: allowed are one trial or more, one sequence or more, "
+            f"1 to block_size = {config.block_size} in a row"
+        )
+    lowest, highest = (int(end) for end in tokens.aminmax())
+    if lowest < 0 or highest >= config.vocabulary:
+        raise ValueError(f"tokens reach from {lowest} to {highest}: allowed are 0 to {config.vocabulary - 1}")

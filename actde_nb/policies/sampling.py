@@ -1,0 +1,91 @@
+"""Draw sequences from the policy, one token at a time, keeping the keys and values of what was read."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.policies import fused, gpt
+from actde_nb.tabular import checks
+
+
+class Sampled(NamedTuple):
+    """Drawn sequences and what the network said on the way.
+
+    ``tokens[..., 0]`` is the given first token. ``log_probs[..., t]`` is that of ``tokens[..., t + 1]`` under the
+    policy itself, whatever the temperature. ``values[..., t]`` and ``q[..., t, :]`` come after reading
+    ``tokens[..., : t + 1]``; the last of ``values`` is the bootstrap after the last token.
+    """
+
+    tokens: Int[Tensor, "trial batch steps+1"]
+    log_probs: Float[Tensor, "trial batch steps"]
+    values: Float[Tensor, "trial batch steps+1"]
+    q: Float[Tensor, "trial batch steps vocabulary"]
+
+
+@torch.no_grad()
+def sample(
+    params: gpt.Params,
+    config: gpt.GPTConfig,
+    first: Int[Tensor, "trial batch"],
+    steps: int,
+    uniforms: Float[Tensor, "trial batch steps"],
+    *,
+    dropout_generators: Sequence[torch.Generator] | None = None,
+    temperature: float = 1.0,
+) -> Sampled:
+    """Continue each first token by ``steps`` drawn tokens.
+
+    Args:
+        params: from :func:`actde_nb.policies.gpt.init`.
+        config: what the parameters were made with.
+        first: token 0 of each sequence.
+        steps: number of tokens to draw, below ``config.block_size``.
+        uniforms: numbers in [0, 1), one for each draw; the token drawn is the first whose cumulative probability
+            is above it.
+        dropout_generators: one for each trial, for dropout while sampling; without them nothing is dropped.
+        temperature: divides the logits for the draw only.
+
+    Raises:
+        ValueError: steps or temperature out of range, uniforms of another shape, and what
+            :func:`actde_nb.policies.gpt.forward` raises for.
+    """
+    if not 1 <= steps < config.block_size:
+        raise ValueError(f"steps = {steps}: allowed are 1 to block_size - 1 = {config.block_size - 1}")
+    if uniforms.shape != (*first.shape, steps):
+        raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(*first.shape, steps)}")
+    checks.positive("temperature", temperature)
+    gpt.check(params, config, first[..., None])
+    dropout = gpt.Dropout(config, dropout_generators, len(first))
+    if not dropout.active and fused.serves(config.width, config.heads, params.values()):
+        tokens = torch.cat([first[..., None].long(), first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
+        return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, [params[n] for n in gpt.shapes(config)]))
+
+    trials, batch = first.shape
+    blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
+    memory = params["token_embedding"].new_zeros(
+        config.layers, 2, trials, batch, config.heads, steps + 1, config.width // config.heads
+    )
+    token, tokens, log_probs, values, qs = first, [first], [], [], []
+    for t in range(steps + 1):
+        x = dropout(gpt.embed(params, token[..., None], t))  # [S, B, 1, C]
+        for block, (keys, values_) in zip(blocks, memory, strict=True):
+            q, keys[..., t : t + 1, :], values_[..., t : t + 1, :] = gpt.queries_keys_values(block, config, x)
+            k, v = keys[..., : t + 1, :], values_[..., : t + 1, :]  # [S, B, H, t + 1, D]
+            weights = (q @ k.mT / math.sqrt(k.shape[-1])).softmax(-1)  # [S, B, H, 1, t + 1]
+            x = x + dropout(gpt.join_heads(block, dropout(weights) @ v))
+            x = x + dropout(gpt.perceptron(block, x))
+        out = gpt.heads(params, config, x)
+        values.append(out.values[..., 0])
+        if t == steps:
+            break
+        logits = out.logits[..., 0, :]
+        cumulative = (logits / temperature).softmax(-1).cumsum(-1)
+        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1)
+        tokens.append(token)
+        log_probs.append(logits.log_softmax(-1).gather(-1, token[..., None])[..., 0])
+        qs.append(out.q[..., 0, :])
+    return Sampled(torch.stack(tokens, -1), torch.stack(log_probs, -1), torch.stack(values, -1), torch.stack(qs, -2))

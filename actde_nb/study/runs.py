@@ -1,0 +1,170 @@
+"""Experiments by name and settings: from a description to a results file, and from a file back to its run."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actde_nb.learning.algorithms import ALGORITHMS
+from actde_nb.learning.config import Config
+from actde_nb.learning.errors import CheckpointError
+from actde_nb.study import results
+from actde_nb.tabular import checks
+from actde_nb.tabular.examples import PAYOFFS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from actde_nb.learning.train import Trainer
+
+#: Curves that a run on another machine must repeat.
+REPEATED = ("outcome_share", "cooperation", "entropy", "reward")
+
+
+@dataclass(frozen=True)
+class PrisonerRun(Config):
+    """The small GPT in the prisoner's dilemma, with every setting of loop, game and network.
+
+    Args:
+        payoffs: the game, by name.
+        layers: blocks of the network.
+        heads: attention heads in a block.
+        width: numbers per token in the residual stream.
+        block_size: longest sequence the network can read.
+        dropout: while sampling and while learning; the published code has 0.1, its text does not say.
+        detach_heads: keep the losses of v and q from shaping the rest of the network.
+        temperature: 0 for a policy head; a number above plays the softmax of q over it, for algorithms
+            that train no policy.
+    """
+
+    payoffs: str = "main"  # post
+    layers: int = 3  # published `gpt-pico`
+    heads: int = 3
+    width: int = 12
+    block_size: int = 128  # notebook
+    dropout: float = 0.0  # published 0.1 (`embd_pdrop`, `resid_pdrop`, `attn_pdrop`), left on while sampling
+    detach_heads: bool = False  # notebook
+    temperature: float = 0.0
+
+    def _check(self):
+        super()._check()
+        checks.one_of("payoffs", self.payoffs, tuple(PAYOFFS))
+        for name in ("layers", "heads", "width", "block_size"):
+            checks.whole(name, getattr(self, name))
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
+        if not self.games < self.block_size:
+            raise ValueError(f"games = {self.games}: allowed are numbers below block_size = {self.block_size}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+        checks.at_least_zero("temperature", self.temperature)
+        learns_policy = ALGORITHMS[self.algorithm].policy_loss != "none"
+        if learns_policy == (self.temperature > 0):
+            raise ValueError(
+                f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
+                "algorithms that train a policy head, and a number above zero with those that do not"
+            )
+
+
+def trainer(run: PrisonerRun, trials: Sequence[int] | None = None) -> "Trainer":
+    """The run, at its start."""
+    from actde_nb.learning.policy import Boltzmann, Network
+    from actde_nb.learning.train import Trainer
+    from actde_nb.policies.gpt import GPTConfig
+    from actde_nb.worlds.prisoner import PrisonersDilemma
+
+    network = GPTConfig(
+        run.layers, run.heads, run.width, run.block_size, dropout=run.dropout, detach_heads=run.detach_heads
+    )
+    policy = Boltzmann(network, run.temperature) if run.temperature else Network(network)
+    # The loop's own settings, without the game's and the network's.
+    config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
+    return Trainer(PrisonersDilemma(run.payoffs), policy, config, trials)
+
+
+def train(run: PrisonerRun, path: Path, *, progress: bool = True) -> "xr.Dataset":
+    """Do ``run``, or what is left of it, and keep the results in ``path``.
+
+    Beside it, in a file ending in ``.checkpoint.safetensors``, is the state to go on from: after a kill, or for
+    more updates.
+
+    Args:
+        run: what to do.
+        path: a file that does not exist, or holds this run.
+        progress: show a bar with rate, time left and the present share of alternating games.
+
+    Raises:
+        ResultsError: ``path`` holds something else.
+        CheckpointError: the state beside it is another run's, or damaged.
+        Diverged: a number is not finite.
+    """
+    from tqdm import tqdm
+
+    from actde_nb.learning.checkpoint import load, save
+
+    settings = dataclasses.asdict(run)
+    there = results.claim(path, settings)
+    if there is not None and results.settings_of(there)["updates"] >= run.updates:
+        return there
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    work = trainer(run)
+    if checkpoint.exists():
+        load(work, checkpoint)
+        if work.update > run.updates:
+            raise CheckpointError(
+                f"{checkpoint} has done {work.update} updates with updates = {run.updates}: allowed are as many or more"
+            )
+    each = len(work.trials)
+    with tqdm(
+        total=run.updates * each, initial=work.update * each, unit=" trial-updates",
+        desc=path.stem, disable=not progress, file=sys.stdout, mininterval=0.5, dynamic_ncols=True,
+    ) as bar:  # fmt: skip
+
+        def report(work: "Trainer") -> None:
+            alternating = work.records[-1]["outcome_share"][:, 1:3].sum(-1).mean()
+            bar.set_postfix({"alternating": f"{alternating:.3f}"}, refresh=False)
+            bar.update(run.updates_per_rollout * each)
+
+        work.run(save=lambda work: save(work, checkpoint), report=report)
+    data = results.dataset(work, settings)
+    results.write(data, path)
+    return data
+
+
+def recompute(data: "xr.Dataset", updates: int, trials: Sequence[int] = (0, 1)) -> "xr.Dataset":
+    """Do the first stretch of a stored run again, for some of its trials.
+
+    Args:
+        data: the stored run.
+        updates: at least so many; whole points of its curves.
+        trials: which; those that the run has.
+
+    Returns:
+        The stretch, whose points are windows of the same length.
+    """
+    run = PrisonerRun(**{**results.settings_of(data), "device": "cpu"})
+    trials = [trial for trial in trials if trial in data["trial"]]
+    work, window = trainer(run, trials), int(data.attrs["window"])
+    rollouts = min(-(-updates // (run.updates_per_rollout * window)) * window, run.rollouts)
+    for _ in range(rollouts):
+        work.step()
+    return results.dataset(work, dataclasses.asdict(run), points=-(-rollouts // window))
+
+
+def differences(data: "xr.Dataset", again: "xr.Dataset") -> list[str]:
+    """Where the recomputed stretch ``again`` departs from ``data``, in words; empty if nowhere.
+
+    Another processor rounds otherwise, and now and then a move that was a near tie falls the other way. That is
+    one in thousands of games, and this allows for a few; another seed or another algorithm does not pass.
+    """
+    found = []
+    for name in REPEATED:
+        stored = data[name].sel(trial=again["trial"]).isel(update=slice(again.sizes["update"])).values
+        if not np.allclose(stored, again[name].values, rtol=0, atol=2e-3, equal_nan=True):
+            worst = np.nanmax(np.abs(stored - again[name].values))
+            found.append(f"{name} differs by up to {worst:.2g}: allowed is 0.002")
+    return found

@@ -1,0 +1,1 @@
+"""Worlds: where tokens come from and what they earn."""

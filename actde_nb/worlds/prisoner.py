@@ -1,0 +1,106 @@
+"""The prisoner's dilemma against one's own previous move, as a stream of tokens.
+
+Tokens are moves: 0 cooperates, 1 defects. Every move but the first is a game against the move before
+it, so ``ccddc`` holds the games cc, cd, dd, dc, each named by the move before and then the move now.
+The set-up is that of Turner and Einhorn (2023), section "Prisoner's dilemma".
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.tabular import checks
+from actde_nb.tabular.examples import COOPERATE, DEFECT, PAYOFFS
+
+#: Game types: move before, then move now.
+OUTCOMES = ("cc", "cd", "dc", "dd")
+MOVES = ("c", "d")
+
+
+class NotADilemma(UserWarning):
+    """The payoffs do not tempt a player the way a prisoner's dilemma does."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrisonersDilemma:
+    """The game as a :class:`~actde_nb.worlds.world.World`.
+
+    Args:
+        payoffs: the name of one of :data:`~actde_nb.tabular.examples.PAYOFFS`, or a matrix indexed
+            [move now, move before].
+        warn: warn of payoffs whose order is not a dilemma's.
+
+    Raises:
+        ValueError: an unknown name; a matrix that is not 2 by 2 or not finite.
+    """
+
+    payoffs: str | Sequence[Sequence[float]] | Float[np.ndarray, "2 2"] = "main"
+    warn: bool = True
+
+    vocabulary = 2
+    continues = True
+    labels = {
+        "outcome_share": ("outcome", OUTCOMES),
+        "cooperation": ("last_move", MOVES),
+        "logit_gap": ("last_move", MOVES),
+        "q_gap": ("last_move", MOVES),
+    }
+
+    def __post_init__(self):
+        payoffs = self.payoffs
+        if isinstance(payoffs, str):
+            payoffs = PAYOFFS[checks.one_of("payoffs", payoffs, tuple(PAYOFFS))]
+        payoffs = checks.finite("payoffs", np.asarray(payoffs))
+        if payoffs.shape != (2, 2):
+            raise ValueError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
+        (both_cooperate, sucker), (temptation, both_defect) = payoffs
+        if self.warn and not temptation > both_cooperate > both_defect > sucker:
+            warnings.warn(
+                f"payoffs = {payoffs.tolist()}: a dilemma has temptation [1][0] > reward [0][0] > "
+                "punishment [1][1] > sucker's payoff [0][1]; warn=False silences this",
+                NotADilemma,
+                stacklevel=3,
+            )
+        object.__setattr__(self, "payoffs", payoffs)
+
+    def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch"]:
+        """First moves, either with probability one half."""
+        return (uniforms >= 0.5).long()
+
+    def rewards(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial batch time"]:
+        """Payoff of each move but the first, against the move before it; float64."""
+        payoffs = torch.tensor(self.payoffs, device=tokens.device)
+        return payoffs[tokens[..., 1:], tokens[..., :-1]]
+
+    def outcome_shares(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial outcome"]:
+        """Share of each trial's games that were cc, cd, dc and dd; alternating is cd and dc together."""
+        games = 2 * tokens[..., :-1] + tokens[..., 1:]
+        kinds = torch.arange(4, device=tokens.device)
+        return (games.flatten(1)[..., None] == kinds).float().mean(1)
+
+    def statistics(
+        self,
+        tokens: Int[Tensor, "trial batch moves"],
+        logits: Float[Tensor, "trial batch time vocabulary"],
+        q: Float[Tensor, "trial batch time vocabulary"],
+    ) -> dict[str, Float[Tensor, "trial entry"]]:
+        """Outcome shares, and by the last move: probability of cooperating, and c minus d in logits and in q.
+
+        A trial in which a move never came up has NaN in that move's place.
+        """
+        after = torch.stack([tokens[..., :-1] == move for move in (COOPERATE, DEFECT)], -1).to(logits.dtype)
+
+        def mean_after(quantity: Float[Tensor, "trial batch time"]) -> Float[Tensor, "trial last_move"]:
+            return (quantity[..., None] * after).sum((1, 2)) / after.sum((1, 2))
+
+        return {
+            "outcome_share": self.outcome_shares(tokens),
+            "cooperation": mean_after(logits.softmax(-1)[..., COOPERATE]),
+            "logit_gap": mean_after(logits[..., COOPERATE] - logits[..., DEFECT]),
+            "q_gap": mean_after(q[..., COOPERATE] - q[..., DEFECT]),
+        }

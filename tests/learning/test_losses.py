@@ -1,0 +1,127 @@
+"""Losses and, since they are what moves the policy, their gradients; by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from actde_nb.learning import losses
+
+
+def steps(*numbers: float, learn: bool = False) -> torch.Tensor:
+    return torch.tensor([[numbers]], dtype=torch.float64, requires_grad=learn)
+
+
+def check(loss: torch.Tensor, value: float, variable: torch.Tensor, gradient: tuple[float, ...]) -> None:
+    assert loss.shape == (1,)
+    assert loss.item() == pytest.approx(value)
+    loss.sum().backward()
+    np.testing.assert_allclose(variable.grad[0, 0], gradient, atol=1e-12)
+
+
+def test_the_clip_binds_where_the_step_has_been_taken():
+    # Ratios 1.5 with A = 1 and .5 with A = -1: min(1.5, 1.2) and min(-.5, -.8); past the clip, no gradient.
+    log_probs = torch.tensor([[[1.5, 0.5]]], dtype=torch.float64).log().requires_grad_()
+    check(losses.clipped_surrogate(log_probs, steps(0, 0), steps(1, -1), 0.2), -(1.2 - 0.8) / 2, log_probs, (0, 0))
+
+
+def test_the_clip_does_not_bind_on_the_way_back():
+    # Ratios 1.5 with A = -1 and .5 with A = 1: min(-1.5, -1.2) and min(.5, .8).
+    # The gradient of -ratio * A / 2 in log pi is -ratio * A / 2.
+    log_probs = torch.tensor([[[1.5, 0.5]]], dtype=torch.float64).log().requires_grad_()
+    loss = losses.clipped_surrogate(log_probs, steps(0, 0), steps(-1, 1), 0.2)
+    check(loss, -(-1.5 + 0.5) / 2, log_probs, (0.75, -0.25))
+
+
+def test_the_ratio_is_to_the_policy_that_played():
+    # Both log-probabilities one nat lower: the same ratios.
+    log_probs = (torch.tensor([[[1.1, 0.9]]], dtype=torch.float64).log() - 1).requires_grad_()
+    loss = losses.clipped_surrogate(log_probs, steps(-1, -1), steps(2, 1), 0.2)
+    check(loss, -(2.2 + 0.9) / 2, log_probs, (-1.1, -0.45))
+
+
+def test_score_function_and_logit_step():
+    for loss in (losses.score_function, losses.logit_step):
+        variable = steps(-1, -2, learn=True)
+        # -(-1 * 3 + -2 * 5) / 2; gradient -A / 2.
+        check(loss(variable, steps(3, 5)), 6.5, variable, (-1.5, -2.5))
+
+
+def test_rejection_keeps_the_best_quarter():
+    # Eight steps, two kept: the ones with returns 9 and 7. -(-.3 - .7) / 2 = .5.
+    log_probs = steps(-0.1, -0.3, -0.2, -0.5, -0.7, -0.9, -0.4, -0.6, learn=True)
+    loss = losses.best_share(log_probs, steps(0, 9, 1, 2, 7, 6, 3, -1), 0.25)
+    check(loss, 0.5, log_probs, (0, -0.5, 0, 0, -0.5, 0, 0, 0))
+
+
+def test_rejection_rounds_down_and_needs_one_step():
+    log_probs = steps(-1, -2, -3)
+    assert losses.best_share(log_probs, steps(1, 2, 3), 0.5).item() == 3  # one of three, the last
+    with pytest.raises(ValueError, match="share = 0.25 of 3 steps"):
+        losses.best_share(log_probs, steps(1, 2, 3), 0.25)
+
+
+def test_the_larger_of_two_value_errors_counts():
+    # Old v 0, clip .2. v = .5, target 1: errors .25 and (.2 - 1)^2 = .64, the held one, no gradient.
+    # v = .5, target 0: errors .25 and .04, the free one; its gradient is (v - target) / 3, there being three steps.
+    # v = .1, target 1, inside the clip: .81 both ways, gradient -.9 / 3.
+    values = steps(0.5, 0.5, 0.1, learn=True)
+    loss = losses.clipped_value(values, steps(0, 0, 0), steps(1, 0, 1), 0.2)
+    check(loss, (0.64 + 0.25 + 0.81) / 6, values, (0, 0.5 / 3, -0.9 / 3))
+
+
+def test_expectile_by_hand():
+    # Errors target - v = 1 (v too low: weight .9) and -1 (.1): (.9 + .1) / 2; gradients -2 * .9 / 2 and 2 * .1 / 2.
+    values = steps(0, 2, learn=True)
+    check(losses.expectile(values, steps(1, 1), 0.9), 0.5, values, (-0.9, 0.1))
+
+
+def test_the_expectile_of_one_half_is_half_the_squared_error():
+    values, targets = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(losses.expectile(values, targets, 0.5), losses.squared_error(values, targets) / 2)
+
+
+def test_the_expectile_loss_settles_where_its_level_says():
+    # Targets 0 and 1 in equal parts: v with .9 (1 - v) = .1 v is .9.
+    values = torch.zeros(1, 1, 2, dtype=torch.float64) + torch.tensor(0.9, dtype=torch.float64).requires_grad_()
+    values.retain_grad()
+    losses.expectile(values, steps(0, 1), 0.9).sum().backward()
+    assert values.grad.sum().item() == pytest.approx(0, abs=1e-15)
+
+
+def test_squared_error_has_no_half():
+    predictions = steps(1, 4, learn=True)
+    check(losses.squared_error(predictions, steps(0, 2)), 2.5, predictions, (1, 2))  # 2 * error / 2
+
+
+ALL = {
+    "clipped_surrogate": lambda x, y, z: losses.clipped_surrogate(x, y, z, 0.2),
+    "score_function": lambda x, y, z: losses.score_function(x, y),
+    "logit_step": lambda x, y, z: losses.logit_step(x, y),
+    "best_share": lambda x, y, z: losses.best_share(x, y, 0.25),
+    "clipped_value": lambda x, y, z: losses.clipped_value(x, y, z, 0.2),
+    "expectile": lambda x, y, z: losses.expectile(x, y, 0.9),
+    "squared_error": lambda x, y, z: losses.squared_error(x, y),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_trials_do_not_touch_and_only_the_first_argument_learns(name):
+    draws = torch.randn(3, 3, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x, y, z = (array.requires_grad_() for array in draws.clone())
+    together = ALL[name](x, y, z)
+    assert together.shape == (3,)
+    together.sum().backward()
+    assert y.grad is None
+    assert z.grad is None
+    for trial in range(3):
+        own = draws[0, trial : trial + 1].clone().requires_grad_()
+        alone = ALL[name](own, *(array[trial : trial + 1] for array in draws[1:]))
+        torch.testing.assert_close(alone[0], together[trial])
+        alone.sum().backward()
+        torch.testing.assert_close(own.grad[0], x.grad[trial])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_agree_with_differences(name):
+    x, y, z = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.autograd.gradcheck(lambda x: ALL[name](x, y, z), x.clone().requires_grad_())
