@@ -141,7 +141,7 @@ def orbit_period() -> sp.Expr:
 def walk_potential() -> sp.Expr:
     """Function of the gap whose mean grows by exactly ``s^2`` a step on the walk ``dx = s sech(x/2) dW``.
 
-    Solves f'' = 2 cosh\ :sup:`2`\ (x/2) with f(0) = 1 and f'(0) = 0.
+    Solves f'' = 1 + cosh x with f(0) = 1 and f'(0) = 0.
     """
     f = sp.Function("f")
     equation = sp.Eq(f(gap).diff(gap, 2), 1 + sp.cosh(gap))  # 2 cosh(x/2)^2 = 1 + cosh x
