@@ -76,7 +76,8 @@ def strategy_values(
         panel.plot(
             equal[before], level, marker="o", markersize=9, markerfacecolor="white", markeredgewidth=2, color=BLACK
         )
-        panel.annotate("cooperate = defect", (equal[before], level), (12, -34), textcoords="offset points",
+        shift = ((-150, -42), (12, -34))[before]
+        panel.annotate("cooperate = defect", (equal[before], level), shift, textcoords="offset points",
                        arrowprops={"arrowstyle": "-", "color": GREY})  # fmt: skip
         panel.set(ylabel="return × $(1-\\gamma)$", title=f"starting from {('cooperate', 'defect')[before]}")
         panel.set(xlim=(0, 1), xticks=np.linspace(0, 1, 6))
@@ -109,15 +110,17 @@ def optimal_map(
     for name, at, color in (
         ("cooperate", (0.42, 0.87), BLUE),
         ("defect", (0.3, 0.1), VERMILION),
-        ("alternate", (0.02, 0.6), "#007a59"),
+        ("alternate", (-0.1, 0.6), "#007a59"),
         ("repeat", (0.83, 0.6), "#a3487a"),
     ):
         axes.text(*at, name, fontsize=17, color=color, ha="center", va="center", weight="bold")
     for name, ratio in designs.items():
         axes.plot(ratio, 0.5, marker="o", markersize=9, color=BLACK, markerfacecolor="white", markeredgewidth=2)
-        crowded = np.sort(np.abs(np.array(list(designs.values())) - ratio))[1] < 0.1
-        side = (10, "left") if ratio > 1 / 4 else (-10, "right")
-        shift, align = ((side[0], 0), side[1]) if crowded else ((0, -16), "center")
+        # Two of the circles are close: one has its name at the left, the other above.
+        nearest = min(designs.values(), key=lambda other, ratio=ratio: (other == ratio, abs(other - ratio)))
+        shift, align = (0, -16), "center"
+        if abs(nearest - ratio) < 0.1:
+            shift, align = ((-10, 0), "right") if ratio < nearest else ((0, 17), "center")
         axes.annotate(name, (ratio, 0.5), shift, textcoords="offset points", ha=align, va="center", fontsize=13)
     fig.legend(loc="outside upper center", ncols=2, title="discount at which cooperating and defecting are even")
     axes.set(xlabel="$a/b$, cooperation's payoff over the temptation", ylabel="discount $\\gamma$", ylim=(0, 1))

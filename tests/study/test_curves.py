@@ -1,0 +1,48 @@
+"""Reading numbers off curves."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from actde_nb.study.curves import alternating, at_update, first_update, slope
+
+UPDATES = [0, 4, 8, 12]
+DATA = xr.Dataset(
+    # Trial 0 alternates more and more, trial 1 not at all.
+    {
+        "outcome_share": (
+            ("trial", "update", "outcome"),
+            [
+                [[0.5, 0.0, 0.0, 0.5], [0.3, 0.2, 0.2, 0.3], [0.1, 0.3, 0.5, 0.1], [0.0, 0.5, 0.5, 0.0]],
+                [[1.0, 0.0, 0.0, 0.0]] * 4,
+            ],
+        )
+    },
+    {"update": UPDATES, "outcome": ["cc", "cd", "dc", "dd"]},
+)
+
+
+def test_alternating_is_cd_and_dc_together():
+    np.testing.assert_allclose(alternating(DATA), [[0, 0.4, 0.8, 1], [0, 0, 0, 0]])
+
+
+def test_first_update_at_a_level_counts_the_level_itself():
+    np.testing.assert_array_equal(first_update(DATA, alternating(DATA), 0.4), [4, np.nan])
+    np.testing.assert_array_equal(first_update(DATA, alternating(DATA), 0.0), [0, 0])
+
+
+def test_nearest_point():
+    np.testing.assert_allclose(at_update(DATA, alternating(DATA), 7), [0.8, 0])
+    with pytest.raises(ValueError, match="update = 40: allowed are numbers from 0 to 12"):
+        at_update(DATA, alternating(DATA), 40)
+
+
+def test_slope_of_a_line_and_of_a_logarithm():
+    update = np.array(UPDATES[1:])
+    rows = np.stack([3 * update + 1.0, np.zeros(3)])
+    curve = np.concatenate([np.full((2, 1), 9.0), rows], 1)  # the first point is out of the window
+    np.testing.assert_allclose(slope(DATA, curve, 4, 12), [3, 0], atol=1e-12)
+    curve[:, 1:] = 2 * np.log(update)
+    np.testing.assert_allclose(slope(DATA, curve, 4, 12, of_log=True), [2, 2], atol=1e-12)
+    with pytest.raises(ValueError, match="low = 5, high = 6"):
+        slope(DATA, curve, 5, 6)
