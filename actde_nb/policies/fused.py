@@ -1,6 +1,6 @@
 """The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd.
 
-Serves float32 networks of the published width on the processor, without dropout; :func:`serves` says which.
+Serves float32 networks of the published width on the processor; :func:`serves` says which.
 """
 
 import math
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from actde_nb.policies import kernels
-from actde_nb.policies.kernels import LANES, Scratch, Trace, Weights
+from actde_nb.policies.dropout import Dropout
+from actde_nb.policies.kernels import LANES, Coins, Scratch, Trace, Weights
 
 DOWN = Weights._fields.index("down")  # the weight that the kernels want transposed
 
@@ -28,11 +29,16 @@ def serves(width: int, heads: int, parameters: Iterable[Tensor]) -> bool:
     return plain and (width, heads) == (kernels.WIDTH, kernels.HEADS)
 
 
+def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Logits, values and q after every token; parameters in the order of ``kernels.Weights``."""
+    return Network.apply(tokens, coins(dropout, tokens.shape[1]), detach, *parameters)
+
+
 class Network(torch.autograd.Function):
-    """``(tokens, detach, *parameters) -> logits, values, q``, parameters in the order of ``kernels.Weights``."""
+    """``(tokens, coins, detach, *parameters) -> logits, values, q``."""
 
     @staticmethod
-    def forward(ctx, tokens, detach, *parameters):
+    def forward(ctx, tokens, coins, detach, *parameters):
         """Run the network and keep what the way back needs."""
         weights = as_arrays(parameters)
         trials, batch, time = tokens.shape
@@ -42,34 +48,36 @@ class Network(torch.autograd.Function):
         trace = Lease(trace_shapes(groups(tokens), weights, time))
         tokens = tokens.long().contiguous()
         run(
-            kernels.forward, groups(tokens), weights, tokens.numpy(), Trace(*trace.arrays),
+            kernels.forward, groups(tokens), weights, tokens.numpy(), coins, Trace(*trace.arrays),
             logits.numpy(), values.numpy(), q.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(tokens, *parameters)
-        ctx.trace, ctx.detach = trace, detach
+        ctx.trace, ctx.coins, ctx.detach = trace, coins, detach
         return logits, values, q
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *upstream):
-        """Gradients of the parameters; none for tokens and switch."""
+        """Gradients of the parameters; none for tokens, coins and switch."""
         tokens, *parameters = ctx.saved_tensors
         weights = as_arrays(parameters)
         rows = kernels.scratch_rows(parameters[0].shape[1])
         scratch = Lease([(threads(), tokens.shape[2], count, LANES) for count in rows])
         grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
         run(
-            kernels.backward, groups(tokens), weights, tokens.numpy(), Trace(*ctx.trace.arrays),
+            kernels.backward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*ctx.trace.arrays),
             *(gradient.contiguous().numpy() for gradient in upstream), ctx.detach,
             Scratch(*scratch.arrays), grads,
         )  # fmt: skip
         totals = [torch.from_numpy(grad.reshape(len(tokens), -1, *grad.shape[1:]).sum(1)) for grad in grads]
         totals[DOWN] = totals[DOWN].mT
-        return None, None, *totals
+        return None, None, None, *totals
 
 
 @torch.no_grad()
-def sample(tokens: Tensor, uniforms: Tensor, temperature: float, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+def sample(
+    tokens: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
     """Fill ``tokens`` [trial, batch, steps + 1] from position 1 on; returns log-probabilities, values and q."""
     weights = as_arrays(parameters)
     trials, batch, steps = uniforms.shape
@@ -79,9 +87,18 @@ def sample(tokens: Tensor, uniforms: Tensor, temperature: float, parameters: lis
     trace = Lease(trace_shapes(threads(), weights, steps + 1))
     run(
         kernels.sample, groups(tokens), weights, tokens.numpy(), uniforms.float().contiguous().numpy(),
-        np.float32(temperature), Trace(*trace.arrays), log_probs.numpy(), values.numpy(), q.numpy(),
+        np.float32(temperature), coins(dropout, batch), Trace(*trace.arrays),
+        log_probs.numpy(), values.numpy(), q.numpy(),
     )  # fmt: skip
     return log_probs, values, q
+
+
+def coins(dropout: Dropout, batch: int) -> Coins | None:
+    """What the kernels need to work out the coins of each group; lanes without a sequence have some key too."""
+    if not dropout.active:
+        return None
+    keys = torch.nn.functional.pad(dropout.keys, (0, -batch % LANES)).view(-1, LANES)
+    return Coins(keys.numpy().astype(np.uint32), np.uint32(dropout.threshold), np.float32(dropout.scale))
 
 
 def as_arrays(parameters) -> Weights:

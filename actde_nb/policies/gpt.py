@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
 from actde_nb.policies import fused
+from actde_nb.policies.dropout import Dropout, Places
 from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
@@ -151,7 +152,7 @@ def forward(
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
         attention: ``"reference"`` is this file, step by step; ``"fast"`` takes the compiled way to the same numbers
-            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor, no dropout.
+            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor.
 
     Returns:
         Logits, values and q after each token; position t has seen tokens 0 to t.
@@ -162,19 +163,25 @@ def forward(
     """
     checks.one_of("attention", attention, ("fast", "reference"))
     check(params, config, tokens)
-    dropout = Dropout(config, dropout_generators, tokens.shape[0])
-    if attention == "fast" and not dropout.active and fused.serves(config.width, config.heads, params.values()):
-        return Outputs(*fused.Network.apply(tokens, config.detach_heads, *(params[name] for name in shapes(config))))
-    trials, batch, time = tokens.shape
-    x = dropout(embed(params, tokens, 0))  # [S, B, T, C]
+    dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
+    if attention == "fast" and fused.serves(config.width, config.heads, params.values()):
+        return Outputs(*fused.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)]))
+    time, places = tokens.shape[2], dropout.places
+    x = dropout(embed(params, tokens, 0), places.embedding)  # [S, B, T, C]
     future = torch.ones(time, time, dtype=torch.bool, device=tokens.device).triu(1)  # [T, T]
     for layer in range(config.layers):
         block = block_of(params, layer)
         q, k, v = queries_keys_values(block, config, x)  # [S, B, H, T, D] each
         weights = (q @ k.mT / math.sqrt(k.shape[-1])).masked_fill(future, -torch.inf).softmax(-1)  # [S, B, H, T, T]
-        x = x + dropout(join_heads(block, dropout(weights) @ v))
-        x = x + dropout(perceptron(block, x))
+        x = x + dropout(join_heads(block, dropout.attention(weights, layer) @ v), places.attention_out(layer))
+        x = x + dropout(perceptron(block, x), places.mlp_out(layer))
     return heads(params, config, x)
+
+
+def dropout_of(config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int, batch: int) -> Dropout:
+    """The dropout of one call of the network; see :class:`actde_nb.policies.dropout.Dropout`."""
+    places = Places(config.layers, config.heads, config.width, config.block_size)
+    return Dropout(config.dropout, places, generators, trials, batch)
 
 
 # The pieces, in the order in which a token meets them; sampling uses the same ones.
@@ -234,28 +241,6 @@ def heads(params: Params, config: GPTConfig, x: Float[Tensor, "trial batch time 
     critic = x.detach() if config.detach_heads else x
     values = linear(params, "value", critic).squeeze(-1)
     return Outputs(linear(params, "policy", x), values, linear(params, "q", critic))
-
-
-class Dropout:
-    """Zeroes each number with the configured probability and scales the others up; trial i draws from generator i."""
-
-    def __init__(self, config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int):
-        if generators is not None and len(generators) != trials:
-            raise ValueError(
-                f"dropout_generators has {len(generators)} entries: allowed is one for each of {trials} trials, or None"
-            )
-        self.keep, self.generators = 1 - config.dropout, generators
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is dropped."""
-        return self.generators is not None and self.keep < 1
-
-    def __call__(self, x: Float[Tensor, "trial ..."]) -> Float[Tensor, "trial ..."]:
-        if not self.active:
-            return x
-        uniforms = torch.stack([torch.rand(x.shape[1:], generator=g, device=g.device) for g in self.generators])
-        return x * (uniforms < self.keep) / self.keep
 
 
 def check(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"]) -> None:

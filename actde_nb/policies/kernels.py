@@ -35,6 +35,7 @@ from actde_nb.policies.simd import (
     store,
     store_totals,
     subtract,
+    survivors,
     weights,
     zeros,
 )
@@ -92,6 +93,14 @@ class Trace(NamedTuple):
     said: np.ndarray  # logits, value, q; one layer
 
 
+class Coins(NamedTuple):
+    """Dropout's coins, which :mod:`actde_nb.policies.dropout` describes; None instead: nothing is dropped."""
+
+    keys: np.ndarray  # of each sequence: [group, lane]
+    threshold: np.uint32
+    scale: np.float32
+
+
 def trace_sizes(layers: int, vocabulary: int) -> Trace:
     """Layers and rows of each array of a trace."""
     return Trace(
@@ -130,6 +139,28 @@ def place(group, batch):
     return group // per_trial, group % per_trial * LANES
 
 
+@inlined
+def drop(x, coins, group, number):
+    """Dropout of a vector by its coin's number, or of a tuple from that number on."""
+    if coins is None:
+        return x
+    return survivors(x, coins.keys, (group,), number, coins.threshold, coins.scale)
+
+
+@inlined
+def first_coin(w, t, layer):
+    """``Places.attention`` of the token at ``t``."""
+    of_layer = HEADS * w.position.shape[1] + 2 * WIDTH
+    return t * (w.norm1.shape[1] * of_layer + WIDTH) + layer * of_layer
+
+
+@inlined
+def coins_of_outputs(w, t, layer):
+    """``Places.attention_out`` and ``Places.mlp_out`` of the token at ``t``."""
+    attention_out = first_coin(w, t, layer) + HEADS * w.position.shape[1]
+    return attention_out, attention_out + WIDTH
+
+
 # Forward.
 
 
@@ -155,21 +186,23 @@ def sigmoid_of_gelu(u):
 
 
 @inlined
-def attend(qkv, slot, layer, head, t, query, shift):
-    """Sums over keys 0 to t of ``2**(score + shift)``, plain and times the values; and the largest exponent."""
+def attend(qkv, slot, layer, head, t, query, shift, coins, group, coin):
+    """Sums over keys 0 to t of ``2**(score + shift)``: times the values, with dropout, and plain; largest exponent."""
     mixed, total, top = zeros(PART), broadcast(ZERO), broadcast(ZERO)
     for j in range(t + 1):
         power = dot(query, rows(qkv, (slot, layer, j, KEYS + PART * head), PART), shift)
         top = maximum(top, power)
         p = exp2(maximum(power, LOWEST))
-        mixed = multiply_add(rows(qkv, (slot, layer, j, VALUES + PART * head), PART), p, mixed)
+        kept = drop(p, coins, group, coin + j)
+        mixed = multiply_add(rows(qkv, (slot, layer, j, VALUES + PART * head), PART), kept, mixed)
         total = total + p
     return mixed, total, top
 
 
 @inlined
-def block(w, trial, layer, trace, slot, t):
+def block(w, trial, layer, coins, group, trace, slot, t):
     """One block for the token at ``t``; earlier ones have been there."""
+    attention_out, mlp_out = coins_of_outputs(w, t, layer)
     stream = rows(trace.stream, (slot, layer, t, 0), WIDTH)
     normed = norm(stream, w.norm1, w.norm1_bias, (trial, layer))
     for o in range(INPUTS):
@@ -181,10 +214,11 @@ def block(w, trial, layer, trace, slot, t):
         # Powers relative to the token's own keep the sum at one or more. Only if another power is far above
         # is the true largest needed, and a second go.
         shift = ZERO - dot(query, rows(trace.qkv, (slot, layer, t, KEYS + PART * head), PART), ZERO)
-        mixed, total, top = attend(trace.qkv, slot, layer, head, t, query, shift)
+        coin = first_coin(w, t, layer) + head * w.position.shape[1]
+        mixed, total, top = attend(trace.qkv, slot, layer, head, t, query, shift, coins, group, coin)
         if any_above(top, FAR):
             shift = shift - top
-            mixed, total, top = attend(trace.qkv, slot, layer, head, t, query, shift)
+            mixed, total, top = attend(trace.qkv, slot, layer, head, t, query, shift, coins, group, coin)
         inverse = ONE / total
         store(trace.softmax, (slot, layer, t, head), shift)
         store(trace.softmax, (slot, layer, t, HEADS + head), inverse)
@@ -193,19 +227,20 @@ def block(w, trial, layer, trace, slot, t):
     mixed = rows(trace.mixed, (slot, layer, t, 0), WIDTH)
     for o in range(WIDTH):
         row = dot(mixed, weights(w.out, (trial, layer, o), WIDTH), w.out_bias[trial, layer, o])
-        store(trace.middle, (slot, layer, t, o), load(trace.stream, (slot, layer, t, o)) + row)
+        added = drop(row, coins, group, attention_out + o)
+        store(trace.middle, (slot, layer, t, o), load(trace.stream, (slot, layer, t, o)) + added)
 
     stream = rows(trace.middle, (slot, layer, t, 0), WIDTH)
     normed = norm(stream, w.norm2, w.norm2_bias, (trial, layer))
-    stream = multiply_add(weights(w.down_bias, (trial, layer), WIDTH), ONE, stream)
+    added = weights(w.down_bias, (trial, layer), WIDTH)
     for i in range(HIDDEN):
         u = dot(normed, weights(w.up, (trial, layer, i), WIDTH), w.up_bias[trial, layer, i])
-        stream = multiply_add(weights(w.down, (trial, layer, i), WIDTH), u * sigmoid_of_gelu(u), stream)
-    store(trace.stream, (slot, layer + 1, t, 0), stream)
+        added = multiply_add(weights(w.down, (trial, layer, i), WIDTH), u * sigmoid_of_gelu(u), added)
+    store(trace.stream, (slot, layer + 1, t, 0), multiply_add(drop(added, coins, group, mlp_out), ONE, stream))
 
 
 @compiled
-def read(w, trial, first, tokens, trace, slot, t):
+def read(w, trial, first, tokens, coins, group, trace, slot, t):
     """Run the token at ``t`` of the group that starts at sequence ``first`` through the network.
 
     Lanes without a sequence read token 0, and nobody looks at what comes of it.
@@ -215,8 +250,10 @@ def read(w, trial, first, tokens, trace, slot, t):
         for i in range(WIDTH):
             trace.stream[slot, 0, t, i, lane] = w.token[trial, token, i] + w.position[trial, t, i]
     layers, vocabulary = w.norm1.shape[1], w.policy.shape[1]
+    embedded = rows(trace.stream, (slot, 0, t, 0), WIDTH)
+    store(trace.stream, (slot, 0, t, 0), drop(embedded, coins, group, first_coin(w, t, layers)))
     for layer in range(layers):
-        block(w, trial, layer, trace, slot, t)
+        block(w, trial, layer, coins, group, trace, slot, t)
     normed = norm(rows(trace.stream, (slot, layers, t, 0), WIDTH), w.norm, w.norm_bias, (trial,))
     for v in range(vocabulary):
         store(trace.said, (slot, 0, t, v), dot(normed, weights(w.policy, (trial, v), WIDTH), ZERO))
@@ -227,12 +264,12 @@ def read(w, trial, first, tokens, trace, slot, t):
 
 
 @compiled
-def forward(group, slot, w, tokens, trace, logits, values, q):
+def forward(group, slot, w, tokens, coins, trace, logits, values, q):
     """Logits, values and q after every token of the group; ``trace[group]`` remembers the way there."""
     trial, first = place(group, tokens.shape[1])
     vocabulary = logits.shape[3]
     for t in range(tokens.shape[2]):
-        read(w, trial, first, tokens, trace, group, t)
+        read(w, trial, first, tokens, coins, group, trace, group, t)
         said = trace.said[group, 0, t]
         for lane in range(min(LANES, tokens.shape[1] - first)):
             values[trial, first + lane, t] = said[vocabulary, lane]
@@ -259,12 +296,12 @@ def draw(said, lane, vocabulary, uniform, temperature):
 
 
 @compiled
-def sample(group, slot, w, tokens, uniforms, temperature, trace, log_probs, values, q):
+def sample(group, slot, w, tokens, uniforms, temperature, coins, trace, log_probs, values, q):
     """Draw tokens 1, 2, ... of the group after the given tokens 0."""
     trial, first = place(group, tokens.shape[1])
     steps, vocabulary = uniforms.shape[2], q.shape[3]
     for t in range(steps + 1):
-        read(w, trial, first, tokens, trace, slot, t)
+        read(w, trial, first, tokens, coins, group, trace, slot, t)
         said = trace.said[slot, 0, t]
         for lane in range(min(LANES, tokens.shape[1] - first)):
             b = first + lane
@@ -346,13 +383,14 @@ def heads_backward(w, trial, trace, group, slot, scratch, grads, detach, time):
 
 
 @inlined
-def perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
+def perceptron_backward(w, trial, layer, coins, trace, group, slot, scratch, grads, time):
     """``scratch.stream`` from after the perceptron to before it."""
     d_scale, d_bias = zeros(WIDTH), zeros(WIDTH)
     d_down_bias = zeros(WIDTH)
     for t in range(time):
         d_out = rows(scratch.stream, (slot, t, 0), WIDTH)
-        d_down_bias = multiply_add(d_out, ONE, d_down_bias)
+        d_added = drop(d_out, coins, group, coins_of_outputs(w, t, layer)[1])
+        d_down_bias = multiply_add(d_added, ONE, d_down_bias)
         standard, factor = normalise(rows(trace.middle, (group, layer, t, 0), WIDTH))
         scale, bias = weights(w.norm2, (trial, layer), WIDTH), weights(w.norm2_bias, (trial, layer), WIDTH)
         normed, d_normed = multiply_add(standard, scale, bias), zeros(WIDTH)
@@ -361,7 +399,7 @@ def perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, tim
             u = dot(normed, up, w.up_bias[trial, layer, i])
             s = sigmoid_of_gelu(u)
             slope = multiply_add(u * u, 3 * GELU_CUBE * GELU_SLOPE, GELU_SLOPE)  # d(2z)/du
-            d_gelu = dot(d_out, weights(w.down, (trial, layer, i), WIDTH), ZERO)
+            d_gelu = dot(d_added, weights(w.down, (trial, layer, i), WIDTH), ZERO)
             d_u = d_gelu * multiply_add(u * s * slope, ONE - s, s)
             d_normed = multiply_add(up, d_u, d_normed)
             store(scratch.hidden, (slot, t, i), d_u)
@@ -369,7 +407,7 @@ def perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, tim
         d_scale, d_bias = multiply_add(d_normed, standard, d_scale), multiply_add(d_normed, ONE, d_bias)
         d_in = norm_backward(d_normed, standard, factor, w.norm2, (trial, layer))
         store(scratch.normed, (slot, t, 0), normed)
-        store(scratch.mixed, (slot, t, 0), d_out)  # what ``stream`` was is needed below
+        store(scratch.mixed, (slot, t, 0), d_added)
         store(scratch.stream, (slot, t, 0), multiply_add(d_in, ONE, d_out))
     store_totals(grads.norm2, (group, layer), d_scale)
     store_totals(grads.norm2_bias, (group, layer), d_bias)
@@ -380,25 +418,27 @@ def perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, tim
 
 
 @inlined
-def mixed_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
+def mixed_backward(w, trial, layer, coins, trace, group, slot, scratch, grads, time):
     """From ``scratch.stream`` after attention to the gradient of ``mixed``."""
+    d_added = scratch.hidden  # free by now
     for t in range(time):
+        d_out = rows(scratch.stream, (slot, t, 0), WIDTH)
+        store(d_added, (slot, t, 0), drop(d_out, coins, group, coins_of_outputs(w, t, layer)[0]))
         d_mixed = zeros(WIDTH)
         for o in range(WIDTH):
-            d_mixed = multiply_add(
-                weights(w.out, (trial, layer, o), WIDTH), load(scratch.stream, (slot, t, o)), d_mixed
-            )
+            d_mixed = multiply_add(weights(w.out, (trial, layer, o), WIDTH), load(d_added, (slot, t, o)), d_mixed)
         store(scratch.mixed, (slot, t, 0), d_mixed)
         store(scratch.normed, (slot, t, 0), rows(trace.mixed, (group, layer, t, 0), WIDTH))
-    add_weights(scratch.normed, scratch.stream, slot, WIDTH, grads.out, grads.out_bias, group, layer, time)
+    add_weights(scratch.normed, d_added, slot, WIDTH, grads.out, grads.out_bias, group, layer, time)
 
 
 @inlined
-def attention_backward(layer, head, trace, group, slot, scratch, time):
+def attention_backward(w, layer, head, coins, trace, group, slot, scratch, time):
     """From the gradient of ``mixed`` to that of ``qkv``, for one head.
 
     With p the weight of key j for query t and d the gradient of the head's output at t, the gradient of the score
-    is p (d . value_j - d . output). Here p is 2**(power + shift) times the saved inverse sum, which goes into d.
+    is p (d . value_j - d . output), where dropout acts on p in the output and on d . value_j. Here p is
+    2**(power + shift) times the saved inverse sum, which goes into d.
     """
     query, key, value = PART * head, KEYS + PART * head, VALUES + PART * head
     for t in range(time):
@@ -418,8 +458,10 @@ def attention_backward(layer, head, trace, group, slot, scratch, time):
         for t in range(j, time):
             q, d_output = rows(scratch.head, (slot, t, 0), PART), rows(scratch.head, (slot, t, D_OUTPUT), PART)
             p = exp2(maximum(dot(q, k, load(scratch.head, (slot, t, SHIFT))), LOWEST))
-            d_score = p * dot(d_output, v, load(scratch.head, (slot, t, D_TIMES_OUTPUT)))
-            d_v, d_k = multiply_add(d_output, p, d_v), multiply_add(q, d_score, d_k)
+            coin = first_coin(w, t, layer) + head * w.position.shape[1] + j
+            d_weight = drop(dot(d_output, v, ZERO), coins, group, coin)
+            d_score = p * (d_weight + load(scratch.head, (slot, t, D_TIMES_OUTPUT)))
+            d_v, d_k = multiply_add(d_output, drop(p, coins, group, coin), d_v), multiply_add(q, d_score, d_k)
             d_q = rows(scratch.head, (slot, t, D_QUERY), PART)
             store(scratch.head, (slot, t, D_QUERY), multiply_add(k, d_score, d_q))
         store(scratch.qkv, (slot, j, key), d_k)
@@ -451,7 +493,7 @@ def qkv_backward(w, trial, layer, trace, group, slot, scratch, grads, time):
 
 
 @compiled
-def backward(group, slot, w, tokens, trace, d_logits, d_values, d_q, detach, scratch, grads):
+def backward(group, slot, w, tokens, coins, trace, d_logits, d_values, d_q, detach, scratch, grads):
     """Write the group's share of the gradients to ``grads``, whose embeddings must hold zeros."""
     trial, first = place(group, tokens.shape[1])
     time, vocabulary = tokens.shape[2], w.policy.shape[1]
@@ -467,13 +509,15 @@ def backward(group, slot, w, tokens, trace, d_logits, d_values, d_q, detach, scr
                 scratch.said[slot, t, vocabulary + 1 + v, lane] = d_q[trial, first + lane, t, v]
     heads_backward(w, trial, trace, group, slot, scratch, grads, detach, time)
     for layer in range(w.norm1.shape[1] - 1, -1, -1):
-        perceptron_backward(w, trial, layer, trace, group, slot, scratch, grads, time)
-        mixed_backward(w, trial, layer, trace, group, slot, scratch, grads, time)
+        perceptron_backward(w, trial, layer, coins, trace, group, slot, scratch, grads, time)
+        mixed_backward(w, trial, layer, coins, trace, group, slot, scratch, grads, time)
         for head in range(HEADS):
-            attention_backward(layer, head, trace, group, slot, scratch, time)
+            attention_backward(w, layer, head, coins, trace, group, slot, scratch, time)
         qkv_backward(w, trial, layer, trace, group, slot, scratch, grads, time)
     for t in range(time):
-        store_totals(grads.position, (group, t), rows(scratch.stream, (slot, t, 0), WIDTH))
+        d_embedded = drop(rows(scratch.stream, (slot, t, 0), WIDTH), coins, group, first_coin(w, t, w.norm1.shape[1]))
+        store(scratch.stream, (slot, t, 0), d_embedded)
+        store_totals(grads.position, (group, t), d_embedded)
         for lane in range(lanes):
             token = tokens[trial, first + lane, t]
             for i in range(WIDTH):

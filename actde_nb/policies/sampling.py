@@ -59,25 +59,27 @@ def sample(
         raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(*first.shape, steps)}")
     checks.positive("temperature", temperature)
     gpt.check(params, config, first[..., None])
-    dropout = gpt.Dropout(config, dropout_generators, len(first))
-    if not dropout.active and fused.serves(config.width, config.heads, params.values()):
+    dropout = gpt.dropout_of(config, dropout_generators, *first.shape)
+    if fused.serves(config.width, config.heads, params.values()):
         tokens = torch.cat([first[..., None].long(), first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
-        return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, [params[n] for n in gpt.shapes(config)]))
+        parameters = [params[name] for name in gpt.shapes(config)]
+        return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, dropout, parameters))
 
     trials, batch = first.shape
     blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
     memory = params["token_embedding"].new_zeros(
         config.layers, 2, trials, batch, config.heads, steps + 1, config.width // config.heads
     )
-    token, tokens, log_probs, values, qs = first, [first], [], [], []
+    token, tokens, log_probs, values, qs, places = first, [first], [], [], [], dropout.places
     for t in range(steps + 1):
-        x = dropout(gpt.embed(params, token[..., None], t))  # [S, B, 1, C]
-        for block, (keys, values_) in zip(blocks, memory, strict=True):
+        x = dropout(gpt.embed(params, token[..., None], t), places.embedding, t)  # [S, B, 1, C]
+        for layer, (block, (keys, values_)) in enumerate(zip(blocks, memory, strict=True)):
             q, keys[..., t : t + 1, :], values_[..., t : t + 1, :] = gpt.queries_keys_values(block, config, x)
             k, v = keys[..., : t + 1, :], values_[..., : t + 1, :]  # [S, B, H, t + 1, D]
             weights = (q @ k.mT / math.sqrt(k.shape[-1])).softmax(-1)  # [S, B, H, 1, t + 1]
-            x = x + dropout(gpt.join_heads(block, dropout(weights) @ v))
-            x = x + dropout(gpt.perceptron(block, x))
+            read = dropout.attention(weights, layer, t) @ v
+            x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
+            x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
         out = gpt.heads(params, config, x)
         values.append(out.values[..., 0])
         if t == steps:

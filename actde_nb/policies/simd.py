@@ -18,6 +18,7 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.extending import intrinsic, overload, register_model
 
 from actde_nb.policies.compiled import inlined
+from actde_nb.policies.dropout import SPREAD
 
 LANES = 16
 
@@ -56,7 +57,7 @@ def _call_llvm(builder, name, result, *arguments, flags=()):
 
 def _broadcast(builder, number):
     """A vector with ``number`` in each lane."""
-    undefined = ir.Constant(FLOATS, ir.Undefined)
+    undefined = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
     first = builder.insert_element(undefined, number, INTEGER(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(INTEGERS, [0] * LANES))
 
@@ -298,6 +299,42 @@ def dot(_, a, b, start):
         return result
 
     return vector(a, b, start), code
+
+
+@intrinsic
+def survivors(_, a, keys, index, number, threshold, scale):
+    """``a * scale`` in lanes whose coin is at least ``threshold``, 0 in others; the coins of a tuple are numbered on.
+
+    Coin ``number`` of a lane is the hash of :func:`actde_nb.policies.dropout.scramble`, with the lane's entry of
+    ``keys[index]``, 32-bit whole numbers.
+    """
+
+    def code(context, builder, signature, values):
+        def everywhere(number):
+            return ir.Constant(INTEGERS, [number] * LANES)
+
+        address = _address(context, builder, signature.args[1], values[1], signature.args[2], values[2])
+        key = _aligned(builder.load(builder.bitcast(address, INTEGERS.as_pointer())))
+        first = context.cast(builder, values[3], signature.args[3], types.uint32)
+        bound = _broadcast(builder, context.cast(builder, values[4], signature.args[4], types.uint32))
+        scale = _vector(context, builder, values[5], signature.args[5])
+
+        def survivor(value, number):
+            counter = builder.mul(builder.add(first, INTEGER(number)), INTEGER(SPREAD))
+            coin = builder.xor(key, _broadcast(builder, counter))
+            for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+                coin = builder.xor(coin, builder.lshr(coin, everywhere(shift)))
+                coin = builder.mul(coin, everywhere(factor))
+            stays = builder.icmp_unsigned(">=", coin, bound)
+            return builder.select(stays, builder.fmul(value, scale), ir.Constant(FLOATS, [0.0] * LANES))
+
+        if not isinstance(signature.args[0], types.BaseTuple):
+            return survivor(values[0], 0)
+        entries = cgutils.unpack_tuple(builder, values[0])
+        kept = [survivor(value, number) for number, value in enumerate(entries)]
+        return context.make_tuple(builder, signature.return_type, kept)
+
+    return a(a, keys, index, number, threshold, scale), code
 
 
 @intrinsic

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stacks import far, gradients, sequences, stack
+from stacks import far, generators, gradients, sequences, stack
 
 from actde_nb.policies import compiled, fused, gpt
 from actde_nb.policies.gpt import GPTConfig
@@ -18,9 +18,10 @@ TOLERANCE = 5e-5
 
 
 def both(config, params, tokens):
-    """Outputs and gradients of the two ways."""
+    """Outputs and gradients of the two ways, with the same dropout."""
     for attention in ("fast", "reference"):
-        outputs = gpt.forward(params, config, tokens, attention=attention)
+        draws = generators(len(tokens))
+        outputs = gpt.forward(params, config, tokens, attention=attention, dropout_generators=draws)
         yield outputs, gradients(params, outputs)
 
 
@@ -32,6 +33,8 @@ def both(config, params, tokens):
         (GPTConfig(), 3, 17, 128),
         (GPTConfig(layers=1, vocabulary=5, block_size=40), 2, 31, 33),
         (GPTConfig(layers=4, vocabulary=1, detach_heads=True), 1, 5, 16),
+        (GPTConfig(dropout=0.1), 2, 64, 101),
+        (GPTConfig(layers=2, dropout=0.6, block_size=40), 2, 17, 33),
     ],
 )
 @pytest.mark.parametrize("extra", [0.0, 0.3])

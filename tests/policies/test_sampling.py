@@ -1,5 +1,6 @@
 """Cached sampling, against the uncached network and against probability."""
 
+import dataclasses
 import math
 
 import pytest
@@ -24,12 +25,13 @@ def uniforms(trials, batch, steps, seed=0):
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_it_says_what_the_uncached_network_says(config, dtype):
-    steps = min(100, config.block_size - 1)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_it_says_what_the_uncached_network_says(config, dtype, dropout):
+    config, steps = dataclasses.replace(config, dropout=dropout), min(100, config.block_size - 1)
     params, first = stack(config, 2, extra=0.2, dtype=dtype), sequences(config, 2, 19, 1)[..., 0]
-    drawn = sample(params, config, first, steps, uniforms(2, 19, steps))
+    drawn = sample(params, config, first, steps, uniforms(2, 19, steps), dropout_generators=generators(2))
     assert torch.equal(drawn.tokens[..., 0], first)
-    out = gpt.forward(params, config, drawn.tokens, attention="reference")
+    out = gpt.forward(params, config, drawn.tokens, attention="reference", dropout_generators=generators(2))
     log_probs = out.logits[:, :, :-1].log_softmax(-1).gather(-1, drawn.tokens[..., 1:, None])[..., 0]
     tolerance = {"rtol": 5e-5, "atol": 5e-6} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(drawn.log_probs, log_probs, **tolerance)
@@ -53,12 +55,14 @@ def test_each_token_is_the_one_its_uniform_points_at(config, temperature):
     assert (numbers < upper.gather(-1, chosen)[..., 0] + 1e-5).all()
 
 
-def test_both_ways_draw_the_same_tokens():
-    params, first = stack(PUBLISHED, 3, extra=0.2), sequences(PUBLISHED, 3, 33, 1)[..., 0]
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_both_ways_draw_the_same_tokens(dropout):
+    config = GPTConfig(dropout=dropout)
+    params, first = stack(config, 3, extra=0.2), sequences(config, 3, 33, 1)[..., 0]
     numbers = uniforms(3, 33, 100)
-    fast = sample(params, PUBLISHED, first, 100, numbers)
+    fast = sample(params, config, first, 100, numbers, dropout_generators=generators(3))
     readable = {name: value.double() for name, value in params.items()}
-    slow = sample(readable, PUBLISHED, first, 100, numbers)
+    slow = sample(readable, config, first, 100, numbers, dropout_generators=generators(3))
     assert torch.equal(fast.tokens, slow.tokens)
     torch.testing.assert_close(fast.log_probs.double(), slow.log_probs, rtol=5e-5, atol=5e-6)
 

@@ -32,8 +32,7 @@ def test_says_where_it_comes_from_but_not_on_whose_disk(stored, name):
 @pytest.mark.parametrize("name", ALL)
 def test_begins_today_as_it_did(stored, name):
     data = stored[name]
-    slow = results.settings_of(data)["dropout"] > 0  # no compiled kernels
-    again = runs.recompute(data, 4 if slow else 12, trials=(0, 3))
+    again = runs.recompute(data, 12, trials=(0, 3))
     assert again.sizes["update"] >= 1
     assert runs.differences(data, again) == []
 
