@@ -37,6 +37,8 @@ class Config:
         learning_rate: step size.
         beta1: decay of Adam's mean gradient.
         beta2: decay of Adam's mean squared gradient.
+        epsilon: what Adam adds to the root of that mean before it divides by it. Far below the gradients every step
+            has the same size however small they are; far above, steps shrink with them.
         weight_decay: AdamW's, on the weights the policy names (matrices of linear layers).
         gradient_clip: largest norm of a trial's gradient; 0 leaves gradients alone.
         device: where the tensors live, as PyTorch calls it.
@@ -64,6 +66,7 @@ class Config:
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
     beta1: float = 0.9  # trainer, `betas`
     beta2: float = 0.95
+    epsilon: float = 1e-8  # PyTorch's default, which minGPT keeps
     weight_decay: float = 0.1  # trainer, "only applied on matmul weights", heads among them
     gradient_clip: float = 1.0  # trainer, `grad_norm_clip`
     device: str = "cpu"
@@ -83,7 +86,7 @@ class Config:
         checks.whole("seed", self.seed, least=0)
         for name in ("discount", "trace", "expectile", "share"):
             checks.unit_interval(name, getattr(self, name))
-        for name in ("clip", "value_clip", "learning_rate"):
+        for name in ("clip", "value_clip", "learning_rate", "epsilon"):
             checks.positive(name, getattr(self, name))
         for name in ("weight_decay", "gradient_clip"):
             checks.at_least_zero(name, getattr(self, name))

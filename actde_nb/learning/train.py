@@ -92,8 +92,12 @@ class Trainer:
         self.seconds: dict[str, float] = {}
 
     def identity(self) -> str:
-        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later."""
-        settings = {name: value for name, value in asdict(self.config).items() if name not in FREE}
+        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later.
+
+        Settings at their defaults are left out, so that one which is added later does not orphan old checkpoints.
+        """
+        usual = asdict(Config())
+        settings = {n: v for n, v in asdict(self.config).items() if n not in FREE and v != usual[n]}
         return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
 
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -204,7 +208,7 @@ class Trainer:
         if config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate)
         betas = (config.beta1, config.beta2)
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
 
     def _start(self) -> Tensor:
         return self.world.start(self._uniforms(self.config.sequences))

@@ -146,7 +146,8 @@ def write(data: xr.Dataset, path: Path) -> None:
     Raises:
         ResultsError: ``path`` holds something else, which is left as it is.
     """
-    claim(path, json.loads(data.attrs["settings"]))
+    settings = json.loads(data.attrs["settings"])
+    claim(path, settings, usual=settings)
     # Compression comes with chunks, which cost more than they save in small arrays.
     encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
     replace_file(path, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf", encoding=encoding))
@@ -178,12 +179,13 @@ def settings_of(data: xr.Dataset) -> dict[str, Any]:
     return json.loads(data.attrs["settings"])
 
 
-def claim(path: Path, settings: Mapping[str, Any]) -> xr.Dataset | None:
+def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> xr.Dataset | None:
     """Make sure that a run with ``settings`` may write to ``path``.
 
     Args:
         path: where.
         settings: of the run; those named in :data:`~actde_nb.learning.config.FREE` may differ.
+        usual: what a setting was before it could be set, for files that are older than it.
 
     Returns:
         What is there already, or None.
@@ -197,7 +199,7 @@ def claim(path: Path, settings: Mapping[str, Any]) -> xr.Dataset | None:
         data = read(path)
     except ResultsError as error:
         raise ResultsError(f"{error}; it is left as it is. Move it away, or choose another file") from None
-    there = settings_of(data)
+    there = {**usual, **settings_of(data)}
     differing = [
         f"{name} = {there.get(name)!r} there, {settings.get(name)!r} here"
         for name in sorted(set(there) | set(settings))

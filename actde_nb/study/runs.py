@@ -107,7 +107,7 @@ def train(run: PrisonerRun, path: Path, *, progress: bool = True) -> "xr.Dataset
     from actde_nb.learning.checkpoint import load, save
 
     settings = dataclasses.asdict(run)
-    there = results.claim(path, settings)
+    there = results.claim(path, settings, usual=dataclasses.asdict(PrisonerRun()))
     if there is not None and results.settings_of(there)["updates"] >= run.updates:
         return there
     checkpoint = path.with_suffix(".checkpoint.safetensors")

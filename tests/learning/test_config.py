@@ -29,6 +29,7 @@ def test_defaults_are_the_published_ones():
         ({"discount": 1.5}, r"discount = 1.5: allowed are numbers in \[0, 1\]"),
         ({"trace": float("nan")}, "trace = nan"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: allowed are finite numbers above zero"),
+        ({"epsilon": 0.0}, "epsilon = 0.0: allowed are finite numbers above zero"),
         ({"weight_decay": -0.1}, "weight_decay = -0.1: allowed are finite numbers of zero or more"),
         ({"beta2": 1.0}, r"beta2 = 1.0: allowed are numbers in \[0, 1\)"),
         ({"updates": 10}, "updates = 10: allowed are multiples of updates_per_rollout = 4"),

@@ -169,6 +169,19 @@ def test_a_device_that_is_not_there_is_named(device):
         Trainer(PrisonersDilemma(), TINY, dataclasses.replace(SHORT, device=device))
 
 
+@pytest.mark.parametrize(("epsilon", "ratio"), [(1e-8, 1.0), (1e3, 0.1)])
+def test_a_large_epsilon_makes_adams_steps_shrink_with_the_gradient(epsilon, ratio):
+    """Adam's first step has the learning rate's size, or with a huge epsilon that of the gradient over it."""
+    steps = []
+    for scale in (1.0, 0.1):
+        trainer = Trainer(PrisonersDilemma(), TINY, dataclasses.replace(SHORT, epsilon=epsilon, weight_decay=0.0))
+        before = trainer.parameters["policy.weight"].detach().clone()
+        trainer.parameters["policy.weight"].grad = scale * torch.ones_like(before)
+        trainer.optimiser.step()
+        steps.append((trainer.parameters["policy.weight"].detach() - before).abs().mean())
+    assert (steps[1] / steps[0]).item() == pytest.approx(ratio, rel=1e-2)
+
+
 # Checkpoints.
 
 

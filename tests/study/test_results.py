@@ -119,6 +119,19 @@ def test_damaged_and_foreign_files_are_named_and_never_overwritten(tmp_path, dat
     assert path.read_bytes() == before
 
 
+def test_a_file_older_than_a_setting_is_taken_to_have_had_its_default(tmp_path, data):
+    path = tmp_path / "run.nc"
+    older = data.copy(deep=True)
+    older.attrs["settings"] = json.dumps({name: value for name, value in SETTINGS.items() if name != "epsilon"})
+    older.attrs["sha256"] = results.digest(older)
+    results.write(older, path)
+    assert runs.train(RUN, path, progress=False).attrs == older.attrs  # nothing left to do
+    with pytest.raises(ResultsError, match=r"holds another run \(epsilon = 1e-08 there, 0.001 here\)"):
+        runs.train(dataclasses.replace(RUN, epsilon=1e-3), path, progress=False)
+    results.write(data, path)
+    assert "epsilon" in results.settings_of(results.read(path))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ResultsError, match=r"none\.nc does not exist"):
         results.read(tmp_path / "none.nc")
