@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PINNED := $(VENV)/.pinned
 READY := $(VENV)/.ready
 
-.PHONY: help book test notebooks bench record clean
+.PHONY: help book test notebooks bench results record clean
 
 help:
 	@echo "make book       execute the chapters and render the book"
 	@echo "make test       everything CI runs"
 	@echo "make notebooks  open JupyterLab on the chapters"
 	@echo "make bench      speed and memory"
+	@echo "make results    train the stored runs that are missing; hours, and it can be interrupted"
 	@echo "make record     make the present numbers the references of the tests, showing what changed"
 	@echo "make clean      remove what was built, and the environment"
 
@@ -40,6 +41,9 @@ notebooks: $(READY)
 
 bench: $(READY)
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+results: $(READY)
+	@$(BIN)/actde-nb results train
 
 record: $(READY)
 	@$(BIN)/actde-nb record --scale smoke

@@ -14,6 +14,7 @@ from actde_nb.book.render import render
 from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
 from actde_nb.study import runs
 from actde_nb.study.numbers import glued
+from actde_nb.study.programme import PROGRAMME
 from actde_nb.study.results import ResultsError, read, settings_of
 
 Scale = Literal["smoke", "reader", "paper"]
@@ -26,7 +27,7 @@ Settings = Annotated[
 Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 
 World = Annotated[Literal["prisoner"], tyro.conf.Positional, tyro.conf.arg(metavar="{prisoner}")]
-Verb = Annotated[Literal["verify"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify}")]
+Verb = Annotated[Literal["verify", "train"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify,train}")]
 Files = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
 ]
@@ -115,14 +116,20 @@ def train(world: World, run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")]
 
 
 def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
-    """Check stored results: that they are whole, and that this package still reproduces how they begin.
+    """Check the book's stored results, or make those that are missing or shorter than they should be.
 
     Args:
-        verb: what to do.
+        verb: "verify" that they are whole, and that this package still reproduces how they begin; or "train".
         files: results; those of the book by default.
-        updates: how many to do again; 0 for none.
+        updates: how many to do again to verify; 0 for none.
         trials: which to do again.
     """
+    if verb == "train":
+        for path in files or [layout.RESULTS / f"{name}.nc" for name in PROGRAMME]:
+            if path.stem not in PROGRAMME:
+                raise layout.BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
+            runs.train(PROGRAMME[path.stem], path)
+        return
     wrong = 0
     for path in files or sorted(layout.RESULTS.glob("*.nc")):
         try:

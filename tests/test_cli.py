@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from actde_nb import cli
+from actde_nb.book import layout
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_list_shows_every_chapter_with_its_parameters(command):
         (("execute", "intro", "--set", "speed=3"), "actde-nb: parameter = 'speed' of chapter intro: allowed are seed"),
         (("execute", "intro", "--set", "seed"), "actde-nb: set = 'seed': allowed is NAME=VALUE"),
         (("train", "prisoner", "--algorithm", "a2c"), "actde-nb: algorithm = 'a2c': allowed are ppo, actde, "),
+        (("results", "train", "no.nc"), "actde-nb: files = no.nc: allowed are the runs of the book, prisoner_ppo, "),
         (("results", "verify", "no.nc"), "actde-nb: results files that are not as they should be: 1"),
     ],
 )
@@ -69,3 +71,8 @@ def test_train_then_verify(command, tmp_path):
     assert "8 updates of 2 trials, alternating 0." in text
     status, text = command("results", "verify", path)
     assert (status, text) == (0, f"{path}: as it should be\n")
+
+
+def test_what_is_stored_is_not_trained_again(command, monkeypatch):
+    monkeypatch.setattr("actde_nb.learning.train.Trainer.step", lambda _: pytest.fail("there was nothing to do"))
+    assert command("results", "train", str(layout.RESULTS / "prisoner_ppo.nc"))[0] == 0

@@ -6,6 +6,7 @@ import pytest
 from actde_nb.book.layout import RESULTS
 from actde_nb.study import results, runs
 from actde_nb.study.curves import alternating, at_update, first_update, slope
+from actde_nb.study.programme import PROGRAMME
 
 PPO = {"plain": "prisoner_ppo", "whitened": "prisoner_ppo_whitened", "detached": "prisoner_ppo_detached"}
 ALL = sorted(path.stem for path in RESULTS.glob("prisoner_*.nc"))
@@ -27,6 +28,15 @@ def test_says_where_it_comes_from_but_not_on_whose_disk(stored, name):
     assert set(attributes) >= {"commit", "settings", "processor", "torch", "seconds", "written"}
     assert len(attributes["commit"]) == 40, "made from a commit, without changes"
     assert "/" not in "".join(map(str, attributes.values())), "a path"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_is_the_run_that_the_programme_names(stored, name):
+    assert runs.PrisonerRun(**results.settings_of(stored[name])) == PROGRAMME[name]
+
+
+def test_every_run_of_the_programme_is_there():
+    assert set(PROGRAMME) == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
