@@ -12,6 +12,15 @@ def alternating(data: xr.Dataset) -> Float[np.ndarray, "trial update"]:
     return data["outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome").values
 
 
+def later_shares(data: xr.Dataset, part: float = 0.5) -> Float[np.ndarray, "trial game"]:
+    """Shares of cc, dd and alternating games over the last ``part`` of a run, the order of the tables' predictions."""
+    checks.unit_interval("part", part)
+    since = (1 - part) * float(data["update"][-1])
+    kept = data["outcome_share"].sel(update=slice(since, None)).mean("update")
+    alternating = kept.sel(outcome="cd") + kept.sel(outcome="dc")
+    return np.stack([kept.sel(outcome="cc").values, kept.sel(outcome="dd").values, alternating.values], axis=-1)
+
+
 def at_update(data: xr.Dataset, curve: Float[np.ndarray, "trial update"], update: float) -> Float[np.ndarray, "trial"]:
     """The curve's point nearest to ``update``.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.study.curves import alternating, at_update, first_update, slope
+from actde_nb.study.curves import alternating, at_update, first_update, later_shares, slope
 
 UPDATES = [0, 4, 8, 12]
 DATA = xr.Dataset(
@@ -46,3 +46,11 @@ def test_slope_of_a_line_and_of_a_logarithm():
     np.testing.assert_allclose(slope(DATA, curve, 4, 12, of_log=True), [2, 2], atol=1e-12)
     with pytest.raises(ValueError, match="low = 5, high = 6"):
         slope(DATA, curve, 5, 6)
+
+
+def test_later_shares_are_means_over_the_end_of_the_run():
+    # The last half of updates 0 to 12 begins at 6: points 8 and 12.
+    np.testing.assert_allclose(later_shares(DATA), [[0.05, 0.05, 0.9], [1, 0, 0]])
+    np.testing.assert_allclose(later_shares(DATA, 1 / 4), [[0, 0, 1], [1, 0, 0]])
+    with pytest.raises(ValueError, match="part = 2"):
+        later_shares(DATA, 2)

@@ -1,0 +1,60 @@
+"""Stored networks are those of the run, and play as they did."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from actde_nb.learning import checkpoint
+from actde_nb.study import runs, weights
+from actde_nb.study.results import ResultsError
+
+RUN = runs.PrisonerRun(
+    trials=2, updates=8, sequences=6, games=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
+)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    work = runs.trainer(RUN)
+    work.run()
+    path = tmp_path / "networks.safetensors"
+    weights.write(work, RUN, path)
+    return work, path
+
+
+def test_come_back_as_they_were(kept):
+    work, path = kept
+    again = weights.read(path)
+    assert again.update == RUN.updates
+    assert again.trials == work.trials
+    for name, value in work.parameters.items():
+        torch.testing.assert_close(again.parameters[name], value, rtol=0, atol=0)
+    fresh = runs.trainer(RUN)
+    assert any((again.parameters[name] != fresh.parameters[name]).any() for name in work.parameters)
+    assert again.play().tokens.shape == (2, 6, 11)
+
+
+def test_come_out_of_a_checkpoint(kept, tmp_path):
+    work, path = kept
+    checkpoint.save(work, tmp_path / "state.safetensors")
+    weights.from_checkpoint(RUN, tmp_path / "state.safetensors", tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_what_is_refused(kept, tmp_path):
+    _, path = kept
+    with pytest.raises(ResultsError, match="cannot be read"):
+        weights.read(tmp_path / "nothing.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(path), other)
+    with pytest.raises(ResultsError, match="has format None"):
+        weights.read(other)
+    tensors = load_file(path)
+    tensors.popitem()
+    header = {"format": weights.FORMAT, "settings": json.dumps({"trials": 2, "updates": 8}), "trials": "[0, 1]",
+              "update": "8"}  # fmt: skip
+    save_file(tensors, other, header)
+    with pytest.raises(ResultsError, match="other names or shapes"):
+        weights.read(other)
