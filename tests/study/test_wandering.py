@@ -83,6 +83,14 @@ def test_walks_kept_is_what_a_free_walk_looks_like(free):
     assert (null <= wandering.relaxation(other, 10).kept).mean() < 0.02
 
 
+def test_walks_spread_as_fast_as_the_curves_do_over_the_lag():
+    """These jump to and fro by a hundred each point, but over two points they hardly move: walks of hardly any size,
+    whose starts lie far apart, keep all of what they start with."""
+    start = np.linspace(-50, 50, 8)[:, None]
+    curves = start + 100 * (-1.0) ** np.arange(40) + rng.normal(0, 0.01, (8, 40))
+    assert wandering.walks_kept(curves, 2, rng, 50).min() > 0.999
+
+
 def test_t_interval_is_scipys():
     samples = rng.normal(3, 2, (7, 2))
     mean, half = wandering.t_interval(samples, 0.9)
