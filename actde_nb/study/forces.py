@@ -1,0 +1,307 @@
+"""What moves a policy: the change of its logit gap in an update, split up among the things that make it.
+
+The gap is the logit of cooperating minus that of defecting, after either move. A force's *push* is what it does to
+the gap to first order: the gradient of the gap times the force's share of the step. Names of forces: the terms of the
+loss (``policy``, ``value``, ``q``) and ``decay``, the optimiser's weight decay.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from actde_nb.learning.objective import Lesson, lesson, terms
+from actde_nb.learning.train import Trainer, generator
+from actde_nb.policies.gpt import Outputs
+from actde_nb.tabular import checks
+from actde_nb.worlds.prisoner import MOVES
+
+Flat = Float[Tensor, "trial weight"]
+
+#: Sequences on which a gap is measured. It hardly depends on anything but the last move.
+PROBES = 16
+
+
+def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None] | None = None) -> Flat:
+    """All of a stack's parameters in a row, or something of the same shapes in their place; None counts as zero."""
+    chosen = parameters if gradients is None else gradients
+    parts = [torch.zeros_like(p) if chosen[n] is None else chosen[n].detach() for n, p in parameters.items()]
+    return torch.cat([part.reshape(len(part), -1) for part in parts], 1)
+
+
+@contextmanager
+def aside(trainer: Trainer, seed: int) -> Iterator[None]:
+    """Let ``trainer`` play with other draws and forget afterwards that it did.
+
+    Args:
+        trainer: whose play is not to change the run.
+        seed: of the draws meanwhile.
+    """
+    draws, last = trainer.play_draws, trainer.last
+    trainer.play_draws = [generator(seed, trial, "play") for trial in trainer.trials]
+    try:
+        yield
+    finally:
+        trainer.play_draws, trainer.last = draws, last
+
+
+class Gap:
+    """The mean logit gap after either move over fixed sequences, as a function of the parameters.
+
+    Args:
+        trainer: whose policy; it plays the sequences now, aside.
+        sequences: how many, at most as many as it plays in a rollout.
+        seed: of the draws.
+    """
+
+    def __init__(self, trainer: Trainer, sequences: int = PROBES, seed: int = 0):
+        with aside(trainer, seed):
+            self.tokens = trainer.play().context[:, :sequences]
+        self.policy = trainer.policy
+        after = torch.stack([self.tokens == move for move in range(len(MOVES))], 1)
+        self.weights = after / after.sum((2, 3), keepdim=True)  # [trial, last_move, batch, time]
+
+    def __call__(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, "trial last_move"]:
+        """The gaps, in nats; NaN after a move that never came up."""
+        logits = self.policy.forward(dict(parameters), self.tokens).logits
+        return ((logits[..., 0] - logits[..., 1])[:, None] * self.weights).sum((2, 3))
+
+    def slopes(
+        self, parameters: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, "trial last_move"], Float[Tensor, "last_move trial weight"]]:
+        """The gaps, and the gradient of each in all parameters."""
+        gaps = self(parameters)
+        slopes = torch.stack([_gradient(gap.sum(), parameters) for gap in gaps.unbind(1)])
+        return gaps.detach(), slopes
+
+
+def _gradient(loss: Tensor, parameters: Mapping[str, Tensor]) -> Flat:
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, retain_graph=True)
+    return flat(parameters, dict(zip(parameters, found, strict=True)))
+
+
+def gradients(
+    trainer: Trainer, outputs: Outputs, learned_from: Lesson, algorithm: str | None = None
+) -> dict[str, Flat]:
+    """Gradient of each term of the loss in all parameters, before any clipping.
+
+    Args:
+        trainer: at some point of its run.
+        outputs: what its policy says of the rollout.
+        learned_from: the rollout.
+        algorithm: whose loss; the trainer's own by default.
+    """
+    config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
+    parts = terms(outputs, learned_from, config)
+    return {name: _gradient(part.sum(), trainer.parameters) for name, part in parts.items()}
+
+
+def decay(trainer: Trainer, gradient: Flat) -> Flat:
+    """What weight decay does to the parameters in an update, in units of the learning rate.
+
+    Args:
+        trainer: at some point of its run.
+        gradient: of the loss; a parameter that it leaves out, such as PPO's q head, is not decayed either.
+    """
+    kept = {}
+    each = gradient.split([p[0].numel() for p in trainer.parameters.values()], 1)
+    for (name, p), part in zip(trainer.parameters.items(), each, strict=True):
+        kept[name] = p if trainer.policy.decays(name) and part.any() else None
+    return -trainer.config.weight_decay * flat(trainer.parameters, kept)
+
+
+def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: int = 0) -> xr.Dataset:
+    """Stand still and ask many fresh rollouts where they would push the gap.
+
+    Args:
+        trainer: at some point of its run, without dropout; it is left as it is.
+        rollouts: how many, two or more.
+        algorithm: whose loss; the trainer's own by default.
+        seed: of the rollouts' draws.
+
+    Returns:
+        ``plain`` and ``adam`` ``[force, trial, rollout, last_move]``, the push of one update in nats: of plain gradient
+        descent with the trainer's learning rate, and of Adam if it stayed here for long. Adam divides by the root mean
+        square of the total gradient (here: over the fresh rollouts), and each gradient's effect, which it spreads over
+        the updates to come, is counted once and whole. ``decay`` ``[trial, last_move]`` is weight decay's push.
+        ``gradient`` ``[trial]`` is the total gradient's root mean square over rollouts and parameters.
+
+    Raises:
+        ValueError: fewer than two rollouts.
+    """
+    if checks.whole("rollouts", rollouts) < 2:
+        raise ValueError(f"rollouts = {rollouts}: allowed are two or more")
+    config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
+    _, slopes = Gap(trainer, seed=seed).slopes(trainer.parameters)
+    found: dict[str, list[Flat]] = {}
+    with aside(trainer, seed + 1):
+        for _ in range(rollouts):
+            learned_from = lesson(trainer.play(), config)
+            outputs = trainer.policy.forward(trainer.parameters, learned_from.rollout.context)
+            for name, gradient in gradients(trainer, outputs, learned_from, algorithm).items():
+                found.setdefault(name, []).append(gradient)
+    each = torch.stack([torch.stack(found[name]) for name in found])  # [force, rollout, trial, weight]
+    squares = each.sum(0).square().mean(0)
+    dims = ("force", "trial", "rollout", "last_move")
+    rates = {"plain": torch.ones_like(squares), "adam": 1 / (squares.sqrt() + config.epsilon)}
+    data = {
+        name: (dims, -config.learning_rate * torch.einsum("frtw,tw,mtw->ftrm", each, rate, slopes).numpy())
+        for name, rate in rates.items()
+    }
+    data["decay"] = (("trial", "last_move"), _push(config.learning_rate * decay(trainer, squares), slopes))
+    data["gradient"] = (("trial",), squares.mean(1).sqrt().numpy())
+    return xr.Dataset(data, {"force": list(found), "trial": trainer.trials, "last_move": list(MOVES)})
+
+
+def _push(step: Flat, slopes: Float[Tensor, "last_move trial weight"]) -> Float[np.ndarray, "trial last_move"]:
+    return torch.einsum("tw,mtw->tm", step, slopes).numpy()
+
+
+def remembered(trainer: Trainer, name: str) -> Flat:
+    """One of Adam's running means, ``exp_avg`` or ``exp_avg_sq``; zero where there is none yet."""
+    parameters, state = trainer.parameters, trainer.optimiser.state
+    return flat(parameters, {n: state[p][name] if name in state.get(p, {}) else None for n, p in parameters.items()})
+
+
+def scale(trainer: Trainer) -> Flat:
+    """What turns the running mean of the gradient into a step, bias corrections included; the learning rate is not."""
+    config, parameters, state = trainer.config, trainer.parameters, trainer.optimiser.state
+    if config.optimiser == "sgd":
+        return torch.ones_like(flat(parameters))
+    rows = {}
+    for name, p in parameters.items():
+        if p not in state:  # never had a gradient
+            rows[name] = torch.zeros_like(p)
+            continue
+        steps = float(state[p]["step"])
+        root = (state[p]["exp_avg_sq"] / (1 - config.beta2**steps)).sqrt()
+        rows[name] = 1 / (1 - config.beta1**steps) / (root + config.epsilon)
+    return flat(parameters, rows)
+
+
+def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
+    """How large gradients have been lately, and the last step: root mean squares over all of a trial's parameters.
+
+    Args:
+        trainer: one that uses Adam, after an update or more.
+
+    Returns:
+        ``gradient``, from Adam's running mean square, and ``step``, without weight decay.
+    """
+    steps = max(float(memory["step"]) for memory in trainer.optimiser.state.values())
+    squares = remembered(trainer, "exp_avg_sq") / (1 - trainer.config.beta2**steps)
+    step = trainer.config.learning_rate * scale(trainer) * remembered(trainer, "exp_avg")
+    return {"gradient": squares.mean(1).sqrt().numpy(), "step": step.square().mean(1).sqrt().numpy()}
+
+
+class Ledger:
+    """Train on, and enter for every update which force moved the gap by how much.
+
+    Adam's step is linear in its running mean of the gradient, and so splits up exactly into what the terms of the loss
+    have contributed; ``before`` is what the running mean still holds from before the first entry. What the first-order
+    pushes leave of the true change is entered as ``curvature``.
+
+    Args:
+        trainer: at some point of its run, without dropout. It goes on as it would have, but keeps no records.
+        seed: of the sequences on which the gap is measured.
+    """
+
+    def __init__(self, trainer: Trainer, seed: int = 0):
+        self.trainer, self.gap = trainer, Gap(trainer, seed=seed)
+        self.means = {"before": remembered(trainer, "exp_avg")}
+        self.entries: list[dict[str, np.ndarray]] = []
+        self.seen: list[dict[str, np.ndarray]] = []
+
+    def run(self, updates: int) -> None:
+        """Train for ``updates`` more, whole rollouts."""
+        per_rollout = self.trainer.config.updates_per_rollout
+        for _ in range(checks.whole("updates", updates) // per_rollout):
+            learned_from = lesson(self.trainer.play(), self.trainer.config)
+            for _ in range(per_rollout):
+                self.update(learned_from)
+
+    def update(self, learned_from: Lesson) -> None:
+        """One update and its entry."""
+        trainer, config = self.trainer, self.trainer.config
+        gaps, slopes = self.gap.slopes(trainer.parameters)
+        there = flat(trainer.parameters)
+        outputs = trainer.policy.forward(trainer.parameters, learned_from.rollout.context)
+        found = gradients(trainer, outputs, learned_from)
+        found = {name: self._clipped(sum(found.values())) * gradient for name, gradient in found.items()}
+        steps = {"decay": config.learning_rate * decay(trainer, sum(found.values()))}
+        trainer.learn(outputs, learned_from)
+        trainer.update += 1
+        rate = config.learning_rate * scale(trainer)
+        for name in self.means | found:
+            self.means[name] = self._keep(self.means.get(name), found.get(name), like=there)
+            steps[name] = -rate * self.means[name]
+        left = flat(trainer.parameters) - there - sum(steps.values())
+        taken = rate * sum(self.means.values())
+        self.entries.append({name: _push(step, slopes) for name, step in steps.items()})
+        self.seen.append(
+            {
+                "gap": gaps.numpy(),
+                "gradient": sum(found.values()).square().mean(1).sqrt().numpy(),
+                "step": taken.square().mean(1).sqrt().numpy(),
+                "unexplained": left.abs().amax(1).numpy(),
+            }
+        )
+
+    def dataset(self) -> xr.Dataset:
+        """The entries.
+
+        Returns:
+            ``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that
+            update; ``gap`` before it; ``gradient`` and ``step`` ``[trial, update]``, root mean squares over the
+            parameters, of the clipped gradient and of the optimiser's step without decay; ``unexplained``, the largest
+            part of a parameter's change that the forces leave out, which is rounding.
+        """
+        push = {name: np.stack([entry[name] for entry in self.entries], 1) for name in self.entries[0]}
+        seen = {name: np.stack([row[name] for row in self.seen], 1) for name in self.seen[0]}
+        with torch.no_grad():
+            end = self.gap(self.trainer.parameters).numpy()
+        change = np.diff(seen["gap"], axis=1, append=end[:, None])
+        push["curvature"] = change - sum(push.values())
+        data = {name: (("trial", "update", "last_move")[: row.ndim], row) for name, row in seen.items()}
+        data["push"] = (("force", "trial", "update", "last_move"), np.stack(list(push.values())))
+        updates = self.trainer.update - len(self.seen) + np.arange(len(self.seen))
+        coordinates = {"force": list(push), "trial": self.trainer.trials, "update": updates, "last_move": list(MOVES)}
+        return xr.Dataset(data, coordinates)
+
+    def _clipped(self, gradient: Flat) -> Float[Tensor, "trial 1"]:
+        limit, norms = self.trainer.config.gradient_clip, gradient.norm(dim=1, keepdim=True)
+        return (limit / (norms + 1e-6)).clamp(max=1) if limit else torch.ones_like(norms)
+
+    def _keep(self, mean: Flat | None, fresh: Flat | None, like: Flat) -> Flat:
+        """The running mean, one gradient later; plain descent remembers none."""
+        mean, fresh = (torch.zeros_like(like) if part is None else part for part in (mean, fresh))
+        if self.trainer.config.optimiser == "sgd":
+            return fresh
+        return torch.lerp(mean, fresh, 1 - self.trainer.config.beta1)
+
+
+def branch(trainer: Trainer, **changes) -> Trainer:
+    """Another trainer in the state of this one, that goes on with the same draws under other settings.
+
+    Args:
+        trainer: a run that is left as it is.
+        changes: settings of its :class:`~actde_nb.learning.config.Config` that the branch has otherwise, such as
+            ``epsilon`` or ``updates``. If ``optimiser`` is among them, the branch starts with none of Adam's memory.
+    """
+    other = Trainer(trainer.world, trainer.policy, replace(trainer.config, **changes), trainer.trials)
+    with torch.no_grad():
+        for name, parameter in other.parameters.items():
+            parameter.copy_(trainer.parameters[name])
+    if "optimiser" not in changes:
+        memory = copy.deepcopy(trainer.optimiser.state_dict()["state"])
+        other.optimiser.load_state_dict(other.optimiser.state_dict() | {"state": memory})
+    other.play_draws = [draw.clone_state() for draw in trainer.play_draws]
+    other.dropout_draws = [draw.clone_state() for draw in trainer.dropout_draws]
+    other.last, other.update, other.records = trainer.last.clone(), trainer.update, list(trainer.records)
+    return other
