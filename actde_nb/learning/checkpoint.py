@@ -6,13 +6,13 @@ The file is in the safetensors format, so that reading it runs no code; what is 
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from actde_nb.learning.errors import CheckpointError
 from actde_nb.learning.files import replace_file
+from actde_nb.learning.records import Records
 from actde_nb.learning.train import Trainer
 
 FORMAT = "actde-nb checkpoint 1"
@@ -26,8 +26,7 @@ def save(trainer: Trainer, path: Path) -> None:
     tensors["last"] = trainer.last
     tensors["draws/play"] = torch.stack([draw.get_state() for draw in trainer.play_draws])
     tensors["draws/dropout"] = torch.stack([draw.get_state() for draw in trainer.dropout_draws])
-    for name in trainer.records[0] if trainer.records else ():
-        tensors[f"record/{name}"] = torch.from_numpy(np.stack([record[name] for record in trainer.records]))
+    tensors |= {f"record/{name}": torch.from_numpy(trainer.records.column(name)) for name in trainer.records.names}
     header = {
         "format": FORMAT,
         "identity": trainer.identity(),
@@ -76,6 +75,4 @@ def load(trainer: Trainer, path: Path) -> None:
             draw.set_state(saved.clone())  # it reads from the start of the storage
     trainer.update = int(header["update"])
     trainer.seconds = json.loads(header["seconds"])
-    records = {name: value.numpy() for name, value in under("record/").items()}
-    length = len(next(iter(records.values()))) if records else 0
-    trainer.records = [{name: value[i] for name, value in records.items()} for i in range(length)]
+    trainer.records = Records({name: value.numpy() for name, value in under("record/").items()})

@@ -21,6 +21,7 @@ from actde_nb.learning.config import FREE, Config
 from actde_nb.learning.errors import Diverged, SettingError
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
+from actde_nb.learning.records import Records
 from actde_nb.learning.rollout import Rollout
 from actde_nb.policies.gpt import Outputs
 from actde_nb.worlds.world import World
@@ -87,7 +88,7 @@ class Trainer:
         self.last = self._start()
         self.update = 0
         #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
-        self.records: list[dict[str, np.ndarray]] = []
+        self.records = Records()
         #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
         self.seconds: dict[str, float] = {}
 
@@ -102,7 +103,7 @@ class Trainer:
 
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Name of the second axis, and of its entries, of each record that has one."""
-        names = tuple(sorted(name.removeprefix("loss_") for name in self.records[0] if name.startswith("loss_")))
+        names = tuple(sorted(name.removeprefix("loss_") for name in self.records.names if name.startswith("loss_")))
         return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
 
     def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:

@@ -50,7 +50,7 @@ def dataset(trainer: "Trainer", settings: Mapping[str, Any], *, points: int = PO
     window = -(-len(trainer.records) // points)
     last = min(max(FINAL_UPDATES // per_rollout, 1), len(trainer.records))
     labels = trainer.labels()
-    stacked = {name: np.stack([r[name] for r in trainer.records]) for name in sorted(trainer.records[0])}
+    stacked = {name: trainer.records.column(name) for name in sorted(trainer.records.names)}
     if "loss" in labels:
         stacked["loss"] = np.stack([stacked.pop(f"loss_{term}") for term in labels["loss"][1]], axis=-1)
     variables, coordinates = {}, {"trial": trainer.trials}
