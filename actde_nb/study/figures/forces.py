@@ -15,6 +15,7 @@ FORCES = {
     "q": ("q loss", {"color": ORANGE, "linestyle": "-."}),
     "value": ("value loss", {"color": PURPLE, "linestyle": (0, (5, 1))}),
     "decay": ("weight decay", {"color": GREEN, "linestyle": "--"}),
+    "before": ("before", {"color": BLACK, "linestyle": (0, (1, 2))}),
     "curvature": ("curvature", {"color": GREY, "linestyle": ":"}),
 }
 MOVES = {"c": "after cooperating", "d": "after defecting"}
@@ -161,7 +162,7 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
 
     Args:
         table: from :func:`actde_nb.study.effects.late_effects`.
-        lines: label -> share to mark.
+        lines: label -> share to mark; two, the higher one first.
     """
     names = table["run"].values
     fig, (left, right) = panels(columns=2, height=0.42 * len(names) + 1.5, sharey=True)
@@ -172,9 +173,9 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
             if np.isfinite(value):
                 axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
                 axes.plot(value, row, marker, color=color, markersize=8)
-    for (label, share), look in zip(lines.items(), ("theory", "source"), strict=False):
+    for (label, share), look, side in zip(lines.items(), ("theory", "source"), ("left", "right"), strict=False):
         left.axvline(share, linewidth=1.4, **LOOK[look])
-        left.text(share, -0.75, label, ha="center", va="bottom", fontsize=10, color=LOOK[look]["color"])
+        left.text(share, -0.75, label, ha=side, va="bottom", fontsize=10, color=LOOK[look]["color"])
     right.axvline(0, linewidth=1.2, **LOOK["source"])
     left.set_yticks(range(len(names)), list(names))
     left.set(ylim=(len(names) - 0.4, -0.7), xlabel="share alternating")
