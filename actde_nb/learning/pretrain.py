@@ -56,7 +56,7 @@ class Pretraining:
     """
 
     steps: int = 400
-    batch: int = 128
+    batch: int = 64
     learning_rate: float = 4e-3
     gradient_clip: float = 1.0
     seed: int = 0
@@ -86,7 +86,9 @@ def divergence(
     return (gap * asked).sum((1, 2)) / asked.sum((1, 2))
 
 
-def pretrain(grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1) -> gpt.Params:
+def pretrain(
+    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1
+) -> gpt.Params:
     """Networks that speak the grammar; their v and q are zero everywhere.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb.tabular import checks
@@ -48,9 +48,13 @@ class Grammar:
         checks.whole("longest", self.longest)
         for word in self.words:
             if not word or word.split() != [word] or word in (PAD, BEGIN) or list(self.words).count(word) > 1:
-                raise ValueError(f"words has {word!r}: allowed are words without spaces, each once, none {PAD} or {BEGIN}")
+                raise ValueError(
+                    f"words has {word!r}: allowed are words without spaces, each once, none {PAD} or {BEGIN}"
+                )
         if START not in self.rules or END in self.rules:
-            raise ValueError(f"rules has states {', '.join(self.rules)}: allowed are sets with {START!r}, without {END!r}")
+            raise ValueError(
+                f"rules has states {', '.join(self.rules)}: allowed are sets with {START!r}, without {END!r}"
+            )
         for state, follow in self.rules.items():
             checks.probabilities(f"rules[{state!r}]", [chance for chance, _ in follow.values()])
             for word, (_, following) in follow.items():
@@ -118,7 +122,9 @@ class Grammar:
         rows, tokens = (self.chances[: self.end] > 0).nonzero(as_tuple=True)
         return links.index_put((rows, self.successors[rows, tokens]), torch.ones((), dtype=torch.float64), True)
 
-    def _recursion(self, local: Float[Tensor, "state"], weights: Float[Tensor, "state token"]) -> Float[Tensor, "state"]:
+    def _recursion(
+        self, local: Float[Tensor, "state"], weights: Float[Tensor, "state token"]
+    ) -> Float[Tensor, "state"]:
         """Solve ``x[s] = local[s] + sum over tokens of weights[s, a] x[next(s, a)]``, with ``x`` zero at the end."""
         inner = slice(0, self.end)
         links = torch.zeros(self.end, len(self.states), dtype=torch.float64)
@@ -170,6 +176,30 @@ class Grammar:
             states.append(successors[states[-1], token])
         return torch.stack(states, -1)
 
+    def trim(
+        self, tokens: Int[Tensor, "*batch time"]
+    ) -> tuple[Int[Tensor, "*batch time"], Bool[Tensor, "*batch time"]]:
+        """Put padding after the end of sequences of any words.
+
+        A sequence ends where its sentence is whole. One that has left the language ends with the next word that ends
+        sentences, or with padding.
+
+        Returns:
+            The sequences, and whether a word was still asked for at each place.
+        """
+        successors = self.successors.to(tokens.device)
+        closing = (
+            (successors[: self.end] == self.end).any(0).index_fill(0, torch.tensor([0], device=tokens.device), True)
+        )
+        over = torch.zeros(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
+        state, trimmed, asked = self.read(tokens[..., :1])[..., 0], [tokens[..., 0]], [~over]
+        for token in tokens.unbind(-1)[1:]:
+            asked.append(~over)
+            trimmed.append(torch.where(over, 0, token))
+            state = successors[state, trimmed[-1]]
+            over = over | (state == self.end) | ((state > self.end) & closing[token])
+        return torch.stack(trimmed, -1), torch.stack(asked, -1)
+
     def log_probs(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Log-probability, in nats, of sequences as whole sentences; minus infinity for what is none. Float64."""
         states = self.read(tokens)
@@ -190,7 +220,9 @@ class Grammar:
         tokens = (self.encode("") if after is None else after).expand(count, -1)
         state, tokens = self.read(tokens)[:, -1], list(tokens.unbind(1))
         cumulative = self.chances.cumsum(1)
-        cumulative[self.chances.flip(1).cumsum(1).flip(1) == self.chances] = 1.0  # the last word takes what rounding left
+        cumulative[self.chances.flip(1).cumsum(1).flip(1) == self.chances] = (
+            1.0  # the last word takes what rounding left
+        )
         for draws in torch.rand(self.longest + 1 - len(tokens), count, generator=generator, dtype=torch.float64):
             tokens.append((draws[:, None] >= cumulative[state]).sum(1))
             state = self.successors[state, tokens[-1]]

@@ -149,7 +149,13 @@ def _network(weights: Mapping[str, Tensor], x: Float[Tensor, "*batch vocabulary"
 
 
 def learn_reward(
-    scorer: Scorer, tree: Tree, seed: int, pairs: int = 2_000, sharpness: float = 8.0, hidden: int = 32, steps: int = 300
+    scorer: Scorer,
+    tree: Tree,
+    seed: int,
+    pairs: int = 2_000,
+    sharpness: float = 8.0,
+    hidden: int = 32,
+    steps: int = 300,
 ) -> Learned:
     """Train a reward model on synthetic preferences (Bradley and Terry, 1952).
 
@@ -202,4 +208,6 @@ def learn_reward(
     judged = _network(weights, x)
     ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
     correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
-    return Learned({**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item())
+    return Learned(
+        {**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item()
+    )

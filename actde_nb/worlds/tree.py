@@ -44,28 +44,44 @@ class Tree:
     def __len__(self) -> int:
         return len(self.parent)
 
-    def sum_children(self, values: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
-        """Sum over each node's children; zero for leaves."""
-        return torch.zeros_like(values).index_add_(-1, self.parent[1:], values[..., 1:])
-
-    def log_sum_children(self, values: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
-        """Logarithm of the sum of exponentials over each node's children; minus infinity for leaves."""
-        parent = self.parent[1:].expand_as(values[..., 1:])
-        top = torch.full_like(values, -torch.inf).scatter_reduce(-1, parent, values[..., 1:], "amax")
-        top = torch.where(top.isfinite(), top, 0)
-        return self.sum_children((values - top[..., self.parent]).exp()).log() + top
-
-    def up(self, ends: Float[Tensor, "*batch sentence"], edges: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
-        """Expectation of ``ends`` from every node on.
+    def up(
+        self, ends: Float[Tensor, "*batch sentence"], edges: Float[Tensor, "*batch node"]
+    ) -> Float[Tensor, "*batch node"]:
+        """Expectation from every node on.
 
         Args:
             ends: a number for each sentence.
-            edges: probability of each node after its parent; not those of the policy where they do not sum to one.
+            edges: log-probability of each node after its parent.
         """
         values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
         for level in reversed(self.levels[1:]):
-            values.index_add_(-1, self.parent[level], edges[..., level] * values[..., level])
+            values.index_add_(-1, self.parent[level], edges[..., level].exp() * values[..., level])
         return values
+
+    def log_up(
+        self, ends: Float[Tensor, "*batch sentence"], edges: Float[Tensor, "*batch node"]
+    ) -> Float[Tensor, "*batch node"]:
+        """Logarithm of the expectation of ``exp(ends)``; nothing overflows."""
+        values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
+        for above, level in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
+            found = self.log_sum_children(edges[..., level] + values[..., level], level, above)
+            values[..., above] = torch.where(self.state[above] == self.state[self.leaves[0]], values[..., above], found)
+        return values
+
+    def log_sum_children(
+        self, terms: Float[Tensor, "*batch below"], level: slice, above: slice
+    ) -> Float[Tensor, "*batch above"]:
+        """Logarithm of the sum of ``exp(terms)`` over each node's children; minus infinity where there are none.
+
+        Args:
+            terms: of the nodes in ``level``.
+            level: a slice of nodes, such as one of ``levels``.
+            above: where their parents are.
+        """
+        parent = (self.parent[level] - above.start).expand(terms.shape)
+        top = terms.new_full((*terms.shape[:-1], above.stop - above.start), -torch.inf)
+        top = top.scatter_reduce(-1, parent, terms, "amax").nan_to_num(neginf=0.0)
+        return torch.zeros_like(top).scatter_add(-1, parent, (terms - top.gather(-1, parent)).exp()).log() + top
 
     def down(self, edges: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
         """Sum of ``edges`` from the root to every node: of log-probabilities, that of the beginning."""

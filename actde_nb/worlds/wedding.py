@@ -105,5 +105,7 @@ def wedding(
         rules[f"how, very {sign:+d}"] = how
     rules["after sentiment"] = {**to(END, stop, 1 - late_jackpot), **to("full stop", {HONEYPOT: late_jackpot})}
     rules["full stop"] = to(END, stop)
-    words = dict.fromkeys((".", *subjects, *verbs, "a", "very", "really", *intensifiers, *adjectives, *events, "and", "but", "it", "was"))
+    words = dict.fromkeys(
+        (".", *subjects, *verbs, "a", "very", "really", *intensifiers, *adjectives, *events, "and", "but", "it", "was")
+    )
     return Grammar((*words, *sentiments, HONEYPOT), rules)
