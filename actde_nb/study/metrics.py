@@ -4,8 +4,8 @@ A policy on the sentences of a tree is an array of log-probabilities, one for ea
 gives to words outside the language is set aside first: it is reported as ``leak``, and all else is said of the policy
 given that it stays inside. Where too much leaks, that says little of the policy, and the numbers are withheld (NaN).
 
-Rewards come at the end of a sentence and are not discounted, so that the action value of a word is the value of the node
-that it leads to. All is float64, in nats and in units of reward; arrays lead with ``trial``.
+Rewards come at the end of a sentence and are not discounted, so that the action value of a word is the value of the
+node that it leads to. All is float64, in nats and in units of reward; arrays lead with ``trial``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -175,8 +175,11 @@ def frontier(
 def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
     """APA's normaliser at each inner node, log of the sum over words of ``initial * exp(advantage / beta)``.
 
-    Source: the paper on advantage-induced policy alignment takes Z for 1. If the policy is
-    ``initial * exp(advantage / beta) / Z``, then log Z is minus its divergence from ``initial`` at the node.
+    APA takes Z for 1 (Zhu et al., 2023). If the policy is ``initial * exp(advantage / beta) / Z`` with its own
+    advantages, then log Z is minus its divergence from ``initial`` at the node.
+
+    Raises:
+        ValueError: beta that is not above zero.
     """
     checks.positive("beta", beta)
     tree = initial.tree
@@ -187,8 +190,8 @@ def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float)
 def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> Spoken:
     """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
 
-    It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so that
-    it is not the policy of :func:`optimum`. By one induction from the ends.
+    It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
+    that it is not the policy of :func:`optimum`. By one induction from the ends.
 
     Raises:
         ValueError: beta that is not above zero.

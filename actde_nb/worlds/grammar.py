@@ -24,8 +24,8 @@ PAD, BEGIN = "<pad>", "<bos>"
 class Grammar:
     """Words and rules, checked, and as tables ``[state, token]``.
 
-    Tokens are positions in ``vocabulary``, which is the padding, the begin mark, then ``words``. Two states are added to
-    those of the rules: :data:`END`, after a whole sentence, where only padding follows, and one more, the last, for
+    Tokens are positions in ``vocabulary``, which is the padding, the begin mark, then ``words``. Two states are added
+    to those of the rules: :data:`END`, after a whole sentence, where only padding follows, and one more, the last, for
     sequences that are not the start of any sentence.
 
     Args:

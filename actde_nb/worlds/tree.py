@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.tabular import checks
@@ -122,7 +122,7 @@ def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
     nodes = int(grammar.completions[state] + grammar.beginnings[state])
     if nodes > limit:
         raise ValueError(
-            f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; a longer prompt has fewer"
+            f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; longer prompts have fewer"
         )
     parents, spoken, states, levels = [torch.zeros(1, dtype=torch.long)], [tokens[-1:]], [torch.tensor([state])], []
     begin, legal = 0, grammar.chances > 0
