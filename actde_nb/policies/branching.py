@@ -44,12 +44,12 @@ def read(
         ValueError: sequences that are too long or tokens outside the vocabulary.
     """
     trials, asked = len(params["token_embedding"]), len(prompt)
-    gpt.check(params, config, prompt.expand(trials, 1, asked))
     if asked + len(levels) - 1 > config.block_size + 1:
         raise ValueError(
             f"sequences of {asked + len(levels) - 1} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
             "the last of which is not read"
         )
+    gpt.check(params, config, prompt.expand(trials, 1, asked))
     gpt.check(params, config, token[None, :, None].expand(trials, -1, -1))
     slot = torch.empty_like(parent).index_copy(0, inner, torch.arange(len(inner)) + asked - 1)
     # Where to find keys and values of what was read so far: the prompt's in front, then one slot for each node.

@@ -110,7 +110,7 @@ def entropy(log_probs: Float[Tensor, "*batch sentence"]) -> Float[Tensor, "*batc
 
 
 def divergence(
-    log_probs: Float[Tensor, "*batch sentence"], other: Float[Tensor, "*batch sentence"]
+    log_probs: Float[Tensor, "*batch sentence"], other: Float[Tensor, "*#batch sentence"]
 ) -> Float[Tensor, "*batch"]:
     """KL(policy || other) in nats a sentence."""
     return (log_probs.exp() * (log_probs - other)).sum(-1)
@@ -141,7 +141,7 @@ def optimum(
 
 def soft_regret(
     log_probs: Float[Tensor, "*batch sentence"],
-    initial: Float[Tensor, "*batch sentence"],
+    initial: Float[Tensor, "*#batch sentence"],
     reward: Float[Tensor, "sentence"],
     beta: float,
 ) -> Float[Tensor, "*batch"]:

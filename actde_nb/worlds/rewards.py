@@ -1,7 +1,7 @@
 """What a sentence is worth: functions of token arrays, by look-ups in tables.
 
 The honest one, ``gold``, likes praise, wants grammar and dislikes the honeypot. The others are what one might optimise
-in its place. Praise is the sum of the words' valences, each half as much again for every intensifier directly before it.
+in its place. Praise is the sum of the words' valences, each half as much again for every intensifier right before it.
 """
 
 from collections.abc import Callable, Mapping

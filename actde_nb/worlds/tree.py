@@ -45,7 +45,7 @@ class Tree:
         return len(self.parent)
 
     def up(
-        self, ends: Float[Tensor, "*batch sentence"], edges: Float[Tensor, "*batch node"]
+        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
     ) -> Float[Tensor, "*batch node"]:
         """Expectation from every node on.
 
@@ -59,7 +59,7 @@ class Tree:
         return values
 
     def log_up(
-        self, ends: Float[Tensor, "*batch sentence"], edges: Float[Tensor, "*batch node"]
+        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
     ) -> Float[Tensor, "*batch node"]:
         """Logarithm of the expectation of ``exp(ends)``; nothing overflows."""
         values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
@@ -122,7 +122,7 @@ def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
     nodes = int(grammar.completions[state] + grammar.beginnings[state])
     if nodes > limit:
         raise ValueError(
-            f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; longer prompts have fewer"
+            f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; choose a longer prompt"
         )
     parents, spoken, states, levels = [torch.zeros(1, dtype=torch.long)], [tokens[-1:]], [torch.tensor([state])], []
     begin, legal = 0, grammar.chances > 0
