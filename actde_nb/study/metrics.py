@@ -17,13 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.policies import branching, gpt
+from actde_nb.policies.sampling import NEVER
 from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
 from actde_nb.worlds.tree import Tree
 
 LEAK = 0.05  # above which exact numbers are withheld
-NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
 
 
 @dataclass(frozen=True, eq=False)
