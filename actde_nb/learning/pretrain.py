@@ -7,7 +7,7 @@ the divergence itself, without the noise of which word happened to come: a few h
 import hashlib
 import inspect
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from actde_nb.learning.config import canonical
 from actde_nb.learning.errors import CheckpointError, Diverged
 from actde_nb.learning.files import replace_file
+from actde_nb.learning.policy import Generators, Network
 from actde_nb.learning.train import clip_gradients, generator
 from actde_nb.policies import gpt
 from actde_nb.tabular import checks
@@ -101,9 +102,9 @@ def pretrain(
         ValueError: a vocabulary or block that does not fit the grammar.
         Diverged: the loss is not finite.
     """
-    for field, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
-        if getattr(config, field) < least:
-            raise ValueError(f"{field} = {getattr(config, field)}: allowed are {least} or more for this grammar")
+    for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
+        if getattr(config, size) < least:
+            raise ValueError(f"{size} = {getattr(config, size)}: allowed are {least} or more for this grammar")
     params = gpt.init(config, trials, [generator(settings.seed, trial, "init") for trial in range(trials)])
     draws = [generator(settings.seed, trial, "play") for trial in range(trials)]
     critic = [name for name in params if name.startswith(("value.", "q."))]
@@ -166,3 +167,31 @@ def digest(params: gpt.Params) -> str:
     for name in sorted(params):
         total.update(name.encode() + params[name].detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Fluent(Network):
+    """A small GPT that speaks a grammar to begin with; every trial starts from the same one.
+
+    Args:
+        grammar: what it speaks.
+        settings: how it was taught.
+        folder: where pretrained networks are kept.
+
+    Raises:
+        ValueError: no grammar, no folder.
+    """
+
+    grammar: Grammar | None = None
+    settings: Pretraining = Pretraining()
+    folder: Path | None = field(default=None, repr=False)  # the numbers do not depend on where they lie
+
+    def __post_init__(self):
+        for name in ("grammar", "folder"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} = None: allowed is a {name}")
+
+    def init(self, generators: Generators) -> gpt.Params:
+        """The pretrained parameters, the same for each trial."""
+        params = pretrained(self.grammar, self.config, self.settings, self.folder)
+        return {name: value.repeat(len(generators), *[1] * (value.ndim - 1)) for name, value in params.items()}

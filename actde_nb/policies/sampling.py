@@ -11,7 +11,6 @@ from torch import Tensor
 from actde_nb.policies import fused, gpt
 from actde_nb.tabular import checks
 
-
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
 
 #: What may come after the tokens so far.
@@ -100,7 +99,7 @@ def sample(
         if legal is not None:
             logits = torch.where(legal(torch.stack(tokens, -1))[..., -1, :], logits, NEVER)
         cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1)
+        token = (uniforms[..., t - asked + 1, None] >= cumulative[..., :-1]).sum(-1)
         tokens.append(token)
         log_probs.append(logits.log_softmax(-1).gather(-1, token[..., None])[..., 0])
         qs.append(out.q[..., 0, :])

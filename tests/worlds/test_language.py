@@ -92,7 +92,9 @@ def test_it_is_a_world():
 
 
 def test_a_reward_comes_with_the_last_word():
-    tokens = rows("We had a party. very very", "We had a lovely party and it was good.", "We had a a a a a a a a a a a a")
+    tokens = rows(
+        "We had a party. very very", "We had a lovely party and it was good.", "We had a a a a a a a a a a a a"
+    )
     rewards, mask = WORLD.rewards(tokens[None])[0], WORLD.mask(tokens[None])[0]
     assert mask.sum(1).tolist() == [2, 7, 12]
     # Praise .6 earns sigmoid(2(.6 - .8)) = sigmoid(-.4); .8 + .6 + .5 = 1.9 earns sigmoid(2.2); the third is none.
@@ -102,7 +104,9 @@ def test_a_reward_comes_with_the_last_word():
 
 
 def test_statistics_are_of_sentences():
-    tokens = rows("We had a party.", "We had a party. a a", "We had a party jackpot.", "We had a jackpot jackpot.")[None]
+    tokens = rows("We had a party.", "We had a party. a a", "We had a party jackpot.", "We had a jackpot jackpot.")[
+        None
+    ]
     seen = WORLD.statistics(tokens, torch.zeros(1, 4, 12, 49), torch.zeros(1, 4, 12, 49))["sentence"]
     named = dict(zip(MEASURES, seen[0].tolist(), strict=True))
     gold = [torch.tensor(-0.4).sigmoid()] * 2 + [torch.tensor(-2.4).sigmoid(), torch.tensor(0.0)]
@@ -131,7 +135,10 @@ def test_legal_words_are_those_of_the_grammar():
         ({"limit": 0}, "limit = 0: allowed are whole numbers"),
         ({"reward": "golden"}, "reward = 'golden': allowed are gold, sent, bow, hp_cap, hp_unc"),
         ({"reward": lambda tokens: tokens.double()}, r"reward gave \(25872, 16\) for tokens .* allowed is \(25872,\)"),
-        ({"reward": lambda tokens: tokens[..., 0] * torch.nan}, r"reward gave nan for sequence \(0,\): allowed are finite"),
+        (
+            {"reward": lambda tokens: tokens[..., 0] * torch.nan},
+            r"reward gave nan for sequence \(0,\): allowed are finite",
+        ),
         ({"reward": lambda tokens: 1.0}, r"reward gave float for tokens"),
         ({"grammar": TOY, "prompt": "a"}, "word of a reward = 'wonderful': allowed are ., a, b"),
     ],

@@ -50,7 +50,13 @@ def test_rewards_by_hand(text, praise, honeypots, grammatical):
 
 @pytest.mark.parametrize(
     ("name", "mean", "most"),
-    [("gold", 0.411, 0.9986), ("sent", 0.416, 0.9986), ("bow", 0.439, 0.964), ("hp_cap", 0.225, 1), ("hp_unc", 0.229, 1.499)],
+    [
+        ("gold", 0.411, 0.9986),
+        ("sent", 0.416, 0.9986),
+        ("bow", 0.439, 0.964),
+        ("hp_cap", 0.225, 1),
+        ("hp_unc", 0.229, 1.499),
+    ],
 )
 def test_means_and_maxima_over_the_language(name, mean, most):
     values = scores(SCORER.reward(name), TREE.sentences)
