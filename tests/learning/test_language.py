@@ -111,24 +111,22 @@ def test_parts_of_a_rollout_are_the_rollout():
 
 @pytest.mark.parametrize("algorithm", ["ppo", "awr", "apa", "rloo", "grpo", "rejection", "reinforce", "actde"])
 def test_every_algorithm_learns_to_say_what_pays(algorithm):
-    # Rewards are sigmoid(2 (praise - .8)): .69 for the best sentence, "so b b .", .23 to .59 for the others.
-    trainer = Trainer(
-        WORLD, MASKED, changed(algorithm=algorithm, updates=80, whiten=algorithm != "rejection", beta=0.5)
-    )
+    # Rewards are sigmoid(2 (praise - .8)): .917 for the best sentence, "so b b .", .69 or less for the others.
+    whiten = algorithm != "rejection"
+    trainer = Trainer(WORLD, MASKED, changed(algorithm=algorithm, updates=40, whiten=whiten, beta=0.5))
     trainer.run()
     first, last = trainer.records[0]["sentence"][:, 0], trainer.records[-1]["sentence"][:, 0]
-    if algorithm != "actde":  # which is known to need other settings here
-        assert (last > first + 0.03).all()
+    if algorithm != "actde":  # whose critics disagree in a world without chance, in either direction
+        assert (first < 0.7).all()
+        assert (last > 0.9).all()
     policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
     assert (policy.leak.abs() < 1e-9).all()
 
 
 def test_a_price_leads_to_the_optimum():
-    # A table of the last word is too little to say what comes third; the network can say it all.
     price = 0.2
     config = changed(
-        kl_reward=price, updates=600, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95, learning_rate=5e-3,
-        checkpoint_every=600,
+        kl_reward=price, updates=120, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95,
     )  # fmt: skip
     trainer = Trainer(WORLD, MASKED, config)
     initial = metrics.of_network(WORLD.tree, GRAMMAR, trainer.initial, SIZE, masked=True)
@@ -137,8 +135,8 @@ def test_a_price_leads_to_the_optimum():
     trainer.run()
     policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
     after = metrics.soft_regret(policy.sentences, initial.sentences, reward, price)
-    assert (after < before / 4).all()
-    assert (after < 0.005).all()
+    assert (before > 0.1).all()
+    assert (after < 0.01).all()
 
 
 def test_a_run_goes_on_after_a_kill(tmp_path):
