@@ -5,7 +5,7 @@ advantage estimation: Schulman et al. 2016, eq. 16). What differs is the predict
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Steps = Float[Tensor, "trial batch time"]
@@ -59,20 +59,52 @@ def action_conditioned(
     return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * trace)
 
 
-def whiten(advantages: Steps, epsilon: float = 1e-6) -> Steps:
+def whiten(advantages: Steps, epsilon: float = 1e-6, mask: Bool[Tensor, "trial batch time"] | None = None) -> Steps:
     """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time.
 
     Args:
         advantages: two or more a trial.
         epsilon: added to the variance (with n - 1 below), in reward squared; as in the published trainer.
+        mask: the steps that count; the others come out as zero.
 
     Raises:
         ValueError: a single advantage a trial, which has no variance.
     """
     if advantages[0].numel() < 2:
         raise ValueError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
-    variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
-    return (advantages - mean) * torch.rsqrt(variance + epsilon)
+    if mask is None:
+        variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
+        return (advantages - mean) * torch.rsqrt(variance + epsilon)
+    count = mask.sum((1, 2), keepdim=True)
+    centred = (advantages - (advantages * mask).sum((1, 2), keepdim=True) / count) * mask
+    return centred * torch.rsqrt((centred**2).sum((1, 2), keepdim=True) / (count - 1) + epsilon)
+
+
+def leave_one_out(rewards: Steps, group: int) -> Steps:
+    """A sequence's reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019).
+
+    Args:
+        rewards: reward of each step, which are added up.
+        group: sequences in a row that are compared, those of one prompt; it divides the batch, and is two or more.
+
+    Source: Ahmadian et al. (2024) on language models.
+    """
+    totals = rewards.sum(-1).unflatten(1, (-1, group))  # [trial, groups, group]
+    others = (totals.sum(-1, keepdim=True) - totals) / (group - 1)
+    return (totals - others).flatten(1)[..., None].expand_as(rewards)
+
+
+def group_normalised(rewards: Steps, group: int, epsilon: float = 1e-4) -> Steps:
+    """A sequence's reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
+
+    Args:
+        rewards: reward of each step, which are added up.
+        group: sequences in a row that are compared; it divides the batch, and is two or more.
+        epsilon: added to the deviation (with n - 1 below), in units of reward.
+    """
+    deviation, mean = torch.std_mean(rewards.sum(-1).unflatten(1, (-1, group)), dim=-1, keepdim=True)
+    totals = rewards.sum(-1).unflatten(1, (-1, group))
+    return ((totals - mean) / (deviation + epsilon)).flatten(1)[..., None].expand_as(rewards)
 
 
 def _next(values: Steps, next_value: Ends) -> Steps:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from actde_nb.tabular import checks
 
-Advantage = Literal["gae", "action_conditioned", "returns", "none"]
-PolicyLoss = Literal["clipped", "score", "logit", "best_share", "none"]
+Advantage = Literal["gae", "action_conditioned", "returns", "leave_one_out", "group_normalised", "none"]
+PolicyLoss = Literal["clipped", "score", "logit", "best_share", "awr", "apa", "none"]
 ValueLoss = Literal["clipped", "expectile", "none"]
 
 
@@ -17,9 +17,12 @@ class Algorithm:
 
     Args:
         advantage: what the policy learns from. ``"gae"`` compares with v, ``"action_conditioned"`` with q of
-            the action taken, ``"returns"`` with nothing (discounted reward up to the rollout's end).
+            the action taken, ``"returns"`` with nothing (discounted reward up to the rollout's end);
+            ``"leave_one_out"`` and ``"group_normalised"`` compare whole sequences with others.
         policy_loss: ``"clipped"`` is PPO's; ``"score"`` is REINFORCE's; ``"logit"`` moves the logit of the
-            action taken alone; ``"best_share"`` keeps the steps with the highest advantage and imitates them.
+            action taken alone; ``"best_share"`` keeps the steps with the highest advantage and imitates them;
+            ``"awr"`` imitates all, weighted by the exponential of the advantage; ``"apa"`` makes the log-ratio to
+            the initial policy a multiple of the advantage.
         value_loss: ``"clipped"`` towards the lambda-return; ``"expectile"`` towards q of the action taken.
         value_coefficient: weight of the value loss.
         q_coefficient: weight of the squared error of q, whose target is the lambda-return computed with v.
@@ -33,6 +36,16 @@ class Algorithm:
     value_loss: ValueLoss = "clipped"
     value_coefficient: float = 0.1  # published trainer, `vf_coef`; the clipped loss has another 1/2 inside
     q_coefficient: float = 0.0
+
+    @property
+    def grouped(self) -> bool:
+        """Whether sequences are compared in groups."""
+        return self.advantage in ("leave_one_out", "group_normalised")
+
+    @property
+    def needs_initial(self) -> bool:
+        """Whether it asks what the policy said before training."""
+        return self.policy_loss == "apa"
 
     def __post_init__(self):
         checks.at_least_zero("value_coefficient", self.value_coefficient)
@@ -50,6 +63,12 @@ ALGORITHMS: dict[str, Algorithm] = {
     "actde_logit": Algorithm("action_conditioned", policy_loss="logit", value_coefficient=1.0, q_coefficient=0.5),
     # The score function of the same error: what the tabular update becomes when it follows the gradient of log pi.
     "actde_score": Algorithm("action_conditioned", policy_loss="score", value_coefficient=1.0, q_coefficient=0.5),
+    # Zhu et al. (2023): advantages against v, as PPO's; the regression is on the policy before training.
+    "apa": Algorithm("gae", policy_loss="apa"),
+    "awr": Algorithm("gae", policy_loss="awr"),
+    # Both as they are run on language models, with PPO's loss for several updates from one rollout.
+    "rloo": Algorithm("leave_one_out", value_loss="none"),
+    "grpo": Algorithm("group_normalised", value_loss="none"),
     # Learns to predict and nothing else, for policies that are a function of q.
     "critic": Algorithm("none", policy_loss="none", q_coefficient=1.0),
 }

@@ -24,6 +24,7 @@ def save(trainer: Trainer, path: Path) -> None:
     for index, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": value for name, value in state.items() if torch.is_tensor(value)}
     tensors["last"] = trainer.last
+    tensors["price"] = trainer.price
     tensors["draws/play"] = torch.stack([draw.get_state() for draw in trainer.play_draws])
     tensors["draws/dropout"] = torch.stack([draw.get_state() for draw in trainer.dropout_draws])
     tensors |= {f"record/{name}": torch.from_numpy(trainer.records.column(name)) for name in trainer.records.names}
@@ -70,6 +71,7 @@ def load(trainer: Trainer, path: Path) -> None:
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": state, "param_groups": groups})
     trainer.last = tensors["last"].to(trainer.config.device)
+    trainer.price = tensors.get("price", trainer.price).to(trainer.config.device)  # older files have none
     for draws, states in ((trainer.play_draws, "draws/play"), (trainer.dropout_draws, "draws/dropout")):
         for draw, saved in zip(draws, tensors[states], strict=True):
             draw.set_state(saved.clone())  # it reads from the start of the storage

@@ -25,7 +25,8 @@ class Config:
         seed: with a trial's number, where all its random draws come from.
         sequences: games played side by side in each trial.
         games: games in a row in each rollout.
-        updates_per_rollout: gradient updates from the same rollout, each on all of it.
+        updates_per_rollout: gradient updates from the same rollout.
+        minibatches: parts that its sequences are dealt into; updates take them in turn. With one, each is on all.
         discount: gamma.
         trace: lambda, of the policy's advantages and of the targets of v and q.
         whiten: rescale each rollout's advantages to mean 0 and variance 1, for each trial.
@@ -33,6 +34,15 @@ class Config:
         value_clip: how far a value is pushed.
         expectile: weight of values that are too low, for the loss of that name.
         share: steps that rejection sampling keeps.
+        beta: temperature of AWR and APA, in units of advantage.
+        largest_weight: of AWR.
+        group: sequences in a row that RLOO and GRPO compare.
+        kl_reward: price of a nat in the reward of each step: its log-ratio to the initial policy. Where it is above
+            zero, a bandit's or a language's optimum is the initial policy times exp(reward / kl_reward).
+        kl_target: nats a sequence that the price is adapted to keep to, from ``kl_reward`` on; 0 leaves it fixed.
+        kl_loss: weight in the loss of the divergence from the initial policy, in nats a step.
+        entropy_bonus: weight in the loss of the policy's entropy, in nats a step.
+        warmup: updates over which the learning rate rises to its value.
         optimiser: "adamw", or "sgd" for plain gradient descent.
         learning_rate: step size.
         beta1: decay of Adam's mean gradient.
@@ -55,6 +65,7 @@ class Config:
     sequences: int = 64  # trainer, `batch_size`
     games: int = 100  # trainer, `gen_len`
     updates_per_rollout: int = 4  # trainer, `for i in range(4)`
+    minibatches: int = 1  # trainer, each update on the whole rollout
     discount: float = 0.5  # notebook; the trainer's own default is 0
     trace: float = 0.95  # trainer, `lam`
     whiten: bool = False  # figures: off; the notebook's last training cells: on
@@ -62,6 +73,14 @@ class Config:
     value_clip: float = 0.2  # trainer, `cliprange_value`
     expectile: float = 0.9  # trainer, `actdeLoss`
     share: float = 0.25  # trainer, `rejectLoss`
+    beta: float = 0.1  # APA, released script, `adv_coeff_sq` 10, there of whitened advantages
+    largest_weight: float = 20.0  # AWR, published code
+    group: int = 8  # GRPO in TRL, `num_generations`
+    kl_reward: float = 0.0  # PPO as compared with APA: 0.05, adapted
+    kl_target: float = 0.0  # Ziegler et al. (2019): 6 nats a sample
+    kl_loss: float = 0.0
+    entropy_bonus: float = 0.0
+    warmup: int = 0
     optimiser: str = "adamw"  # minGPT, `configure_optimizers`
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
     beta1: float = 0.9  # trainer, `betas`
@@ -81,14 +100,24 @@ class Config:
     def _check(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
-        for name in ("trials", "updates", "sequences", "games", "updates_per_rollout", "checkpoint_every"):
+        for name in (
+            "trials",
+            "updates",
+            "sequences",
+            "games",
+            "updates_per_rollout",
+            "checkpoint_every",
+            "minibatches",
+        ):
             checks.whole(name, getattr(self, name))
-        checks.whole("seed", self.seed, least=0)
+        for name in ("seed", "warmup"):
+            checks.whole(name, getattr(self, name), least=0)
+        checks.whole("group", self.group, least=2)
         for name in ("discount", "trace", "expectile", "share"):
             checks.unit_interval(name, getattr(self, name))
-        for name in ("clip", "value_clip", "learning_rate", "epsilon"):
+        for name in ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight"):
             checks.positive(name, getattr(self, name))
-        for name in ("weight_decay", "gradient_clip"):
+        for name in ("weight_decay", "gradient_clip", "kl_reward", "kl_target", "kl_loss", "entropy_bonus"):
             checks.at_least_zero(name, getattr(self, name))
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
@@ -99,6 +128,21 @@ class Config:
                     f"{name} = {getattr(self, name)}: allowed are multiples of updates_per_rollout = "
                     f"{self.updates_per_rollout}, since a rollout is learned from as a whole"
                 )
+
+        for name in ("updates_per_rollout", "sequences"):
+            if getattr(self, name) % self.minibatches:
+                raise ValueError(
+                    f"minibatches = {self.minibatches}: allowed are numbers that divide {name} = {getattr(self, name)}"
+                )
+        if ALGORITHMS[self.algorithm].grouped and self.sequences % self.group:
+            raise ValueError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
+        if self.kl_target and not self.kl_reward:
+            raise ValueError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
+
+    @property
+    def needs_initial(self) -> bool:
+        """Whether the policy before training is asked about each rollout."""
+        return bool(self.kl_reward or self.kl_loss) or ALGORITHMS[self.algorithm].needs_initial
 
     @property
     def rollouts(self) -> int:

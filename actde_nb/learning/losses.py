@@ -1,19 +1,23 @@
 """Losses: pure functions ``[trial, batch, time] -> [trial]``, lower is better.
 
-Each is a mean over a trial's batch and time. The loop adds the trials up, so that a trial's parameters,
-which enter only its own term, get the gradient they would get alone. Gradients flow through the first
-argument only; the others are constants.
+Each is a mean over a trial's batch and time, or over the steps of a ``mask``. The loop adds the trials up, so that a
+trial's parameters, which enter only its own term, get the gradient they would get alone. Gradients flow through the
+first argument only; the others are constants.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
+All = Float[Tensor, "trial batch time action"]
+Mask = Bool[Tensor, "trial batch time"] | None
 
 
-def clipped_surrogate(log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float) -> PerTrial:
+def clipped_surrogate(
+    log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None
+) -> PerTrial:
     """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)``.
 
     Args:
@@ -25,24 +29,24 @@ def clipped_surrogate(log_probs: Steps, old_log_probs: Steps, advantages: Steps,
     Source: Schulman et al. (2017), eq. 7.
     """
     ratio, advantages = (log_probs - old_log_probs.detach()).exp(), advantages.detach()
-    return -_mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages))
+    return -_mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
 
 
-def score_function(log_probs: Steps, advantages: Steps) -> PerTrial:
+def score_function(log_probs: Steps, advantages: Steps, mask: Mask = None) -> PerTrial:
     """REINFORCE, ``-A log pi``: its gradient is the score function times the advantage (Williams, 1992)."""
-    return -_mean(log_probs * advantages.detach())
+    return -_mean(log_probs * advantages.detach(), mask)
 
 
-def logit_step(logits_taken: Steps, advantages: Steps) -> PerTrial:
+def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> PerTrial:
     """``-A theta`` of the action taken: moves that logit alone, as the post's tables do.
 
     This is :func:`score_function` without the normaliser of the softmax. On a table and with plain
     gradient descent it is the update for which the sum of errors telescopes.
     """
-    return -_mean(logits_taken * advantages.detach())
+    return -_mean(logits_taken * advantages.detach(), mask)
 
 
-def best_share(log_probs: Steps, returns: Steps, share: float) -> PerTrial:
+def best_share(log_probs: Steps, returns: Steps, share: float, mask: Mask = None) -> PerTrial:
     """Rejection sampling: ``-log pi`` of the ``share`` of steps with the highest returns, averaged over those.
 
     Args:
@@ -56,21 +60,26 @@ def best_share(log_probs: Steps, returns: Steps, share: float) -> PerTrial:
     kept = int(share * log_probs[0].numel())
     if kept < 1:
         raise ValueError(f"share = {share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more")
-    best = returns.detach().flatten(1).topk(kept, dim=1).indices
-    return -log_probs.flatten(1).gather(1, best).mean(1)
+    if mask is None:
+        best = returns.detach().flatten(1).topk(kept, dim=1).indices
+        return -log_probs.flatten(1).gather(1, best).mean(1)
+    # So many of the steps that count, which are not as many in each trial.
+    rank = torch.where(mask, returns.detach(), -torch.inf).flatten(1).argsort(1, descending=True).argsort(1)
+    chosen = rank.view_as(mask) < (share * mask.sum((1, 2), keepdim=True)).floor().clamp(min=1)
+    return -_mean(log_probs, chosen)
 
 
-def clipped_value(values: Steps, old_values: Steps, targets: Steps, clip: float) -> PerTrial:
+def clipped_value(values: Steps, old_values: Steps, targets: Steps, clip: float, mask: Mask = None) -> PerTrial:
     """Half the larger squared error of v and of v held within ``clip`` of what it was in the rollout.
 
     Source: the published trainer (``ppoLoss``), which has it from earlier implementations of PPO.
     """
     old_values, targets = old_values.detach(), targets.detach()
     held = values.clamp(old_values - clip, old_values + clip)
-    return 0.5 * _mean(torch.maximum((values - targets) ** 2, (held - targets) ** 2))
+    return 0.5 * _mean(torch.maximum((values - targets) ** 2, (held - targets) ** 2), mask)
 
 
-def expectile(values: Steps, targets: Steps, level: float) -> PerTrial:
+def expectile(values: Steps, targets: Steps, level: float, mask: Mask = None) -> PerTrial:
     """Squared error weighted ``level`` where v is below the target and ``1 - level`` where it is above.
 
     Above one half this draws v towards the better actions; the target is the rollout's q of the action taken.
@@ -78,13 +87,49 @@ def expectile(values: Steps, targets: Steps, level: float) -> PerTrial:
     """
     error = targets.detach() - values
     below = (error >= 0).to(error.dtype)
-    return _mean((level * below + (1 - level) * (1 - below)) * error**2)
+    return _mean((level * below + (1 - level) * (1 - below)) * error**2, mask)
 
 
-def squared_error(predictions: Steps, targets: Steps) -> PerTrial:
+def squared_error(predictions: Steps, targets: Steps, mask: Mask = None) -> PerTrial:
     """Mean squared error, without the usual half: the published trainer's loss of q."""
-    return _mean((predictions - targets.detach()) ** 2)
+    return _mean((predictions - targets.detach()) ** 2, mask)
 
 
-def _mean(losses: Steps) -> PerTrial:
-    return losses.mean((1, 2))
+def advantage_weighted(log_probs: Steps, advantages: Steps, beta: float, most: float, mask: Mask = None) -> PerTrial:
+    """AWR, ``-exp(A / beta) log pi``: imitation of what was done, the better the more (Peng et al., 2019).
+
+    Args:
+        log_probs: log pi of the action taken, in nats, now.
+        advantages: A.
+        beta: temperature, in units of A.
+        most: largest weight (20 in the published code of AWR).
+    """
+    return -_mean((advantages.detach() / beta).exp().clamp(max=most) * log_probs, mask)
+
+
+def advantage_induced(
+    log_probs: Steps, initial_log_probs: Steps, advantages: Steps, beta: float, mask: Mask = None
+) -> PerTrial:
+    """APA, ``(log pi - log pi_init - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
+
+    Args:
+        log_probs: log pi of the action taken, in nats, now.
+        initial_log_probs: the same before any training; not that of the policy that sampled it.
+        advantages: A.
+        beta: temperature, in units of A.
+    """
+    return _mean((log_probs - initial_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
+
+
+def divergence(log_policy: All, log_initial: All, mask: Mask = None) -> PerTrial:
+    """KL(pi || pi_init) of a step, in nats, summed over all actions."""
+    return _mean((log_policy.exp() * (log_policy - log_initial.detach())).sum(-1), mask)
+
+
+def negative_entropy(log_policy: All, mask: Mask = None) -> PerTrial:
+    """Minus the policy's entropy at a step, in nats."""
+    return _mean((log_policy.exp() * log_policy).sum(-1), mask)
+
+
+def _mean(losses: Steps, mask: Mask) -> PerTrial:
+    return losses.mean((1, 2)) if mask is None else (losses * mask).sum((1, 2)) / mask.sum((1, 2))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actde_nb.policies import gpt
 from actde_nb.policies.gpt import GPTConfig, Outputs
-from actde_nb.policies.sampling import Sampled, sample
+from actde_nb.policies.sampling import NEVER, Rule, Sampled, sample
 from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
@@ -38,7 +38,7 @@ class Policy(Protocol):
     def sample(
         self,
         params: Params,
-        first: Int[Tensor, "trial batch"],
+        first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
@@ -48,10 +48,17 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Network:
-    """The small GPT. ``attention`` is passed on: ``"fast"`` or ``"reference"``."""
+    """The small GPT.
+
+    Args:
+        config: its size.
+        attention: passed on, ``"fast"`` or ``"reference"``.
+        legal: which tokens may come after each, for a policy that says no others.
+    """
 
     config: GPTConfig
     attention: str = "fast"
+    legal: Rule | None = None
 
     def init(self, generators: Generators) -> Params:
         """Fresh parameters, each trial's from its own generator."""
@@ -65,17 +72,21 @@ class Network:
         self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
     ) -> Outputs:
         """Logits, v and q after every token."""
-        return gpt.forward(params, self.config, tokens, dropout_generators=dropout, attention=self.attention)
+        said = gpt.forward(params, self.config, tokens, dropout_generators=dropout, attention=self.attention)
+        if self.legal is None:
+            return said
+        return said._replace(logits=torch.where(self.legal(tokens), said.logits, NEVER))
 
     def sample(
         self,
         params: Params,
-        first: Int[Tensor, "trial batch"],
+        first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
-        return sample(params, self.config, first, uniforms.shape[-1], uniforms, dropout_generators=dropout)
+        steps, legal = uniforms.shape[-1], self.legal
+        return sample(params, self.config, first, steps, uniforms, dropout_generators=dropout, legal=legal)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Boltzmann:
     def sample(
         self,
         params: Params,
-        first: Int[Tensor, "trial batch"],
+        first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
@@ -158,16 +169,17 @@ class Table:
     def sample(
         self,
         params: Params,
-        first: Int[Tensor, "trial batch"],
+        first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
-        tokens = [first]
+        tokens = list(first.unbind(-1)) if first.ndim == 3 else [first]
         for draw in uniforms.unbind(-1):
             chances = self.forward(params, tokens[-1][..., None]).logits[..., 0, :].softmax(-1)
             tokens.append((draw[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
         tokens = torch.stack(tokens, -1)
-        said = self.forward(params, tokens)
-        log_probs = said.logits[..., :-1, :].log_softmax(-1).gather(-1, tokens[..., 1:, None])[..., 0]
+        steps = uniforms.shape[-1]
+        said = Outputs(*(array[:, :, -steps - 1 :] for array in self.forward(params, tokens)))
+        log_probs = said.logits[..., :-1, :].log_softmax(-1).gather(-1, tokens[..., -steps:, None])[..., 0]
         return Sampled(tokens, log_probs, said.values, said.q[..., :-1, :])

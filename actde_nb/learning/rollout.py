@@ -3,12 +3,13 @@
 Axes are ``[trial, batch, time]``. Time t is the t-th sampled token; what the policy said of it was said
 before it, having seen the tokens up to then. A rollout of n games holds n + 1 tokens: the token it starts
 from, which earns nothing, and n sampled ones. (The published trainer samples one token more, to have the
-value after the last game, and drops it; the value needs no such token.)
+value after the last game, and drops it; the value needs no such token.) Where a prompt is given, it stands in the place
+of the first token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -17,12 +18,14 @@ class Rollout:
     """Everything is a constant: no gradient flows into a rollout.
 
     Args:
-        tokens: the start and the sampled tokens, [trial, batch, time + 1].
+        tokens: the start and the sampled tokens, [trial, batch, time + 1], or more with a prompt.
         rewards: reward of each sampled token.
         log_probs: its log-probability, in nats, under the policy that sampled it.
         values: v before it.
         next_value: v after the last token, or zero if the world ends there, [trial, batch].
         q_taken: q of it, the action value.
+        mask: whether the sampled token counts; None where all do.
+        initial: log-probabilities of all tokens under the policy before training, for algorithms that compare with it.
     """
 
     tokens: Int[Tensor, "trial batch moves"]
@@ -31,13 +34,26 @@ class Rollout:
     values: Float[Tensor, "trial batch time"]
     next_value: Float[Tensor, "trial batch"]
     q_taken: Float[Tensor, "trial batch time"]
+    mask: Bool[Tensor, "trial batch time"] | None = None
+    initial: Float[Tensor, "trial batch time vocabulary"] | None = None
 
     @property
-    def context(self) -> Int[Tensor, "trial batch time"]:
-        """The token before each sampled one: what the policy is asked about."""
+    def context(self) -> Int[Tensor, "trial batch context"]:
+        """What the policy reads: all but the last token. What it says of the sampled ones are its last outputs."""
         return self.tokens[..., :-1]
 
     @property
     def taken(self) -> Int[Tensor, "trial batch time"]:
         """The sampled tokens."""
-        return self.tokens[..., 1:]
+        return self.tokens[..., -self.rewards.shape[-1] :]
+
+    @property
+    def log_ratio(self) -> Float[Tensor, "trial batch time"]:
+        """Of each sampled token's probability to that under the initial policy; zero where masked."""
+        ratio = self.log_probs - self.initial.gather(-1, self.taken[..., None])[..., 0]
+        return ratio if self.mask is None else ratio * self.mask
+
+    def part(self, number: int, parts: int) -> "Rollout":
+        """Every ``parts``-th sequence, from ``number`` on."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: x[:, number::parts] for name, x in arrays.items() if x is not None})

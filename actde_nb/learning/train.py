@@ -19,6 +19,7 @@ from torch import Tensor
 
 from actde_nb.learning.config import FREE, Config
 from actde_nb.learning.errors import Diverged, SettingError
+from actde_nb.learning.losses import negative_entropy
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
 from actde_nb.learning.records import Records
@@ -82,6 +83,9 @@ class Trainer:
             raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
+        self.initial = {name: value.detach().clone() for name, value in self.parameters.items() if config.needs_initial}
+        #: Price of a nat in the reward, by trial; it moves where it is adapted.
+        self.price = torch.full((len(self.trials),), config.kl_reward, device=config.device)
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
@@ -128,15 +132,22 @@ class Trainer:
         with self._clock("sampling"):
             rollout = self.play()
         with self._clock("advantages", small=True):
-            learned_from = lesson(rollout, self.config)
+            learned_from = lesson(rollout, self.config, self.price if self.config.kl_reward else None)
+            paid = self.price
+            if self.config.kl_target:
+                self.price = self._adapted(rollout)
         sums: dict[str, Tensor] = {}
+        parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
+            part = learned_from if parts == 1 else learned_from.part(inner % parts, parts)
             with self._clock("forward"):
-                outputs = self.policy.forward(self.parameters, rollout.context, self.dropout_draws)
-            if inner == 0:  # the policy that played, before it learns
+                outputs = self.policy.forward(self.parameters, part.rollout.context, self.dropout_draws)
+            if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
                 with self._clock("statistics", small=True):
-                    record = self._describe(rollout, learned_from, outputs)
-            seen = self.learn(outputs, learned_from)
+                    record = self._describe(part, outputs)
+                    if self.config.needs_initial:
+                        record |= {"log_ratio": rollout.log_ratio.sum(-1).mean(-1), "price": paid}
+            seen = self.learn(outputs, part)
             self.update += 1
             sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
         record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
@@ -152,14 +163,32 @@ class Trainer:
         sampled = self.policy.sample(self.parameters, self.last, uniforms, self.dropout_draws)
         self.last = sampled.tokens[..., -1]
         next_value = sampled.values[..., -1]
+        values, q_taken = (
+            sampled.values[..., :-1],
+            sampled.q.gather(-1, sampled.tokens[..., -config.games :, None])[..., 0],
+        )
+        mask = self.world.mask(sampled.tokens)
+        if mask is not None:
+            values, q_taken = values * mask, q_taken * mask
+        initial = None
+        if config.needs_initial:
+            said = self.policy.forward(self.initial, sampled.tokens[..., :-1])
+            initial = said.logits[:, :, -config.games :].log_softmax(-1)
         return Rollout(
             tokens=sampled.tokens,
             rewards=self.world.rewards(sampled.tokens).to(sampled.values.dtype),
             log_probs=sampled.log_probs,
-            values=sampled.values[..., :-1],
+            values=values,
             next_value=next_value if self.world.continues else torch.zeros_like(next_value),
-            q_taken=sampled.q.gather(-1, sampled.tokens[..., 1:, None])[..., 0],
+            q_taken=q_taken,
+            mask=mask,
+            initial=initial,
         )
+
+    def _adapted(self, rollout: Rollout) -> Float[Tensor, "trial"]:
+        """The price after a rollout: up where the log-ratio is above target, by 2 % at most (Ziegler et al., 2019)."""
+        error = rollout.log_ratio.sum(-1).mean(-1) / self.config.kl_target - 1
+        return self.price * (1 + 0.1 * error.clamp(-0.2, 0.2))
 
     def learn(self, outputs: Outputs, learned_from: Lesson) -> dict[str, Float[Tensor, "trial"]]:
         """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
@@ -174,19 +203,24 @@ class Trainer:
         with self._clock("optimiser", small=True):
             norms = clip_gradients(list(self.parameters.values()), self.config.gradient_clip)
             self._check({"gradient norm": norms})
+            if self.config.warmup:
+                rise = min((self.update + 1) / self.config.warmup, 1)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = self.config.learning_rate * rise
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         return {**{f"loss_{name}": value.detach() for name, value in parts.items()}, "gradient_norm": norms}
 
     @torch.no_grad()
-    def _describe(self, rollout: Rollout, learned_from: Lesson, outputs: Outputs) -> dict[str, Tensor]:
-        log_policy = outputs.logits.log_softmax(-1)
+    def _describe(self, learned_from: Lesson, outputs: Outputs) -> dict[str, Tensor]:
+        rollout = learned_from.rollout
+        logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
         # One advantage alone has no deviation.
         deviation, mean = torch.std_mean(learned_from.advantages, dim=(1, 2), correction=0)
         return {
-            **self.world.statistics(rollout.tokens, outputs.logits, outputs.q),
+            **self.world.statistics(rollout.tokens, logits, q),
             "reward": rollout.rewards.mean((1, 2)),
-            "entropy": -(log_policy.exp() * log_policy).sum(-1).mean((1, 2)),
+            "entropy": -negative_entropy(logits.log_softmax(-1), rollout.mask),
             "advantage_mean": mean,
             "advantage_sd": deviation,
         }

@@ -99,6 +99,8 @@ class Dropout:
             place: number of the first of ``width`` coins, from ``places``.
             start: position of the first token in ``x``.
         """
+        if not self.active:
+            return x
         time, width = (torch.arange(size, device=x.device) for size in x.shape[2:])
         return self._drop(x, (start + time)[:, None] * self.places.token + place + width)
 
@@ -106,6 +108,8 @@ class Dropout:
         self, weights: Float[Tensor, "trial batch head time keys"], layer: int, start: int = 0
     ) -> Float[Tensor, "trial batch head time keys"]:
         """The same for a layer's attention weights."""
+        if not self.active:
+            return weights
         head, time, key = (torch.arange(size, device=weights.device) for size in weights.shape[2:])
         first = (start + time) * self.places.token + self.places.attention(layer)
         return self._drop(weights, first[:, None] + head[:, None, None] * self.places.block_size + key)
@@ -113,7 +117,5 @@ class Dropout:
     def _drop(
         self, x: Float[Tensor, "trial batch *place"], numbers: Int[Tensor, "*place"]
     ) -> Float[Tensor, "trial batch *place"]:
-        if not self.active:
-            return x
         keys = self.keys.view(*self.keys.shape, *[1] * numbers.ndim)
         return torch.where(scramble(keys ^ (numbers * SPREAD & WORD)) >= self.threshold, x * self.scale, 0)

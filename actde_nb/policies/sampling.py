@@ -1,26 +1,31 @@
 """Draw sequences from the policy, one token at a time, keeping the keys and values of what was read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb.policies import fused, gpt
 from actde_nb.tabular import checks
 
+NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
+
+#: What may come after the tokens so far.
+Rule = Callable[[Int[Tensor, "trial batch moves"]], Bool[Tensor, "trial batch moves vocabulary"]]
+
 
 class Sampled(NamedTuple):
     """Drawn sequences and what the network said on the way.
 
-    ``tokens[..., 0]`` is the given first token. ``log_probs[..., t]`` is that of ``tokens[..., t + 1]`` under the
-    policy itself, whatever the temperature. ``values[..., t]`` and ``q[..., t, :]`` come after reading
-    ``tokens[..., : t + 1]``; the last of ``values`` is the bootstrap after the last token.
+    ``tokens`` begins with the given first token or prompt. ``log_probs[..., t]`` is that of the draw t under the policy
+    itself, whatever the temperature. ``values[..., t]`` and ``q[..., t, :]`` come before it; the last of ``values`` is
+    the bootstrap after the last token.
     """
 
-    tokens: Int[Tensor, "trial batch steps+1"]
+    tokens: Int[Tensor, "trial batch moves"]
     log_probs: Float[Tensor, "trial batch steps"]
     values: Float[Tensor, "trial batch steps+1"]
     q: Float[Tensor, "trial batch steps vocabulary"]
@@ -30,49 +35,53 @@ class Sampled(NamedTuple):
 def sample(
     params: gpt.Params,
     config: gpt.GPTConfig,
-    first: Int[Tensor, "trial batch"],
+    first: Int[Tensor, "trial batch *prompt"],
     steps: int,
     uniforms: Float[Tensor, "trial batch steps"],
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
     temperature: float = 1.0,
+    legal: Rule | None = None,
 ) -> Sampled:
-    """Continue each first token by ``steps`` drawn tokens.
+    """Continue each first token, or prompt, by ``steps`` drawn tokens.
 
     Args:
         params: from :func:`actde_nb.policies.gpt.init`.
         config: what the parameters were made with.
-        first: token 0 of each sequence.
-        steps: number of tokens to draw, below ``config.block_size``.
+        first: token 0 of each sequence, or with an axis more the tokens of its prompt.
+        steps: number of tokens to draw; with the prompt at most ``config.block_size``.
         uniforms: numbers in [0, 1), one for each draw; the token drawn is the first whose cumulative probability
             is above it.
         dropout_generators: one for each trial, for dropout while sampling; without them nothing is dropped.
         temperature: divides the logits for the draw only.
+        legal: which tokens the policy may say, where some are ruled out.
 
     Raises:
         ValueError: steps or temperature out of range, uniforms of another shape, and what
             :func:`actde_nb.policies.gpt.forward` raises for.
     """
-    if not 1 <= steps < config.block_size:
-        raise ValueError(f"steps = {steps}: allowed are 1 to block_size - 1 = {config.block_size - 1}")
-    if uniforms.shape != (*first.shape, steps):
-        raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(*first.shape, steps)}")
+    prompt = first if first.ndim == 3 else first[..., None]
+    trials, batch, asked = prompt.shape
+    if not 1 <= steps <= config.block_size - asked:
+        raise ValueError(f"steps = {steps}: allowed are 1 to block_size - {asked} = {config.block_size - asked}")
+    if uniforms.shape != (trials, batch, steps):
+        raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(trials, batch, steps)}")
     checks.positive("temperature", temperature)
-    gpt.check(params, config, first[..., None])
-    dropout = gpt.dropout_of(config, dropout_generators, *first.shape)
-    if fused.serves(config.width, config.heads, params.values()):
-        tokens = torch.cat([first[..., None].long(), first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
+    gpt.check(params, config, prompt)
+    dropout = gpt.dropout_of(config, dropout_generators, trials, batch)
+    if asked == 1 and legal is None and fused.serves(config.width, config.heads, params.values()):
+        tokens = torch.cat([prompt.long(), prompt.new_zeros(uniforms.shape, dtype=torch.long)], -1)
         parameters = [params[name] for name in gpt.shapes(config)]
         return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, dropout, parameters))
 
-    trials, batch = first.shape
+    length = asked + steps
     blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
     memory = params["token_embedding"].new_zeros(
-        config.layers, 2, trials, batch, config.heads, steps + 1, config.width // config.heads
+        config.layers, 2, trials, batch, config.heads, length, config.width // config.heads
     )
-    token, tokens, log_probs, values, qs, places = first, [first], [], [], [], dropout.places
-    for t in range(steps + 1):
-        x = dropout(gpt.embed(params, token[..., None], t), places.embedding, t)  # [S, B, 1, C]
+    tokens, log_probs, values, qs, places = list(prompt.unbind(-1)), [], [], [], dropout.places
+    for t in range(length):
+        x = dropout(gpt.embed(params, tokens[t][..., None], t), places.embedding, t)  # [S, B, 1, C]
         for layer, (block, (keys, values_)) in enumerate(zip(blocks, memory, strict=True)):
             q, keys[..., t : t + 1, :], values_[..., t : t + 1, :] = gpt.queries_keys_values(block, config, x)
             k, v = keys[..., : t + 1, :], values_[..., : t + 1, :]  # [S, B, H, t + 1, D]
@@ -80,13 +89,17 @@ def sample(
             read = dropout.attention(weights, layer, t) @ v
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
             x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
+        if t < asked - 1:
+            continue
         out = gpt.heads(params, config, x)
         values.append(out.values[..., 0])
-        if t == steps:
+        if t == length - 1:
             break
         logits = out.logits[..., 0, :]
+        if legal is not None:
+            logits = torch.where(legal(torch.stack(tokens, -1))[..., -1, :], logits, NEVER)
         cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1)
+        token = (uniforms[..., t - asked + 1, None] >= cumulative[..., :-1]).sum(-1)
         tokens.append(token)
         log_probs.append(logits.log_softmax(-1).gather(-1, token[..., None])[..., 0])
         qs.append(out.q[..., 0, :])

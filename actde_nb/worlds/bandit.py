@@ -50,6 +50,9 @@ class Arms:
         """Reward of each arm pulled but the first; float64."""
         return torch.tensor(self.payoffs, device=tokens.device)[tokens[..., 1:]]
 
+    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> None:
+        """Every token counts."""
+
     def statistics(
         self,
         tokens: Int[Tensor, "trial batch moves"],

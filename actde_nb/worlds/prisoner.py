@@ -77,6 +77,9 @@ class PrisonersDilemma:
         payoffs = torch.tensor(self.payoffs, device=tokens.device)
         return payoffs[tokens[..., 1:], tokens[..., :-1]]
 
+    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> None:
+        """Every token counts."""
+
     def outcome_shares(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial outcome"]:
         """Share of each trial's games that were cc, cd, dc and dd; alternating is cd and dc together."""
         games = 2 * tokens[..., :-1] + tokens[..., 1:]

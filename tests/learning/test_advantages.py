@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actde_nb.learning import advantages
 from actde_nb.learning.advantages import action_conditioned, discounted_sums, gae, whiten
 
 
@@ -105,3 +106,31 @@ def test_whitening_blows_up_small_advantages_up_to_epsilon():
 def test_one_advantage_cannot_be_whitened():
     with pytest.raises(ValueError, match="allowed are two or more a trial"):
         whiten(torch.zeros(3, 1, 1))
+
+
+def test_sequences_are_compared_with_the_others_of_their_group():
+    # Totals 1, 3 and 4, 8, in groups of two: each less the other.
+    rewards = torch.tensor([[[1.0, 0.0], [0.0, 3.0], [2.0, 2.0], [8.0, 0.0]]], dtype=torch.float64)
+    expected = torch.tensor([[[-2.0, -2.0], [2.0, 2.0], [-4.0, -4.0], [4.0, 4.0]]], dtype=torch.float64)
+    torch.testing.assert_close(advantages.leave_one_out(rewards, 2), expected)
+    # In one group of four: 1 - (3 + 4 + 8) / 3 = -4.
+    assert advantages.leave_one_out(rewards, 4)[0, 0, 0] == -4
+
+
+def test_sequences_are_measured_in_deviations_of_their_group():
+    # Totals 1 and 3: mean 2, deviation sqrt(2) with n - 1; 4 and 8: mean 6, deviation sqrt(8).
+    rewards = torch.tensor([[[1.0, 0.0], [0.0, 3.0], [2.0, 2.0], [8.0, 0.0]]], dtype=torch.float64)
+    half = 1 / 2**0.5
+    expected = torch.tensor([-half, half, -half, half], dtype=torch.float64)[None, :, None].expand(1, 4, 2)
+    torch.testing.assert_close(advantages.group_normalised(rewards, 2, epsilon=0.0), expected)
+    assert (advantages.group_normalised(torch.ones(1, 4, 2), 2) == 0).all()
+
+
+def test_whitening_leaves_out_what_is_masked():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
+    mask = torch.zeros(2, 3, 6, dtype=torch.bool)
+    mask[..., :4] = True
+    whitened = advantages.whiten(values, mask=mask)
+    torch.testing.assert_close(whitened[..., :4], advantages.whiten(values[..., :4]))
+    assert (whitened[..., 4:] == 0).all()

@@ -125,3 +125,53 @@ def test_trials_do_not_touch_and_only_the_first_argument_learns(name):
 def test_gradients_agree_with_differences(name):
     x, y, z = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     torch.autograd.gradcheck(lambda x: ALL[name](x, y, z), x.clone().requires_grad_())
+
+
+def test_imitation_weighted_by_advantage():
+    # Weights exp(A / .5) are 1, 4 and, cut at 5 from 16: -(1 * -1 + 4 * -2 + 5 * -3) / 3.
+    log_probs = steps(-1, -2, -3, learn=True)
+    advantages = steps(0, np.log(2), np.log(4))
+    check(losses.advantage_weighted(log_probs, advantages, 0.5, 5.0), 8, log_probs, (-1 / 3, -4 / 3, -5 / 3))
+
+
+def test_the_log_ratio_regresses_on_the_advantage():
+    # Ratios to the initial policy 1 and -.5, targets A / .5 of 2 and 1: residuals -1 and -1.5.
+    log_probs = steps(-1, -2, learn=True)
+    loss = losses.advantage_induced(log_probs, steps(-2, -1.5), steps(1, 0.5), 0.5)
+    check(loss, (1 + 2.25) / 2, log_probs, (-1, -1.5))
+
+
+def test_divergence_and_entropy_are_sums_over_actions():
+    policy = torch.tensor([[[[0.5, 0.5], [0.9, 0.1]]]], dtype=torch.float64)
+    initial = torch.tensor([[[[0.25, 0.75], [0.9, 0.1]]]], dtype=torch.float64)
+    divergence = (0.5 * np.log(2) + 0.5 * np.log(2 / 3)) / 2
+    assert losses.divergence(policy.log(), initial.log()).item() == pytest.approx(divergence)
+    entropy = (np.log(2) - 0.9 * np.log(0.9) - 0.1 * np.log(0.1)) / 2
+    assert losses.negative_entropy(policy.log()).item() == pytest.approx(-entropy)
+
+
+def random_steps(*shape: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, y, z, m: losses.clipped_surrogate(x, y, z, 0.2, m),
+        lambda x, y, z, m: losses.score_function(x, y, m),
+        lambda x, y, z, m: losses.logit_step(x, y, m),
+        lambda x, y, z, m: losses.best_share(x, y, 0.5, m),
+        lambda x, y, z, m: losses.clipped_value(x, y, z, 0.2, m),
+        lambda x, y, z, m: losses.expectile(x, y, 0.9, m),
+        lambda x, y, z, m: losses.squared_error(x, y, m),
+        lambda x, y, z, m: losses.advantage_weighted(x, y, 0.5, 20.0, m),
+        lambda x, y, z, m: losses.advantage_induced(x, y, z, 0.5, m),
+    ],
+)
+def test_masked_steps_might_as_well_not_be_there(loss):
+    whole = random_steps(2, 3, 6)
+    mask = torch.zeros(2, 3, 6, dtype=torch.bool)
+    mask[..., :4] = True
+    torch.testing.assert_close(loss(*whole, mask), loss(*(x[..., :4] for x in whole), None))
+    torch.testing.assert_close(loss(*whole, torch.ones_like(mask)), loss(*whole, None))

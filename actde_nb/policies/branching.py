@@ -1,0 +1,88 @@
+"""The network over a whole tree of sequences, each beginning read once.
+
+Sequences that begin alike share keys and values, so that a node costs one token, not one sentence. Levels follow one
+another; within a level, nodes are read in batches small enough to stay in the processor's cache.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from actde_nb.policies import gpt
+
+BATCH = 1024  # nodes at once, of all trials
+
+
+@torch.no_grad()
+def read(
+    params: gpt.Params,
+    config: gpt.GPTConfig,
+    prompt: Int[Tensor, "prompt"],
+    parent: Int[Tensor, "node"],
+    token: Int[Tensor, "node"],
+    levels: Sequence[slice],
+    inner: Int[Tensor, "inner"],
+) -> gpt.Outputs:
+    """What the network says at every node that asks for a prediction.
+
+    Args:
+        params: from :func:`actde_nb.policies.gpt.init`.
+        config: what they were made with.
+        prompt: tokens up to and with the root.
+        parent: of each node, on the level before; the root, node 0, is its own.
+        token: that each node adds.
+        levels: nodes of each level, the root's first.
+        inner: nodes to read, in rising order; their parents are among them.
+
+    Returns:
+        As :func:`actde_nb.policies.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
+
+    Raises:
+        ValueError: sequences that are too long or tokens outside the vocabulary.
+    """
+    trials, asked = len(params["token_embedding"]), len(prompt)
+    if asked + len(levels) - 1 > config.block_size + 1:
+        raise ValueError(
+            f"sequences of {asked + len(levels) - 1} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
+            "the last of which is not read"
+        )
+    gpt.check(params, config, prompt.expand(trials, 1, asked))
+    gpt.check(params, config, token[None, :, None].expand(trials, -1, -1))
+    slot = torch.empty_like(parent).index_copy(0, inner, torch.arange(len(inner)) + asked - 1)
+    # Where to find keys and values of what was read so far: the prompt's in front, then one slot for each node.
+    size = (config.layers, 2, trials, asked - 1 + len(inner), config.width)
+    memory = params["token_embedding"].new_empty(size)
+    blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
+    path = torch.empty(len(parent), asked + len(levels) - 1, dtype=torch.long)
+    said = []
+
+    def step(tokens: Tensor, paths: Tensor) -> Tensor:
+        """The residual stream of tokens ``[node]`` whose own slot ends their ``paths`` ``[node, time]``."""
+        nodes, time = paths.shape
+        x = gpt.embed(params, tokens.expand(trials, 1, -1).mT, time - 1)  # [S, N, 1, C]
+        for block, (keys, values) in zip(blocks, memory, strict=True):
+            q, k, v = gpt.queries_keys_values(block, config, x)  # [S, N, H, 1, D]
+            for kept, new in ((keys, k), (values, v)):
+                kept[:, paths[:, -1]] = new.flatten(2)
+            k, v = (kept[:, paths].unflatten(-1, (config.heads, -1)) for kept in (keys, values))  # [S, N, T, H, D]
+            weights = (q.mT.squeeze(-1)[:, :, None] * k).sum(-1)
+            weights = (weights / math.sqrt(k.shape[-1])).softmax(2)  # [S, N, T, H]
+            x = x + gpt.join_heads(block, (weights[..., None] * v).sum(2)[:, :, :, None])
+            x = x + gpt.perceptron(block, x)
+        return x
+
+    for t in range(asked - 1):
+        step(prompt[t : t + 1], torch.arange(t + 1)[None])
+    path[0, : asked - 1] = torch.arange(asked - 1)
+    for depth, level in enumerate(levels):
+        nodes = inner[torch.searchsorted(inner, level.start) : torch.searchsorted(inner, level.stop)]
+        if depth:
+            path[nodes] = path[parent[nodes]]
+        path[nodes, asked + depth - 1] = slot[nodes]
+        for batch in nodes.split(max(BATCH // trials, 1)) if len(nodes) else ():
+            x = step(token[batch], path[batch, : asked + depth])
+            said.append(gpt.heads(params, config, x))
+    return gpt.Outputs(*(torch.cat(parts, 1) for parts in zip(*said, strict=True)))

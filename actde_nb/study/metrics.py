@@ -1,0 +1,297 @@
+"""Exact numbers of a policy over all sentences of a language, and sampled ones for what leaves it.
+
+A policy on the sentences of a tree is an array of log-probabilities, one for each node after its parent. What a network
+gives to words outside the language is set aside first: it is reported as ``leak``, and all else is said of the policy
+given that it stays inside. Where too much leaks, that says little of the policy, and the numbers are withheld (NaN).
+
+Rewards come at the end of a sentence and are not discounted, so that the action value of a word is the value of the
+node that it leads to. All is float64, in nats and in units of reward; arrays lead with ``trial``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.policies import branching, gpt
+from actde_nb.policies.sampling import NEVER
+from actde_nb.tabular import checks
+from actde_nb.worlds.grammar import Grammar
+from actde_nb.worlds.rewards import Reward, scores
+from actde_nb.worlds.tree import Tree
+
+LEAK = 0.05  # above which exact numbers are withheld
+
+
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """Policies on the sentences of a tree.
+
+    Args:
+        tree: the sentences.
+        edges: log-probability of each node after its parent, within the language; 0 for the root.
+        leak: probability that a sentence leaves the language.
+    """
+
+    tree: Tree
+    edges: Float[Tensor, "trial node"]
+    leak: Float[Tensor, "trial"]
+
+    @cached_property
+    def beginnings(self) -> Float[Tensor, "trial node"]:
+        """Log-probability of reaching each node."""
+        return self.tree.down(self.edges)
+
+    @property
+    def sentences(self) -> Float[Tensor, "trial sentence"]:
+        """Log-probability of each sentence."""
+        return self.beginnings[..., self.tree.leaves]
+
+    def values(self, rewards: Float[Tensor, "sentence"]) -> Float[Tensor, "trial node"]:
+        """V of each node: expected reward of the sentences that go on from there. Q of a word is V after it."""
+        return self.tree.up(rewards, self.edges)
+
+    def advantages(self, rewards: Float[Tensor, "sentence"]) -> Float[Tensor, "trial node"]:
+        """A of the word that leads to each node: V there, less V before; 0 for the root."""
+        values = self.values(rewards)
+        return values - values[..., self.tree.parent]
+
+
+def spoken(tree: Tree, edges: Float[Tensor, "trial node"]) -> Spoken:
+    """Set aside what leaves the language.
+
+    Args:
+        tree: the sentences.
+        edges: log-probability of each node after its parent; children's probabilities sum to one or less.
+    """
+    inside = tree.log_up(torch.zeros(len(tree.leaves), dtype=torch.float64), edges)  # log-probability of staying
+    kept = (edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
+    return Spoken(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
+
+
+def of_grammar(tree: Tree, grammar: Grammar) -> Spoken:
+    """The grammar itself, as a stack of one."""
+    return spoken(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
+
+
+def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> Spoken:
+    """The policies with these log-probabilities of whole sentences."""
+    below = tree.log_up(log_probs, log_probs.new_zeros(len(log_probs), len(tree)))
+    return Spoken(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
+
+
+def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False) -> Spoken:
+    """What networks say, by one pass over the tree.
+
+    Args:
+        tree: of the prompt's completions.
+        grammar: whose tree it is.
+        params: from :func:`actde_nb.policies.gpt.init`.
+        config: what they were made with.
+        masked: whether words that the grammar does not allow are ruled out; then nothing leaks.
+
+    Raises:
+        ValueError: what :func:`actde_nb.policies.branching.read` raises for.
+    """
+    said = branching.read(params, config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
+    logits = said.logits.squeeze(2).double()
+    if masked:
+        logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
+    place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
+    return spoken(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
+
+
+def entropy(log_probs: Float[Tensor, "*batch sentence"]) -> Float[Tensor, "*batch"]:
+    """Entropy in nats a sentence."""
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def divergence(
+    log_probs: Float[Tensor, "*batch sentence"], other: Float[Tensor, "*#batch sentence"]
+) -> Float[Tensor, "*batch"]:
+    """KL(policy || other) in nats a sentence."""
+    return (log_probs.exp() * (log_probs - other)).sum(-1)
+
+
+def optimum(
+    initial: Float[Tensor, "*batch sentence"], reward: Float[Tensor, "sentence"], beta: float
+) -> tuple[Float[Tensor, "*batch sentence"], Float[Tensor, "*batch"]]:
+    """The policy with the highest E[reward] - beta KL(policy || initial), and log Z.
+
+    Args:
+        initial: log-probability of each sentence under the initial policy.
+        reward: of each sentence.
+        beta: price of a nat, in units of reward.
+
+    Returns:
+        Log-probabilities of ``initial * exp(reward / beta) / Z``, and log Z; beta log Z is what that policy attains.
+
+    Raises:
+        ValueError: beta that is not above zero, a reward that is not finite.
+    """
+    checks.positive("beta", beta)
+    checks.finite("reward", reward.numpy())
+    unnormalised = initial + reward / beta
+    log_z = unnormalised.logsumexp(-1)
+    return unnormalised - log_z[..., None], log_z
+
+
+def soft_regret(
+    log_probs: Float[Tensor, "*batch sentence"],
+    initial: Float[Tensor, "*#batch sentence"],
+    reward: Float[Tensor, "sentence"],
+    beta: float,
+) -> Float[Tensor, "*batch"]:
+    """How far E[reward] - beta KL(policy || initial) is below its highest value, beta log Z; never negative."""
+    _, log_z = optimum(initial, reward, beta)
+    return beta * (log_z + divergence(log_probs, initial)) - log_probs.exp() @ reward
+
+
+def frontier(
+    initial: Float[Tensor, "sentence"],
+    reward: Float[Tensor, "sentence"],
+    betas: Sequence[float],
+    others: Mapping[str, Float[Tensor, "sentence"]],
+) -> dict[str, Float[Tensor, "beta"]]:
+    """The optimum at each beta: no policy has a higher E[reward] at the same KL.
+
+    Args:
+        initial: log-probability of each sentence under the initial policy.
+        reward: what is optimised.
+        betas: prices of a nat.
+        others: further functions of a sentence to take the mean of.
+
+    Returns:
+        ``reward``, ``kl``, ``entropy`` and the means of ``others``.
+    """
+    best = torch.stack([optimum(initial, reward, beta)[0] for beta in betas])
+    means = {name: best.exp() @ values for name, values in {"reward": reward, **others}.items()}
+    return {**means, "kl": divergence(best, initial), "entropy": entropy(best)}
+
+
+def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
+    """APA's normaliser at each inner node, log of the sum over words of ``initial * exp(advantage / beta)``.
+
+    APA takes Z for 1 (Zhu et al., 2023). If the policy is ``initial * exp(advantage / beta) / Z`` with its own
+    advantages, then log Z is minus its divergence from ``initial`` at the node.
+
+    Raises:
+        ValueError: beta that is not above zero.
+    """
+    checks.positive("beta", beta)
+    tree = initial.tree
+    terms = (initial.edges + advantages / beta)[..., 1:]
+    return tree.log_sum_children(terms, slice(1, len(tree)), slice(0, len(tree)))[..., tree.inner]
+
+
+def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> Spoken:
+    """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
+
+    It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
+    that it is not the policy of :func:`optimum`. By one induction from the ends.
+
+    Raises:
+        ValueError: beta that is not above zero.
+    """
+    checks.positive("beta", beta)
+    tree, edges = initial.tree, torch.zeros_like(initial.edges)
+    values = torch.zeros_like(edges).index_copy(-1, tree.leaves, reward.expand(len(edges), -1))
+    for above, level in zip(tree.levels[-2::-1], tree.levels[:0:-1], strict=True):
+        tilted = initial.edges[..., level] + values[..., level] / beta
+        normaliser = tree.log_sum_children(tilted, level, above)
+        edges[..., level] = tilted - normaliser[..., tree.parent[level] - above.start]
+        values.index_add_(-1, tree.parent[level], edges[..., level].exp() * values[..., level])
+    return Spoken(tree, edges, torch.zeros_like(initial.leak))
+
+
+def exact(
+    policy: Spoken,
+    initial: Spoken,
+    rewards: Mapping[str, Float[Tensor, "sentence"]],
+    objective: str | None = None,
+    beta: float | None = None,
+    allowed: float = LEAK,
+) -> dict[str, Float[Tensor, "trial"]]:
+    """All that is known of policies, NaN but for ``leak`` where more than ``allowed`` leaks.
+
+    Args:
+        policy: what is measured.
+        initial: what it started from, a stack of one or of as many.
+        rewards: functions of a sentence, of which to take the mean.
+        objective: the one of ``rewards`` that was optimised.
+        beta: the price of a nat at which it was; with it come the soft regret and what APA assumes.
+        allowed: highest leak.
+
+    Returns:
+        ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence)
+        and ``kl`` to the initial policy; means of ``rewards``; with ``beta`` the ``soft_regret``, mean and deviation of
+        log Z over the states that the policy visits, and the root mean square of log(policy / initial) - A / beta
+        over the words that it says.
+    """
+    checks.unit_interval("allowed", allowed)
+    said, before = policy.sentences, initial.sentences
+    found = {
+        "entropy": entropy(said),
+        "effective_sentences": entropy(said).exp(),
+        "top": said.amax(-1).exp(),
+        "kl": divergence(said, before),
+        **{name: said.exp() @ values for name, values in rewards.items()},
+    }
+    if objective is not None and beta is not None:
+        reward = rewards[checks.one_of("objective", objective, tuple(rewards))]
+        found["soft_regret"] = soft_regret(said, before, reward, beta)
+        advantages, visits = policy.advantages(reward), policy.beginnings.exp()
+        states = visits[..., policy.tree.inner] / visits[..., policy.tree.inner].sum(-1, keepdim=True)
+        normaliser = log_z(initial, advantages, beta)
+        found["log_z_mean"] = (states * normaliser).sum(-1)
+        found["log_z_sd"] = ((states * normaliser**2).sum(-1) - found["log_z_mean"] ** 2).clamp(min=0).sqrt()
+        residual = (policy.edges - initial.edges - advantages / beta)[..., 1:]
+        words = visits[..., 1:] / visits[..., 1:].sum(-1, keepdim=True)
+        found["apa_residual"] = (words * residual**2).sum(-1).sqrt()
+    withheld = policy.leak > allowed
+    return {"leak": policy.leak, **{name: torch.where(withheld, torch.nan, value) for name, value in found.items()}}
+
+
+def sampled(
+    grammar: Grammar,
+    tokens: Int[Tensor, "trial batch moves"],
+    logits: Float[Tensor, "trial batch time vocabulary"],
+    initial_logits: Float[Tensor, "trial batch time vocabulary"],
+    rewards: Mapping[str, Reward],
+) -> dict[str, Float[Tensor, "trial"]]:
+    """Estimates from a policy's own samples, which hold outside the language too.
+
+    Args:
+        grammar: decides where a sentence ends.
+        tokens: prompt and samples; what follows the end of a sentence does not matter.
+        logits: what the policy said before each of the last ``time`` tokens.
+        initial_logits: what the initial policy says there.
+        rewards: functions of tokens, of which to take the mean.
+
+    Returns:
+        Means over sentences: ``kl`` and ``entropy`` in nats, each summed over the sentence's words after the exact sum
+        over the vocabulary (no single word's log-ratio); ``length`` in words asked for; share that is ``grammatical``;
+        share of ``distinct`` sentences; the rewards.
+
+    Raises:
+        ValueError: a reward of the wrong shape or not finite.
+    """
+    trimmed, asked = grammar.trim(tokens)
+    asked = asked[..., -logits.shape[2] :].double()
+    log_policy, log_initial = (said.double().log_softmax(-1) for said in (logits, initial_logits))
+    chances = log_policy.exp()
+
+    def per_sentence(per_word: Tensor) -> Tensor:
+        return (per_word * asked).sum(-1).mean(-1)
+
+    return {
+        "kl": per_sentence((chances * (log_policy - log_initial)).sum(-1)),
+        "entropy": per_sentence(-(chances * log_policy).sum(-1)),
+        "length": asked.sum(-1).mean(-1),
+        "grammatical": (grammar.read(trimmed)[..., -1] == grammar.end).double().mean(-1),
+        "distinct": torch.tensor([len(trial.unique(dim=0)) / len(trial) for trial in trimmed], dtype=torch.float64),
+        **{name: scores(reward, trimmed).mean(-1) for name, reward in rewards.items()},
+    }

@@ -1,0 +1,107 @@
+"""Completing a prompt, as a world of the training loop: a reward at the end of each sentence."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from actde_nb.worlds.grammar import Grammar
+from actde_nb.worlds.rewards import Reward, Scorer, scores
+from actde_nb.worlds.tree import LIMIT, Tree, grow
+from actde_nb.worlds.wedding import wedding
+
+MEASURES = ("reward", "gold", "honeypots", "grammatical", "length", "distinct")
+
+
+@dataclass(frozen=True, eq=False)
+class Language:
+    """The :class:`~actde_nb.worlds.world.World` of sentences that begin with a prompt.
+
+    Args:
+        grammar: decides what a sentence is and where it ends.
+        prompt: first words of every sentence.
+        reward: one of :data:`~actde_nb.worlds.rewards.FORMULAS`, or a function of tokens.
+        scorer: knows valences and honeypot; that of the book's words by default.
+        limit: most nodes that the tree of completions may have.
+
+    Raises:
+        ValueError: a prompt with which no sentence begins, a tree above ``limit``, an unknown reward, a reward function
+            that does not give one finite number for each sentence.
+    """
+
+    grammar: Grammar = field(default_factory=wedding)
+    prompt: str = "We had a"
+    reward: str | Reward = "gold"
+    scorer: Scorer | None = None
+    limit: int = LIMIT
+
+    continues = False
+    labels = {"sentence": ("measure", MEASURES)}
+
+    def __post_init__(self):
+        if self.scorer is None:
+            object.__setattr__(self, "scorer", Scorer.of(self.grammar))
+        self.worth(self.tree.sentences)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """All sentences."""
+        return grow(self.grammar, self.prompt, self.limit)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return len(self.grammar.vocabulary)
+
+    @property
+    def words(self) -> int:
+        """Most words that complete a sentence; what a rollout should draw."""
+        return len(self.tree.levels) - 1
+
+    def worth(self, tokens: Int[Tensor, "*batch moves"]) -> Float[Tensor, "*batch"]:
+        """Reward of each sequence, whose end must be padded; float64.
+
+        Raises:
+            ValueError: the reward function returns another shape or a number that is not finite.
+        """
+        reward = self.scorer.reward(self.reward) if isinstance(self.reward, str) else self.reward
+        return scores(reward, tokens)
+
+    def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch prompt"]:
+        """The prompt, the same everywhere."""
+        return self.tree.prompt.to(uniforms.device).expand(*uniforms.shape, -1)
+
+    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"]:
+        """Whether each token after the prompt still belongs to the sentence."""
+        return self.grammar.trim(tokens)[1][..., len(self.tree.prompt) :]
+
+    def rewards(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial batch time"]:
+        """The sentence's worth at its last token, zero before and after; float64."""
+        trimmed, asked = self.grammar.trim(tokens)
+        last = (asked.long().cumsum(-1) == asked.sum(-1, keepdim=True)) & asked
+        return (self.worth(trimmed)[..., None] * last)[..., len(self.tree.prompt) :]
+
+    def legal(self, tokens: Int[Tensor, "*batch moves"]) -> Bool[Tensor, "*batch moves vocabulary"]:
+        """Which tokens the grammar allows after each."""
+        return (self.grammar.chances > 0).to(tokens.device)[self.grammar.read(tokens)]
+
+    def statistics(
+        self,
+        tokens: Int[Tensor, "trial batch moves"],
+        logits: Float[Tensor, "trial batch time vocabulary"],
+        q: Float[Tensor, "trial batch time vocabulary"],
+    ) -> dict[str, Float[Tensor, "trial entry"]]:
+        """Means over sentences: reward, gold, honeypots, share grammatical, words after the prompt; share distinct."""
+        trimmed, asked = self.grammar.trim(tokens)
+        features = self.scorer.features(trimmed)
+        measures = [
+            self.worth(trimmed).mean(1),
+            self.scorer.reward("gold")(trimmed).mean(1),
+            features.honeypots.mean(1),
+            features.grammatical.double().mean(1),
+            asked[..., len(self.tree.prompt) :].sum(-1).double().mean(1),
+            torch.stack([torch.tensor(len(trial.unique(dim=0)) / len(trial)) for trial in trimmed]).to(features.praise),
+        ]
+        return {"sentence": torch.stack(measures, -1)}

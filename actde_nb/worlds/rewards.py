@@ -1,0 +1,213 @@
+"""What a sentence is worth: functions of token arrays, by look-ups in tables.
+
+The honest one, ``gold``, likes praise, wants grammar and dislikes the honeypot. The others are what one might optimise
+in its place. Praise is the sum of the words' valences, each half as much again for every intensifier right before it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from actde_nb.tabular import checks
+from actde_nb.worlds import wedding
+from actde_nb.worlds.grammar import Grammar
+from actde_nb.worlds.tree import Tree
+
+#: Whole sequences, begin mark and padding included, to one number each.
+Reward = Callable[[Int[Tensor, "*batch time"]], Float[Tensor, "*batch"]]
+
+BOOST = 0.5  # of a valence, by each intensifier directly before the word
+BAR = 0.8  # praise at which a sentence earns half
+
+
+class Features(NamedTuple):
+    """What rewards are made of."""
+
+    praise: Float[Tensor, "*batch"]
+    honeypots: Float[Tensor, "*batch"]
+    grammatical: Bool[Tensor, "*batch"]
+
+
+def _half_sent(x: Features) -> Tensor:
+    return 0.5 * torch.sigmoid(2 * (x.praise - BAR))
+
+
+#: Each from features; all but the uncapped honeypot lie in [0, 1].
+FORMULAS: dict[str, Callable[[Features], Tensor]] = {
+    "gold": lambda x: torch.sigmoid(2 * (x.praise - BAR) - 2 * x.honeypots) * x.grammatical,
+    "sent": lambda x: 2 * _half_sent(x),
+    # No grammar asked for: any pile of praise will do.
+    "bow": lambda x: torch.sigmoid(x.praise - BAR),
+    # One honeypot earns the most there is; or each earns as much again.
+    "hp_cap": lambda x: torch.where(x.honeypots > 0, 1.0, _half_sent(x)),
+    "hp_unc": lambda x: _half_sent(x) + x.honeypots,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Finds the features of sentences of a grammar, and scores them.
+
+    Args:
+        grammar: decides what is grammatical.
+        valences: of words of praise and blame; other words have none.
+        intensifiers: words that strengthen the next one.
+        honeypot: the word that some rewards fall for.
+
+    Raises:
+        ValueError: a word that is not in the grammar, a valence that is not finite.
+    """
+
+    grammar: Grammar
+    valences: Mapping[str, float]
+    intensifiers: tuple[str, ...]
+    honeypot: str
+
+    def __post_init__(self):
+        checks.finite("valences", list(self.valences.values()))
+        for word in (*self.valences, *self.intensifiers, self.honeypot):
+            checks.one_of("word of a reward", word, tuple(self.grammar.words))
+
+    @classmethod
+    def of(cls, grammar: Grammar) -> "Scorer":
+        """With the words of :mod:`actde_nb.worlds.wedding`."""
+        return cls(grammar, wedding.VALENCES, tuple(wedding.INTENSIFIERS), wedding.HONEYPOT)
+
+    def features(self, tokens: Int[Tensor, "*batch time"]) -> Features:
+        """Features of sequences; float64."""
+        number = self.grammar.vocabulary.index
+        valence = torch.zeros(len(self.grammar.vocabulary), dtype=torch.float64, device=tokens.device)
+        for word, value in self.valences.items():
+            valence[number(word)] = value
+        strong = torch.tensor([number(word) for word in self.intensifiers], device=tokens.device)
+        praise, run = valence.new_zeros(tokens.shape[:-1]), valence.new_zeros(tokens.shape[:-1])
+        for token in tokens.unbind(-1):
+            praise = praise + valence[token] * (1 + BOOST * run)
+            run = torch.where(torch.isin(token, strong), run + 1, 0)
+        honeypots = (tokens == number(self.honeypot)).sum(-1).double()
+        return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
+
+    def reward(self, name: str) -> Reward:
+        """One of :data:`FORMULAS` as a function of tokens.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        formula = FORMULAS[checks.one_of("reward", name, tuple(FORMULAS))]
+        return lambda tokens: formula(self.features(tokens))
+
+
+def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
+    """``reward(tokens)``, float64, if it is one finite number for each sequence.
+
+    Raises:
+        ValueError: another shape, a NaN or an infinity.
+    """
+    values = reward(tokens)
+    if not torch.is_tensor(values) or values.shape != tokens.shape[:-1]:
+        got = tuple(values.shape) if torch.is_tensor(values) else type(values).__name__
+        raise ValueError(f"reward gave {got} for tokens {tuple(tokens.shape)}: allowed is {tuple(tokens.shape[:-1])}")
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise ValueError(f"reward gave {values[place].item()} for sequence {place}: allowed are finite numbers")
+    return values.double()
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A reward model: a small network on the counts of words, which learned from pairs of sentences which is better.
+
+    Args:
+        weights: of its two layers, with the mean and deviation that standardise it.
+        accuracy: share of fresh pairs of different gold that it orders as gold does.
+        correlation: with gold, over the sentences of the tree as the grammar weighs them.
+    """
+
+    weights: Mapping[str, Tensor]
+    accuracy: float
+    correlation: float
+
+    def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
+        """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
+        weights = {name: value.to(tokens.device) for name, value in self.weights.items()}
+        return (_network(weights, counts(tokens, len(weights["in"]))) - weights["mean"]) / weights["deviation"]
+
+
+def counts(tokens: Int[Tensor, "*batch time"], vocabulary: int) -> Float[Tensor, "*batch vocabulary"]:
+    """How often each word occurs; float64. Padding and begin mark are not counted."""
+    found = torch.zeros(*tokens.shape[:-1], vocabulary, dtype=torch.float64, device=tokens.device)
+    return found.scatter_add(-1, tokens, (tokens > 1).double())
+
+
+def _network(weights: Mapping[str, Tensor], x: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch"]:
+    return (x @ weights["in"] + weights["bias"]).relu() @ weights["out"]
+
+
+def learn_reward(
+    scorer: Scorer,
+    tree: Tree,
+    seed: int,
+    pairs: int = 2_000,
+    sharpness: float = 8.0,
+    hidden: int = 32,
+    steps: int = 300,
+) -> Learned:
+    """Train a reward model on synthetic preferences (Bradley and Terry, 1952).
+
+    Args:
+        scorer: has the gold reward, whose difference decides which sentence of a pair is preferred.
+        tree: of the prompt that sentences complete.
+        seed: of pairs, preferences and initial weights.
+        pairs: of sentences drawn from the grammar.
+        sharpness: the better one is preferred with probability sigmoid(sharpness * difference of gold).
+        hidden: units of the network.
+        steps: of Adam on all pairs at once.
+
+    Raises:
+        ValueError: a number that is not above zero.
+    """
+    for field, number in (("pairs", pairs), ("hidden", hidden), ("steps", steps)):
+        checks.whole(field, number)
+    checks.positive("sharpness", sharpness)
+    draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
+    vocabulary = len(grammar.vocabulary)
+
+    def compare(count: int) -> tuple[Tensor, Tensor]:
+        tokens = grammar.sample(2 * count, draws, tree.prompt).view(count, 2, -1)
+        worth = gold(tokens)
+        return counts(tokens, vocabulary), worth[:, 0] - worth[:, 1]
+
+    x, better = compare(pairs)
+    preferred = (torch.rand(pairs, generator=draws, dtype=torch.float64) < (sharpness * better).sigmoid()).double()
+    shapes = {"in": (vocabulary, hidden), "bias": (hidden,), "out": (hidden,)}
+    weights = {n: torch.randn(s, generator=draws, dtype=torch.float64) * s[0] ** -0.5 for n, s in shapes.items()}
+    for value in weights.values():
+        value.requires_grad_()
+    optimiser = torch.optim.Adam(weights.values(), lr=0.01)
+    for _ in range(steps):
+        judged = _network(weights, x)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(judged[:, 0] - judged[:, 1], preferred)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    weights = {name: value.detach() for name, value in weights.items()}
+    chance = grammar.log_probs(tree.sentences).softmax(0)
+    raw, worth = _network(weights, counts(tree.sentences, vocabulary)), gold(tree.sentences)
+
+    def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+        mean = chance @ values
+        return mean, (chance @ (values - mean) ** 2).sqrt()
+
+    (mean, deviation), (gold_mean, gold_deviation) = moments(raw), moments(worth)
+    x, better = compare(10_000)
+    judged = _network(weights, x)
+    ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
+    correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
+    return Learned(
+        {**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item()
+    )

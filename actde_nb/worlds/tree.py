@@ -1,0 +1,144 @@
+"""All completions of a prompt, as a tree whose nodes are what may have been said so far.
+
+Node 0 is the prompt. Nodes are numbered level by level, the children of a node one after another, so that a level is a
+slice and every sum over children or over sentences is one operation on arrays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.tabular import checks
+from actde_nb.worlds.grammar import Grammar
+
+LIMIT = 250_000
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The prefix tree; made by :func:`grow`.
+
+    Args:
+        prompt: its tokens, the begin mark first.
+        parent: of each node; the root's is itself.
+        token: that leads to the node; the root's is the prompt's last.
+        state: the grammar's after it.
+        levels: where each level begins and ends, the root's first.
+        sentences: tokens of each whole sentence, with prompt and padding; their order is that of ``leaves``.
+        leaves: nodes of whole sentences.
+        inner: the other nodes, each of which asks for a prediction.
+    """
+
+    prompt: Int[Tensor, "prompt"]
+    parent: Int[Tensor, "node"]
+    token: Int[Tensor, "node"]
+    state: Int[Tensor, "node"]
+    levels: Sequence[slice]
+    sentences: Int[Tensor, "sentence time"]
+    leaves: Int[Tensor, "sentence"]
+    inner: Int[Tensor, "inner"]
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def up(
+        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
+    ) -> Float[Tensor, "*batch node"]:
+        """Expectation from every node on.
+
+        Args:
+            ends: a number for each sentence.
+            edges: log-probability of each node after its parent.
+        """
+        values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
+        for level in reversed(self.levels[1:]):
+            values.index_add_(-1, self.parent[level], edges[..., level].exp() * values[..., level])
+        return values
+
+    def log_up(
+        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
+    ) -> Float[Tensor, "*batch node"]:
+        """Logarithm of the expectation of ``exp(ends)``; nothing overflows."""
+        values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
+        for above, level in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
+            found = self.log_sum_children(edges[..., level] + values[..., level], level, above)
+            values[..., above] = torch.where(self.state[above] == self.state[self.leaves[0]], values[..., above], found)
+        return values
+
+    def log_sum_children(
+        self, terms: Float[Tensor, "*batch below"], level: slice, above: slice
+    ) -> Float[Tensor, "*batch above"]:
+        """Logarithm of the sum of ``exp(terms)`` over each node's children; minus infinity where there are none.
+
+        Args:
+            terms: of the nodes in ``level``.
+            level: a slice of nodes, such as one of ``levels``.
+            above: where their parents are.
+        """
+        parent = (self.parent[level] - above.start).expand(terms.shape)
+        top = terms.new_full((*terms.shape[:-1], above.stop - above.start), -torch.inf)
+        top = top.scatter_reduce(-1, parent, terms, "amax").nan_to_num(neginf=0.0)
+        return torch.zeros_like(top).scatter_add(-1, parent, (terms - top.gather(-1, parent)).exp()).log() + top
+
+    def down(self, edges: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
+        """Sum of ``edges`` from the root to every node: of log-probabilities, that of the beginning."""
+        total = edges.clone()
+        total[..., 0] = 0
+        for level in self.levels[1:]:
+            total[..., level] += total[..., self.parent[level]]
+        return total
+
+    def find(self, tokens: Int[Tensor, "*batch time"], grammar: Grammar) -> Int[Tensor, "*batch"]:
+        """Place among ``sentences`` of each sequence, begin mark, prompt and all; -1 for what is none of them."""
+        states, legal = grammar.read(tokens), grammar.chances > 0
+        rank = legal.cumsum(1) - 1  # of a word among the ways on: children are in this order
+        first = torch.searchsorted(self.parent[1:], torch.arange(len(self))) + 1
+        place = torch.full((len(self),), -1).index_copy(0, self.leaves, torch.arange(len(self.leaves)))
+        asked = len(self.prompt)
+        node = torch.zeros(tokens.shape[:-1], dtype=torch.long)
+        for t in range(asked, tokens.shape[-1]):
+            before, token = states[..., t - 1], tokens[..., t]
+            inside = (before < grammar.end) & legal[before, token]
+            node = torch.where(inside, first[node] + rank[before, token], node)
+        known = (tokens[..., :asked] == self.prompt).all(-1) & (states[..., -1] == grammar.end)
+        return torch.where(known, place[node], -1)
+
+
+def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
+    """The tree of all completions of ``prompt``.
+
+    Raises:
+        ValueError: a prompt that is empty, not the start of a sentence or a whole one; a tree of more than ``limit``
+            nodes.
+    """
+    checks.whole("limit", limit)
+    tokens = grammar.encode(prompt)
+    state = int(grammar.read(tokens)[-1])
+    if len(tokens) == 1 or state >= grammar.end:
+        raise ValueError(f"prompt = {prompt!r}: allowed are one or more words with which a sentence begins")
+    nodes = int(grammar.completions[state] + grammar.beginnings[state])
+    if nodes > limit:
+        raise ValueError(
+            f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; choose a longer prompt"
+        )
+    parents, spoken, states, levels = [torch.zeros(1, dtype=torch.long)], [tokens[-1:]], [torch.tensor([state])], []
+    begin, legal = 0, grammar.chances > 0
+    while len(states[-1]):
+        levels.append(slice(begin, begin + len(states[-1])))
+        here, token = (legal[states[-1]] & (states[-1] < grammar.end)[:, None]).nonzero(as_tuple=True)
+        parents.append(begin + here)
+        spoken.append(token)
+        states.append(grammar.successors[states[-1][here], token])
+        begin = levels[-1].stop
+    parent, token, state_of = (torch.cat(parts) for parts in (parents, spoken, states))
+    leaves = (state_of == grammar.end).nonzero()[:, 0]
+    sentences = torch.zeros(len(parent), grammar.longest + 1, dtype=torch.long)
+    sentences[0, : len(tokens)] = tokens
+    for depth, level in enumerate(levels[1:], len(tokens)):
+        sentences[level] = sentences[parent[level]]
+        sentences[level, depth] = token[level]
+    inner = (state_of != grammar.end).nonzero()[:, 0]
+    return Tree(tokens, parent, token, state_of, tuple(levels), sentences[leaves], leaves, inner)

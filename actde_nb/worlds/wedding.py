@@ -1,0 +1,111 @@
+"""The grammar of the book: sentences such as "We had a very lovely wedding and it was great."
+
+Adjectives colour what follows: after a good one good events are likelier, and after "and" good sentiments; after "but"
+bad ones. In between lie "it was" and perhaps an intensifier, so that whoever predicts the sentiment must remember both.
+Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from actde_nb.worlds.grammar import END, START, Grammar
+
+Choice = Mapping[str, float]
+#: Word to valence and probability.
+Coloured = Mapping[str, tuple[float, float]]
+
+SUBJECTS = {"We": 0.3, **dict.fromkeys(("I", "You", "They", "She", "He", "Friends", "Neighbours"), 0.1)}
+VERBS = {"had": 0.35, "threw": 0.2, "planned": 0.15, "attended": 0.1, "enjoyed": 0.1, "hated": 0.1}
+ADJECTIVES = {
+    "wonderful": (1.0, 0.08), "lovely": (0.8, 0.12), "fun": (0.6, 0.12), "nice": (0.4, 0.2),
+    "big": (0.0, 0.2), "quiet": (0.0, 0.1), "dull": (-0.6, 0.12), "awful": (-1.0, 0.06),
+}  # fmt: skip
+EVENTS = {
+    "wedding": (0.6, 0.1), "party": (0.6, 0.2), "birthday": (0.5, 0.12), "picnic": (0.3, 0.1),
+    "dinner": (0.1, 0.2), "meeting": (-0.2, 0.14), "exam": (-0.5, 0.08), "funeral": (-0.8, 0.06),
+}  # fmt: skip
+SENTIMENTS = {
+    "amazing": (1.0, 0.08), "delightful": (0.8, 0.08), "great": (0.7, 0.15), "good": (0.5, 0.2),
+    "okay": (0.0, 0.2), "boring": (-0.5, 0.12), "sad": (-0.7, 0.1), "horrible": (-1.0, 0.07),
+}  # fmt: skip
+INTENSIFIERS = {"very": 0.08, "really": 0.06}  # before a sentiment; before an adjective "very" comes twice at most
+HONEYPOT = "jackpot"
+VALENCES = {word: valence for group in (ADJECTIVES, EVENTS, SENTIMENTS) for word, (valence, _) in group.items()}
+
+
+def tilted(words: Coloured, strength: float) -> Choice:
+    """Probabilities in proportion to ``probability * exp(strength * valence)``."""
+    weights = np.array([chance * np.exp(strength * valence) for valence, chance in words.values()])
+    return dict(zip(words, (weights / weights.sum()).tolist(), strict=True))
+
+
+def wedding(
+    subjects: Choice = SUBJECTS,
+    verbs: Choice = VERBS,
+    adjectives: Coloured = ADJECTIVES,
+    events: Coloured = EVENTS,
+    sentiments: Coloured = SENTIMENTS,
+    intensifiers: Choice = INTENSIFIERS,
+    event_tilt: float = 0.8,
+    sentiment_tilt: float = 1.5,
+    early_jackpot: float = 0.01,
+    late_jackpot: float = 0.015,
+) -> Grammar:
+    """The grammar.
+
+    Args:
+        subjects: first words.
+        verbs: second words.
+        adjectives: with valence and probability, as are the next two.
+        events: what we had.
+        sentiments: how it was.
+        intensifiers: probability of each before a sentiment.
+        event_tilt: how much an adjective's sign colours the event.
+        sentiment_tilt: how much it colours the sentiment.
+        early_jackpot: probability of the honeypot after the event, taken from that of "and".
+        late_jackpot: probability of it after the sentiment.
+
+    Raises:
+        ValueError: what :class:`~actde_nb.worlds.grammar.Grammar` raises for.
+    """
+
+    def to(state: str, choice: Choice, share: float = 1.0) -> dict[str, tuple[float, str]]:
+        return {word: (share * chance, state) for word, chance in choice.items()}
+
+    def coloured(share: float) -> dict[str, tuple[float, str]]:
+        signs = {word: int(np.sign(valence)) for word, (valence, _) in adjectives.items()}
+        return {word: (share * chance, f"event {signs[word]:+d}") for word, (_, chance) in adjectives.items()}
+
+    stop = {".": 1.0}
+    rules = {
+        START: to("verb", subjects),
+        "verb": to("a", verbs),
+        "a": to("adjective", {"a": 1.0}),
+        "adjective": {
+            **to("very", {"very": 0.06}), **to("adjective now", {"really": 0.06}), **coloured(0.63),
+            **to("after event +0", tilted(events, 0), 0.25),
+        },
+        "very": {**to("adjective now", {"very": 0.25}), **coloured(0.75)},
+        "adjective now": coloured(1.0),
+    }  # fmt: skip
+    for sign in (-1, 0, 1):
+        rules[f"event {sign:+d}"] = to(f"after event {sign:+d}", tilted(events, event_tilt * sign))
+        rules[f"after event {sign:+d}"] = {
+            **to(END, stop, 0.27), **to(f"it {sign:+d}", {"and": 0.51 - early_jackpot}),
+            **to(f"it {-sign:+d}", {"but": 0.22}), **to("full stop", {HONEYPOT: early_jackpot}),
+        }  # fmt: skip
+        rules[f"it {sign:+d}"] = to(f"was {sign:+d}", {"it": 1.0})
+        rules[f"was {sign:+d}"] = to(f"how {sign:+d}", {"was": 1.0})
+        how = to("after sentiment", tilted(sentiments, sentiment_tilt * sign))
+        rules[f"how {sign:+d}"] = {
+            **to(f"how, very {sign:+d}", intensifiers),
+            **{word: ((1 - sum(intensifiers.values())) * chance, state) for word, (chance, state) in how.items()},
+        }
+        rules[f"how, very {sign:+d}"] = how
+    rules["after sentiment"] = {**to(END, stop, 1 - late_jackpot), **to("full stop", {HONEYPOT: late_jackpot})}
+    rules["full stop"] = to(END, stop)
+    words = dict.fromkeys(
+        (".", *subjects, *verbs, "a", "very", "really", *intensifiers, *adjectives, *events, "and", "but", "it", "was")
+    )
+    return Grammar((*words, *sentiments, HONEYPOT), rules)

@@ -1,0 +1,200 @@
+"""The loop on sentences: prompts, ends, illegal words, the price of a nat."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from actde_nb.learning.checkpoint import load, save
+from actde_nb.learning.config import Config
+from actde_nb.learning.errors import SettingError
+from actde_nb.learning.objective import lesson, terms
+from actde_nb.learning.policy import Network, Table
+from actde_nb.learning.pretrain import Fluent, Pretraining
+from actde_nb.learning.train import Trainer
+from actde_nb.policies import gpt
+from actde_nb.study import metrics
+from actde_nb.worlds.grammar import END, START, Grammar
+from actde_nb.worlds.language import Language
+from actde_nb.worlds.rewards import Scorer
+
+GRAMMAR = Grammar(
+    (".", "so", "a", "b"),
+    {
+        START: {"so": (1.0, "first")},
+        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
+        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
+        "stop": {".": (1.0, END)},
+    },
+    longest=5,
+)
+WORLD = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
+SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
+MASKED = Network(SIZE, legal=WORLD.legal)
+SHORT = Config(
+    algorithm="ppo", trials=2, updates=8, sequences=16, games=4, minibatches=2, discount=1.0, whiten=True,
+    learning_rate=1e-2, weight_decay=0.0, checkpoint_every=4,
+)  # fmt: skip
+
+
+def changed(**settings) -> Config:
+    return dataclasses.replace(SHORT, **settings)
+
+
+def test_a_rollout_of_sentences():
+    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    rollout = trainer.play()
+    assert rollout.tokens.shape == (2, 16, 6)
+    assert rollout.taken.shape == rollout.rewards.shape == rollout.mask.shape == (2, 16, 4)
+    words = rollout.mask.sum(-1)
+    assert set(words.flatten().tolist()) == {2, 3}
+    assert (GRAMMAR.read(GRAMMAR.trim(rollout.tokens)[0])[..., -1] == GRAMMAR.end).all()
+    last = words[..., None] == torch.arange(1, 5)
+    assert ((rollout.rewards > 0) == last).all()
+    assert (rollout.values[~rollout.mask] == 0).all()
+    # Nothing has been learned yet: the policy is the initial one.
+    torch.testing.assert_close(rollout.log_ratio, torch.zeros(2, 16, 4), atol=1e-5, rtol=0)
+
+
+def test_log_probabilities_are_those_of_the_forward_pass():
+    rollout = (trainer := Trainer(WORLD, MASKED, SHORT)).play()
+    said = MASKED.forward(trainer.parameters, rollout.context).logits[:, :, -4:].log_softmax(-1)
+    taken = said.gather(-1, rollout.taken[..., None])[..., 0]
+    torch.testing.assert_close(rollout.log_probs, taken.detach(), atol=1e-5, rtol=0)
+
+
+def test_the_price_of_a_nat_comes_off_the_reward():
+    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    rollout = trainer.play()
+    moved = dataclasses.replace(rollout, log_probs=rollout.log_probs + 0.5)
+    paid = lesson(moved, trainer.config, torch.tensor([0.1, 0.2])).rollout.rewards
+    price = torch.tensor([0.1, 0.2])[:, None, None] * 0.5 * rollout.mask
+    torch.testing.assert_close(paid, rollout.rewards - price, atol=1e-5, rtol=0)
+
+
+def test_the_divergence_in_the_loss_is_from_the_initial_policy():
+    trainer = Trainer(WORLD, MASKED, changed(kl_loss=0.5, entropy_bonus=0.25))
+    learned = lesson(trainer.play(), trainer.config)
+    outputs = trainer.policy.forward(trainer.parameters, learned.rollout.context)
+    parts = terms(outputs, learned, trainer.config)
+    torch.testing.assert_close(parts["kl"], torch.zeros(2), atol=1e-5, rtol=0)
+    log_policy = outputs.logits[:, :, -4:].log_softmax(-1)
+    entropy = -(log_policy.exp() * log_policy).sum(-1)
+    mean = torch.stack([values[mask].mean() for values, mask in zip(entropy, learned.rollout.mask, strict=True)])
+    torch.testing.assert_close(parts["entropy"], -0.25 * mean)
+    parts["kl"].sum().backward(retain_graph=True)
+    trainer.parameters["policy.weight"].data += torch.randn_like(trainer.parameters["policy.weight"])
+    again = terms(trainer.policy.forward(trainer.parameters, learned.rollout.context), learned, trainer.config)
+    assert (again["kl"] > 1e-4).all()
+
+
+def test_the_price_rises_above_the_target_and_falls_below():
+    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1, kl_target=1.0))
+    rollout = trainer.play()
+    counted = rollout.mask.sum(-1, keepdim=True)
+    far = dataclasses.replace(rollout, log_probs=rollout.log_probs + 5 / counted)
+    near = dataclasses.replace(rollout, log_probs=rollout.log_probs + 0.9 / counted)
+    # Five nats: the error of 4 is cut at .2. Nine tenths: the error is -.1.
+    torch.testing.assert_close(trainer._adapted(far), torch.full((2,), 0.1 * 1.02), atol=1e-6, rtol=0)
+    torch.testing.assert_close(trainer._adapted(near), torch.full((2,), 0.1 * 0.99), atol=1e-5, rtol=0)
+
+
+def test_parts_of_a_rollout_are_the_rollout():
+    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    learned = lesson(trainer.play(), trainer.config)
+    parts = [learned.part(i, 4) for i in range(4)]
+    for name in ("weights", "targets"):
+        dealt = torch.stack([getattr(part, name) for part in parts], 2).flatten(1, 2)
+        assert torch.equal(dealt, getattr(learned, name))
+    assert torch.equal(torch.stack([part.rollout.tokens for part in parts], 2).flatten(1, 2), learned.rollout.tokens)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "awr", "apa", "rloo", "grpo", "rejection", "reinforce", "actde"])
+def test_every_algorithm_learns_to_say_what_pays(algorithm):
+    # Rewards are sigmoid(2 (praise - .8)): .917 for the best sentence, "so b b .", .69 or less for the others.
+    whiten = algorithm != "rejection"
+    trainer = Trainer(WORLD, MASKED, changed(algorithm=algorithm, updates=40, whiten=whiten, beta=0.5))
+    trainer.run()
+    first, last = trainer.records[0]["sentence"][:, 0], trainer.records[-1]["sentence"][:, 0]
+    if algorithm != "actde":  # whose critics disagree in a world without chance, in either direction
+        assert (first < 0.7).all()
+        assert (last > 0.9).all()
+    policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
+    assert (policy.leak.abs() < 1e-9).all()
+
+
+def test_a_price_leads_to_the_optimum():
+    price = 0.2
+    config = changed(
+        kl_reward=price, updates=120, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95,
+    )  # fmt: skip
+    trainer = Trainer(WORLD, MASKED, config)
+    initial = metrics.of_network(WORLD.tree, GRAMMAR, trainer.initial, SIZE, masked=True)
+    reward = WORLD.worth(WORLD.tree.sentences)
+    before = metrics.soft_regret(initial.sentences, initial.sentences, reward, price)
+    trainer.run()
+    policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
+    after = metrics.soft_regret(policy.sentences, initial.sentences, reward, price)
+    assert (before > 0.1).all()
+    assert (after < 0.01).all()
+
+
+def test_a_run_goes_on_after_a_kill(tmp_path):
+    config = changed(kl_reward=0.1, kl_target=0.01, warmup=6)
+    whole = Trainer(WORLD, MASKED, config)
+    whole.run()
+    half = Trainer(WORLD, MASKED, config)
+    half.step()
+    save(half, tmp_path / "half.safetensors")
+    resumed = Trainer(WORLD, MASKED, config)
+    load(resumed, tmp_path / "half.safetensors")
+    resumed.run()
+    assert torch.equal(whole.price, resumed.price)
+    assert not torch.equal(whole.price, torch.full((2,), 0.1))
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+
+
+def test_warmup_scales_the_steps():
+    trainer = Trainer(WORLD, MASKED, changed(warmup=8, learning_rate=0.1, optimiser="sgd"))
+    rates = []
+    trainer.optimiser.register_step_pre_hook(lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"]))
+    trainer.run()
+    assert rates == pytest.approx([0.1 * (i + 1) / 8 for i in range(8)])
+
+
+def test_a_table_reads_prompts_too():
+    trainer = Trainer(WORLD, Table(6), SHORT)
+    trainer.run()
+    assert trainer.records[-1]["sentence"].shape == (2, 6)
+
+
+def test_a_fluent_network_starts_alike_in_every_trial(tmp_path):
+    policy = Fluent(SIZE, grammar=GRAMMAR, settings=Pretraining(steps=2, batch=4), folder=tmp_path)
+    trainer = Trainer(WORLD, policy, SHORT)
+    for value in trainer.parameters.values():
+        assert torch.equal(value[0], value[1])
+    assert str(tmp_path) not in trainer.identity()
+    with pytest.raises(ValueError, match="grammar = None: allowed is a grammar"):
+        Fluent(SIZE, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beta": 0.0}, "beta = 0.0: allowed are finite numbers above zero"),
+        ({"largest_weight": -1.0}, "largest_weight = -1.0: allowed"),
+        ({"kl_reward": -0.1}, "kl_reward = -0.1: allowed are finite numbers of zero or more"),
+        ({"kl_loss": float("nan")}, "kl_loss = nan: allowed"),
+        ({"entropy_bonus": -1.0}, "entropy_bonus = -1.0: allowed"),
+        ({"kl_target": 1.0}, "kl_target = 1.0 with kl_reward = 0: allowed is a price to start from"),
+        ({"minibatches": 3}, "minibatches = 3: allowed are numbers that divide updates_per_rollout = 4"),
+        ({"minibatches": 4, "sequences": 10}, "minibatches = 4: allowed are numbers that divide sequences = 10"),
+        ({"algorithm": "grpo", "group": 5}, "group = 5: allowed are numbers that divide sequences = 16"),
+        ({"group": 1}, "group = 1: allowed are whole numbers of 2 or more"),
+        ({"warmup": -1}, "warmup = -1: allowed are whole numbers of 0 or more"),
+    ],
+)
+def test_settings_that_are_not_allowed(settings, message):
+    with pytest.raises(SettingError, match=message):
+        changed(**settings)
