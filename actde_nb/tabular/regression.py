@@ -31,6 +31,17 @@ def advantages(policy: Arms, rewards: Float[np.ndarray, "*#batch arms"]) -> Arms
     return rewards - (policy * rewards).sum(-1, keepdims=True)
 
 
+def from_gap(gap: ArrayLike) -> Float[np.ndarray, "*batch 2"]:
+    """Policies of two arms with the given logit gaps."""
+    gap = np.asarray(gap, float)
+    return np.exp(np.stack([log_expit(gap), log_expit(-gap)], axis=-1))
+
+
+def to_gap(policy: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"]:
+    """Logit gaps of policies of two arms."""
+    return np.log(policy[..., 0]) - np.log(policy[..., 1])
+
+
 def log_partition(initial: Arms, policy: Arms, rewards: ArrayLike, temperature: ArrayLike) -> Batch | float:
     """Logarithm of APA's Z: what normalises ``initial * exp(A / temperature)``, with the advantages of ``policy``."""
     tilt = advantages(policy, np.asarray(rewards, float)) / np.asarray(temperature, float)[..., None]
@@ -75,20 +86,19 @@ def reps_step(
     """Relative entropy policy search: the best mean reward within ``KL(policy || old) <= bound``.
 
     Returns:
-        The policy, ``old * exp(A / temperature)`` normalised, and the temperature that meets the bound.
-
-    Raises:
-        ValueError: the bound is not positive, or so large that the best arm alone lies within it.
+        The policy, ``old * exp(A / temperature)`` normalised, and the temperature that meets the bound; zero, and
+        the best arm alone, once that lies within the bound.
     """
     checks.positive("bound", bound)
-    limit = -np.log(old[rewards == rewards.max()].sum())
-    if bound >= limit:
-        raise ValueError(f"bound = {bound}: allowed are bounds below {limit:.6g}, the divergence of the best arm alone")
+    best = old * (rewards == rewards.max())
+    if bound >= -np.log(best.sum()):
+        return best / best.sum(), 0.0
 
     def excess(log_temperature: float) -> float:
         return divergence(softmax(np.log(old) + rewards / np.exp(log_temperature)), old) - bound
 
-    temperature = float(np.exp(brentq(excess, np.log(np.ptp(rewards)) - 8, np.log(np.ptp(rewards)) + 20)))
+    scale = np.log(np.ptp(rewards))
+    temperature = float(np.exp(brentq(excess, scale - 8, scale + 20)))
     return softmax(np.log(old) + rewards / temperature), temperature
 
 
@@ -135,8 +145,7 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike) -> Arms:
     if (weights <= 0).any():
         raise ValueError(f"weights = {weights.tolist()}: allowed are positive numbers")
     if weights.shape[-1] == 2:
-        gap = _two_arms(weights, target)
-        return np.stack([np.exp(log_expit(gap)), np.exp(log_expit(-gap))], axis=-1)
+        return from_gap(_two_arms(weights, target))
     flat_weights, flat_target = (x.reshape(-1, x.shape[-1]) for x in (weights, target))
     outside = logsumexp(flat_target, axis=-1) >= 0
     policy = np.empty_like(flat_target)
@@ -218,7 +227,7 @@ def lyapunov_exponent(
     for _ in range(rounds):
         copy = softmax(np.log(policy) + [nearby / 2, -nearby / 2], axis=-1)
         policy, copy = update(policy), update(copy)
-        growth = growth + np.log(np.abs(np.diff(np.log(copy) - np.log(policy))[..., 0]) / nearby)
+        growth = growth + np.log(np.abs(to_gap(copy) - to_gap(policy)) / nearby)
     return growth / rounds
 
 
