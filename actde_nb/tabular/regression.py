@@ -124,28 +124,33 @@ def apa_gradient(logits: Arms, weights: Arms, target: Arms) -> Arms:
     return 2 * (residual - np.exp(log_policy) * residual.sum(-1, keepdims=True))
 
 
-def apa_minimiser(weights: ArrayLike, target: ArrayLike) -> Arms:
-    """Policy with the least :func:`apa_loss`.
+def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | None = None) -> Arms:
+    """Policy with the least :func:`apa_loss`, or the minimum that descent reaches.
 
     Stationary policies solve ``w (y - log pi) = mu pi`` with one number mu for all arms. If ``Z = sum exp(y)`` is at
     least one there is a single one, in Lambert's W: ``pi = (w / mu) W(mu exp(y) / w)``. If Z is below one there can
-    be several minima, and the best is returned.
+    be several minima.
 
     Args:
         weights: how often each arm was sampled, positive, [*batch, arms].
         target: y, in nats, [*batch, arms].
+        downhill_from: return the minimum that descent from this policy ends in, for two arms; if left out, the
+            best of all minima.
 
     Returns:
         The policy, [*batch, arms].
 
     Raises:
-        ValueError: shapes that disagree, a weight of zero or less, a number that is not finite.
+        ValueError: shapes that disagree, a weight of zero or less, a number that is not finite; ``downhill_from``
+            with more than two arms.
     """
     weights, target = np.broadcast_arrays(checks.finite("weights", weights), checks.finite("target", target))
     if (weights <= 0).any():
         raise ValueError(f"weights = {weights.tolist()}: allowed are positive numbers")
     if weights.shape[-1] == 2:
-        return from_gap(_two_arms(weights, target))
+        return from_gap(_two_arms(weights, target, None if downhill_from is None else to_gap(downhill_from)))
+    if downhill_from is not None:
+        raise ValueError(f"downhill_from with {weights.shape[-1]} arms: allowed are two")
     flat_weights, flat_target = (x.reshape(-1, x.shape[-1]) for x in (weights, target))
     outside = logsumexp(flat_target, axis=-1) >= 0
     policy = np.empty_like(flat_target)
@@ -155,7 +160,14 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike) -> Arms:
     return policy.reshape(target.shape)
 
 
-def apa_round(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Float[np.ndarray, "*#batch arms"]):
+def apa_round(
+    policy: Arms,
+    rewards: ArrayLike,
+    temperature: ArrayLike,
+    initial: Float[np.ndarray, "*#batch arms"],
+    *,
+    downhill: bool = False,
+) -> Arms:
     """One exact round of APA: advantages of ``policy``, data from ``policy``, its loss minimised to the end.
 
     Args:
@@ -163,11 +175,13 @@ def apa_round(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial:
         rewards: of the arms, [*batch, arms].
         temperature: beta, one number or [*batch].
         initial: policy that anchors the target, [*batch, arms].
+        downhill: take the minimum that descent from the old policy ends in (two arms), not the best one.
 
     Returns:
         The next policy, [*batch, arms].
     """
-    return apa_minimiser(policy, apa_target(policy, rewards, temperature, initial))
+    target = apa_target(policy, rewards, temperature, initial)
+    return apa_minimiser(policy, target, policy if downhill else None)
 
 
 def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Float[np.ndarray, "*#batch arms"]):
@@ -338,8 +352,12 @@ def critical_gap(bound: float, initial: float = 0.5) -> float:
     return float(brentq(excess, 1e-9, 700, xtol=1e-13))
 
 
-def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, "*batch 2"]) -> Batch:
-    """Logit gap of the best minimum: every rise of the derivative through zero is bracketed, then halved."""
+def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, "*batch 2"], start=None):
+    """Logit gap of the best minimum, or of the one downhill from a gap.
+
+    All minima lie between the zeros of the two residuals. Every rise of the derivative through zero is bracketed,
+    one bracket is chosen, then halved.
+    """
     (w1, w2), (y1, y2) = np.moveaxis(weights, -1, 0), np.moveaxis(target, -1, 0)
 
     def zero(y, cap):  # gap at which log sigma(gap) = y, or a gap at which the derivative has surely turned
@@ -367,8 +385,13 @@ def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, 
     gaps = low + (high - low) * shares
     rising = slope(gaps) > 0
     turns = ~rising[:-1] & rising[1:]
-    losses = loss(gaps)
-    best = np.where(turns, np.minimum(losses[:-1], losses[1:]), np.inf).argmin(0)[None]
+    if start is None:
+        losses = loss(gaps)
+        cost = np.minimum(losses[:-1], losses[1:])
+    else:  # the first bracket to the left if the loss rises at the start, else to the right
+        ahead = np.where(slope(start) > 0, start - gaps[:-1], gaps[1:] - start)
+        cost = np.where(ahead >= 0, ahead, 1e9 - ahead)
+    best = np.where(turns, cost, np.inf).argmin(0)[None]
     low, high = (np.take_along_axis(gaps, best + k, 0)[0] for k in (0, 1))
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -154,32 +154,34 @@ def round_map(
 
 @figure
 def bifurcation(
-    drives: Float[np.ndarray, "points"],
-    visited: Float[np.ndarray, "records points starts"],
+    scans: Sequence[tuple[Float[np.ndarray, "points"], Float[np.ndarray, "records points starts"]]],
     threshold: float,
     difference: float,
 ) -> Figure:
-    """Gaps that rounds of exact APA keep visiting, against reward difference over beta.
+    """Gaps that rounds of APA keep visiting, against reward difference over beta; one panel for each scan.
 
     Args:
-        drives: reward difference over beta.
-        visited: logit gaps after a long transient, for several starts.
+        scans: reward differences over beta, and the logit gaps after a long transient, for several starts.
         threshold: drive beyond which the fixed point repels.
-        difference: reward difference for which the upper axis gives beta.
+        difference: reward difference for which the uppermost axis gives beta.
     """
-    drawn, axes = panels(height=5.0)
-    across = np.broadcast_to(drives[:, None], visited.shape)
-    axes.plot(across.ravel(), visited.ravel(), ",", color=BLUE, rasterized=True)
-    for part, style in ((drives <= threshold, "-"), (drives > threshold, (0, (4, 2)))):
-        axes.plot(drives[part], drives[part], color=BLACK, linewidth=1.2, linestyle=style)
-    axes.axvline(threshold, color=VERMILION, linewidth=1.2, linestyle="--")
-    axes.annotate(
-        "KL = ½ nat", (threshold, 0.98), xycoords=("data", "axes fraction"), xytext=(-5, 0),
-        textcoords="offset points", ha="right", va="top", color=VERMILION,
+    drawn, rows = panels(len(scans), 1, height=3.9)
+    for axes, (drives, visited) in zip(rows, scans, strict=True):
+        across = np.broadcast_to(drives[:, None], visited.shape)
+        size = 2.2 if len(drives) < 200 else 0.7
+        axes.plot(across.ravel(), visited.ravel(), ".", color=BLUE, markersize=size, rasterized=True)
+        for part, style in ((drives <= threshold, "-"), (drives > threshold, (0, (4, 2)))):
+            axes.plot(drives[part], drives[part], color=BLACK, linewidth=1.2, linestyle=style)
+        axes.axvline(threshold, color=VERMILION, linewidth=1.2, linestyle="--")
+        axes.set(ylabel="logit gap (nats)", xlim=(drives[0], drives[-1]))
+    rows[-1].set(xlabel="Δ/β")
+    first, drives = rows[0], scans[0][0]
+    first.annotate(
+        "KL = ½ nat", (threshold, 0.97), xycoords=("data", "axes fraction"), xytext=(6, 0),
+        textcoords="offset points", va="top", color=VERMILION,
     )  # fmt: skip
-    axes.annotate("optimum", (11, 11), xytext=(-6, 4), textcoords="offset points", ha="right")
-    axes.set(xlabel="Δ/β", ylabel="logit gap (nats)", xlim=(drives[0], drives[-1]))
-    above = axes.secondary_xaxis("top")
+    first.annotate("optimum", (8, 8), xytext=(10, -8), textcoords="offset points", va="top")
+    above = first.secondary_xaxis("top")
     ticks = [b for b in (0.25, 0.15, 0.1, 0.07, 0.05, 0.04) if drives[0] <= difference / b <= drives[-1]]
     above.set_xticks([difference / b for b in ticks], [f"{b:g}" for b in ticks])
     above.set_xlabel(f"β, for Δ = {difference:g}")
