@@ -37,7 +37,7 @@ def from_gap(gap: ArrayLike) -> Float[np.ndarray, "*batch 2"]:
     return np.exp(np.stack([log_expit(gap), log_expit(-gap)], axis=-1))
 
 
-def to_gap(policy: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"]:
+def to_gap(policy: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"] | float:
     """Logit gaps of policies of two arms."""
     return np.log(policy[..., 0]) - np.log(policy[..., 1])
 
@@ -309,7 +309,9 @@ def apa_flow(
     return policy
 
 
-def self_consistency(mdp: MDP, policy: Float[np.ndarray, "states arms"], temperature: float, initial: ArrayLike):
+def self_consistency(
+    mdp: MDP, policy: Float[np.ndarray, "states arms"], temperature: float, initial: ArrayLike
+) -> float:
     """Largest difference between a policy and ``initial * exp(A / temperature)``, normalised, at its own advantages."""
     return np.abs(softmax_policy(evaluate(mdp, policy), temperature, initial) - policy).max()
 
@@ -319,7 +321,7 @@ def surrogate_error(
     old: Float[np.ndarray, "states arms"],
     new: Float[np.ndarray, "*batch states arms"],
     start: Float[np.ndarray, "states"],
-) -> Batch:
+) -> Batch | float:
     """Gain that equation (1) predicts from the old policy's advantages and visits, minus the true gain.
 
     Args:

@@ -5,6 +5,8 @@ advantage and ``Z`` what normalises ``pi_init * exp(A / beta)``. Policies are gi
 gradient is taken.
 """
 
+from functools import cache
+
 import sympy as sp
 
 from actde_nb.tabular.symbolic.finite import BETA
@@ -133,6 +135,7 @@ def stationarity(probability: sp.Expr) -> sp.Expr:
     return WEIGHT * (TARGET - sp.log(probability)) - MULTIPLIER * probability
 
 
+@cache
 def round_response() -> sp.Eq:
     """What one exact round makes of a relative disturbance of the fixed point, to first order.
 
@@ -174,6 +177,7 @@ def round_jacobian(policy: list[sp.Expr], kl: sp.Expr) -> tuple[sp.Matrix, sp.Ma
     return gradient.jacobian(new).subs(here), gradient.jacobian(old).subs(here)
 
 
+@cache
 def inner_multiplier() -> sp.Expr:
     """Factor by which a round multiplies a disturbance of the fixed point if its regression is stopped at time T.
 
@@ -189,6 +193,7 @@ def inner_multiplier() -> sp.Expr:
     return slowed + sp.simplify(found - slowed)
 
 
+@cache
 def critical_time() -> sp.Expr:
     """Inner time beyond which the fixed point repels: where :func:`inner_multiplier` is -1."""
     decayed = sp.Symbol("s", positive=True)
