@@ -21,12 +21,13 @@ from actde_nb.tabular.mdp import MDP, evaluate, softmax_policy
 
 Arms = Float[np.ndarray, "*batch arms"]
 Batch = Float[np.ndarray, "*batch"]
+Broadcast = Float[np.ndarray, "... arms"]  # of any batch that fits the others
 
 BRACKETS = 48  # where minima of the two-armed loss are looked for, between the zeros of its two residuals
 HALVINGS = 48
 
 
-def advantages(policy: Arms, rewards: Float[np.ndarray, "*#batch arms"]) -> Arms:
+def advantages(policy: Arms, rewards: Broadcast) -> Arms:
     """Rewards minus the policy's mean reward."""
     return rewards - (policy * rewards).sum(-1, keepdims=True)
 
@@ -48,7 +49,7 @@ def log_partition(initial: Arms, policy: Arms, rewards: ArrayLike, temperature: 
     return logsumexp(np.log(initial) + tilt, axis=-1)
 
 
-def divergence(policy: Arms, reference: Float[np.ndarray, "*#batch arms"]) -> Batch | float:
+def divergence(policy: Arms, reference: Broadcast) -> Batch | float:
     """KL divergence of ``policy`` from ``reference``, in nats."""
     return rel_entr(policy, reference).sum(-1)
 
@@ -112,12 +113,12 @@ def shared_projection(
     return weights @ targets / weights.sum()
 
 
-def apa_loss(policy: Arms, weights: Arms, target: Arms) -> Batch | float:
+def apa_loss(policy: Broadcast, weights: Broadcast, target: Broadcast) -> Float[np.ndarray, "..."] | float:
     """Weighted squared loss ``sum_a w_a (log pi_a - y_a)^2``; ``target`` is y and need not be normalised."""
     return (weights * (np.log(policy) - target) ** 2).sum(-1)
 
 
-def apa_gradient(logits: Arms, weights: Arms, target: Arms) -> Arms:
+def apa_gradient(logits: Broadcast, weights: Broadcast, target: Broadcast) -> Broadcast:
     """Gradient of :func:`apa_loss` in the logits of the policy, ``2 (w d - pi sum(w d))`` with ``d = log pi - y``."""
     log_policy = log_softmax(logits, axis=-1)
     residual = weights * (log_policy - target)
@@ -152,7 +153,7 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | N
     if downhill_from is not None:
         raise ValueError(f"downhill_from with {weights.shape[-1]} arms: allowed are two")
     flat_weights, flat_target = (x.reshape(-1, x.shape[-1]) for x in (weights, target))
-    outside = logsumexp(flat_target, axis=-1) >= 0
+    outside = logsumexp(flat_target, axis=-1) > -1e-12
     policy = np.empty_like(flat_target)
     policy[outside] = _from_outside(flat_weights[outside], flat_target[outside])
     for k in np.flatnonzero(~outside):
@@ -164,7 +165,7 @@ def apa_round(
     policy: Arms,
     rewards: ArrayLike,
     temperature: ArrayLike,
-    initial: Float[np.ndarray, "*#batch arms"],
+    initial: Broadcast,
     *,
     downhill: bool = False,
 ) -> Arms:
@@ -184,7 +185,7 @@ def apa_round(
     return apa_minimiser(policy, target, policy if downhill else None)
 
 
-def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Float[np.ndarray, "*#batch arms"]):
+def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast):
     """The target of APA's loss with Z left out, ``log initial + A / temperature``, [*batch, arms]."""
     tilt = advantages(policy, np.asarray(rewards, float)) / np.asarray(temperature, float)[..., None]
     return np.log(initial) + tilt
@@ -194,7 +195,7 @@ def apa_inner(
     policy: Arms,
     rewards: ArrayLike,
     temperature: ArrayLike,
-    initial: Float[np.ndarray, "*#batch arms"],
+    initial: Broadcast,
     *,
     step: ArrayLike,
     passes: int,

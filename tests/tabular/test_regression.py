@@ -148,6 +148,7 @@ class TestPartition:
     def test_identity(self):
         assert algebra.partition_identity(3) == 0
 
+    @settings(deadline=None)
     @given(policy=laws(4), initial=laws(4), rewards=st.lists(st.floats(-2, 2), min_size=4, max_size=4))
     def test_identity_in_numbers(self, policy, initial, rewards):
         left = regression.log_partition(initial, policy, rewards, 0.7)
@@ -155,6 +156,7 @@ class TestPartition:
         right = regression.divergence(policy, goal) - regression.divergence(policy, initial)
         assert left == pytest.approx(right, abs=1e-10)
 
+    @settings(deadline=None)
     @given(initial=laws(3), rewards=st.lists(st.floats(-2, 2), min_size=3, max_size=3), beta=st.floats(0.05, 5))
     def test_first_batch_is_never_below_one(self, initial, rewards, beta):
         assert regression.log_partition(initial, initial, rewards, beta) >= -1e-12
@@ -183,7 +185,7 @@ class TestMinimiser:
         gradient = regression.apa_gradient(np.log(policy), weights, target)
         np.testing.assert_allclose(gradient, 0, atol=1e-8)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(weights=laws(2), target=st.lists(st.floats(-4, 1.5), min_size=2, max_size=2))
     def test_two_solvers_agree(self, weights, target):
         # The general ones, by Lambert's W, and the one for two arms share no step.
@@ -206,6 +208,7 @@ class TestMinimiser:
         law = sp.lambdify((algebra.WEIGHT, algebra.TARGET, algebra.MULTIPLIER), algebra.minimiser().rhs, "scipy")
         np.testing.assert_allclose(law(OLD, target, multiplier).real, policy, rtol=1e-9)
 
+    @settings(max_examples=30, deadline=None)
     @given(target=st.lists(st.floats(-3, 1), min_size=3, max_size=3))
     def test_data_from_the_goal_or_a_normalised_target(self, target):
         goal = softmax(target)
@@ -219,11 +222,14 @@ class TestMinimiser:
         for gap in (4.95, 5.05, -1.0, 2.0):
             old = from_gap(gap)
             target = regression.apa_target(old, [5.0, 0.0], 1.0, EVEN)
-            logits = np.log(old)
-            for _ in range(60_000):
-                logits = logits - 0.2 * regression.apa_gradient(logits, old, target)
+            first, second = (float(x) for x in np.log(old))
+            for _ in range(60_000):  # scalars only
+                p = 1 / (1 + math.exp(second - first))
+                d = [old[0] * (math.log(p) - target[0]), old[1] * (math.log(1 - p) - target[1])]
+                push = 0.4 * (d[0] - p * sum(d))
+                first, second = first - push, second + push
             end = to_gap(apa_round(old, [5.0, 0.0], 1.0, EVEN, downhill=True))
-            assert end == pytest.approx(logits[0] - logits[1], abs=1e-3)
+            assert end == pytest.approx(first - second, abs=1e-3)
 
     def test_batches(self):
         rng = np.random.default_rng(2)
@@ -373,7 +379,7 @@ class TestBridge:
         world = examples.prisoners_dilemma(examples.PAYOFFS["extreme"])
         initial = np.array([[0.6, 0.4], [0.3, 0.7]])
         (point,) = fixed_points(world, 0.8, prior=initial, rng=np.random.default_rng(6))
-        reached = regression.apa_flow(world, 0.8, initial)
+        reached = regression.apa_flow(world, 0.8, initial, step=0.5, updates=500)
         np.testing.assert_allclose(reached, point.policy, atol=1e-8)
         assert regression.self_consistency(world, reached, 0.8, initial) < 1e-8
         soft = mdp.softmax_policy(mdp.soft_optimal_values(world, 0.8, initial), 0.8, initial)
