@@ -158,7 +158,7 @@ def temperature_family(
         axes.annotate(
             f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right", bbox=patch
         )
-    _simplex(axes, names)
+    simplex(axes, names)
     handles = [
         plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),
         plt.Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor=GREY, markersize=9, label="theory"),
@@ -168,7 +168,8 @@ def temperature_family(
     return drawn
 
 
-def _simplex(axes: Axes, names: Sequence[str]) -> None:
+def simplex(axes: Axes, names: Sequence[str]) -> None:
+    """The triangle of policies over three arms, its corners at :data:`CORNERS` named left, right, top."""
     axes.plot(*CORNERS[[0, 1, 2, 0]].T, color=GREY, linewidth=1.2, zorder=0)
     for corner, name, (dx, dy) in zip(CORNERS, names, ((0, -0.035), (0, -0.035), (0, 0.03)), strict=True):
         axes.text(corner[0] + dx, corner[1] + dy, name, ha="center", va="bottom" if dy > 0 else "top")
