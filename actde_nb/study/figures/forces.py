@@ -186,18 +186,18 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
 
 
 @figure
-def control(runs: Mapping[str, xr.Dataset], points: Mapping[str, float]) -> Figure:
+def control(runs: Mapping[str, xr.Dataset], points: Mapping[str, float], until: float) -> Figure:
     """Networks that play the softmax of their q: share of alternating games beside the table's fixed point.
 
     Args:
         runs: label -> results.
         points: label -> the fixed point's share.
+        until: last update to show.
     """
     fig, axes = panels(height=3.4)
     for (label, data), (color, style, _) in zip(runs.items(), CONDITIONS[1:], strict=False):
         curves(axes, data, alternating(data), None, color=color, linestyle=style)
-        end = float(data["update"][-1])
-        axes.plot([0, end], 2 * [points[label]], **{**LOOK["theory"], "linewidth": 1.5})
-        axes.text(0.98 * end, points[label] + 0.015, label, color=color, ha="right", va="bottom", fontsize=13)
-    axes.set(xlabel="update", ylabel="share alternating", xlim=(0, None))
+        axes.axhline(points[label], **{**LOOK["theory"], "linewidth": 1.5})
+        axes.text(0.98 * until, points[label] + 0.02, label, color=color, ha="right", va="bottom", fontsize=13)
+    axes.set(xlabel="update", ylabel="share alternating", xlim=(0, until), ylim=(None, max(points.values()) + 0.08))
     return fig
