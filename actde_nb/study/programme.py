@@ -17,7 +17,7 @@ PROGRAMME: dict[str, PrisonerRun] = {
     "prisoner_actde_b_07": PrisonerRun(trials=5, payoffs="b=.7"),
     "prisoner_actde_extreme": PrisonerRun(trials=5, payoffs="extreme"),
     "prisoner_actde_b_3a": PrisonerRun(trials=5, payoffs="b=3a"),
-    "prisoner_actde_epsilon": PrisonerRun(trials=5, epsilon=1e-3),
+    "prisoner_actde_epsilon": PrisonerRun(trials=5, updates=4_000, epsilon=1e-3),
     # What could decide the limit, one at a time and together.
     "prisoner_actde_no_decay": PrisonerRun(trials=5, weight_decay=0.0),
     "prisoner_actde_one_step": PrisonerRun(trials=5, trace=0.0),
