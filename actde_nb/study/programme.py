@@ -21,7 +21,7 @@ PROGRAMME: dict[str, PrisonerRun] = {
     # What could decide the limit, one at a time and together.
     "prisoner_actde_no_decay": PrisonerRun(trials=5, weight_decay=0.0),
     "prisoner_actde_one_step": PrisonerRun(trials=5, trace=0.0),
-    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, weight_decay=0.0, trace=0.0),
+    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=6_000, weight_decay=0.0, trace=0.0),
     # The control: logits that are q / temperature by construction.
     "prisoner_boltzmann": PrisonerRun(algorithm="critic", temperature=1.0, trials=5, updates=4_000),
 }
