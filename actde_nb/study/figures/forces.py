@@ -65,8 +65,8 @@ def sizes(update: np.ndarray, gradient: np.ndarray, step: np.ndarray) -> Figure:
         axes.plot(update, values.T, linewidth=0.6, alpha=0.45, color=look["color"])
         mean = np.exp(np.log(values).mean(0))
         axes.plot(update, mean, **look)
-        axes.annotate(label, (update[len(update) // 2], mean[len(update) // 2]), (0, 12), textcoords="offset points",
-                      color=look["color"], ha="center", fontsize=13)  # fmt: skip
+        axes.annotate(label, (update[len(update) // 2], mean[len(update) // 2]), (14, 12), textcoords="offset points",
+                      color=look["color"], ha="left", fontsize=13)  # fmt: skip
     axes.set(yscale="log", xlabel="update", ylabel="root mean square", xlim=(0, update[-1]))
     return fig
 
