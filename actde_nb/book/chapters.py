@@ -73,8 +73,10 @@ class Chapter:
         """Hash of everything that the executed notebook depends on."""
         digest = hashlib.sha256(self.source.read_bytes())
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
-        stored = sorted(RESULTS.glob("*")) if RESULTS.is_dir() else []
-        read = [file for file in stored if file.stem in self.source.read_text(encoding="utf-8")]
+        # Names of files are put together in the cells, so that any stored run may be one that is read.
+        stored = sorted(RESULTS.glob("*")) if "RESULTS" in self.source.read_text(encoding="utf-8") else []
+        read = [file for file in stored if not file.name.endswith(".checkpoint.safetensors")]
+        digest.update(json.dumps([file.name for file in read]).encode())
         for file in [LOCK, *sorted(map(_module_file, self.modules)), *read]:
             digest.update(file.read_bytes())
         return digest.hexdigest()

@@ -96,6 +96,20 @@ def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
 
 
+def test_a_chapter_that_reads_stored_runs_depends_on_them(tmp_path: Path, monkeypatch):
+    reads = chapter(tmp_path, "from actde_nb.book.layout import RESULTS")
+    other = chapter(tmp_path, "pass", "98_other")
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(sources, "RESULTS", results)
+    prints = [(reads.fingerprint({}), other.fingerprint({}))]
+    for name, text in (("a.nc", "one"), ("b.nc", "one"), ("a.nc", "two"), ("a.checkpoint.safetensors", "")):
+        (results / name).write_text(text, encoding="utf-8")
+        prints.append((reads.fingerprint({}), other.fingerprint({})))
+    assert len({one for one, _ in prints}) == 4, "a new file and a changed one, but no checkpoint"
+    assert len({one for _, one in prints}) == 1
+
+
 @pytest.mark.parametrize(
     ("scale", "parameters", "message"),
     [
