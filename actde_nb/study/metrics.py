@@ -272,9 +272,9 @@ def sampled(
         rewards: functions of tokens, of which to take the mean.
 
     Returns:
-        Means over sentences: ``kl`` and ``entropy`` in nats, each summed over the sentence's words after the exact sum
-        over the vocabulary (no single word's log-ratio); ``length`` in words asked for; share that is ``grammatical``;
-        share of ``distinct`` sentences; the rewards.
+        The means over sentences of ``kl`` and ``entropy`` in nats, each summed over the sentence's words after the
+        exact sum over the vocabulary (no single word's log-ratio); ``length`` in words asked for; share that is
+        ``grammatical``; share of ``distinct`` sentences; the rewards.
 
     Raises:
         ValueError: a reward of the wrong shape or not finite.
