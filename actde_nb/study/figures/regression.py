@@ -45,8 +45,8 @@ def directions(
     """Probability of one arm against 1 / beta, for the two orders of the divergence."""
     drawn, axes = panels(height=3.8)
     for policies, label, look in (
-        (printed, "KL(π_old || π), as printed", {"color": VERMILION, "linestyle": "--"}),
-        (tilted, "KL(π || π_old), as in (3)", {"color": BLUE, "linestyle": "-"}),
+        (printed, r"KL($\pi_{old}$ || $\pi$), as printed", {"color": VERMILION, "linestyle": "--"}),
+        (tilted, r"KL($\pi$ || $\pi_{old}$), as in (3)", {"color": BLUE, "linestyle": "-"}),
     ):
         axes.plot(1 / temperatures, policies[:, arm], label=label, **look)
     axes.set(xscale="log", yscale="log", xlabel="1/β", ylabel="probability of the worst arm")
