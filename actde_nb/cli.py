@@ -14,7 +14,7 @@ from actde_nb.book.render import render
 from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
 from actde_nb.study import runs
 from actde_nb.study.numbers import glued
-from actde_nb.study.programme import PROGRAMME
+from actde_nb.study.programme import PROGRAMME, WITH_WEIGHTS
 from actde_nb.study.results import ResultsError, read, settings_of
 
 Scale = Literal["smoke", "reader", "paper"]
@@ -125,10 +125,15 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
         trials: which to do again.
     """
     if verb == "train":
+        from actde_nb.study import weights  # with PyTorch, which the other commands need not wait for
+
         for path in files or [layout.RESULTS / f"{name}.nc" for name in PROGRAMME]:
             if path.stem not in PROGRAMME:
                 raise layout.BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
-            runs.train(PROGRAMME[path.stem], path)
+            run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
+            runs.train(run, path)
+            if path.stem in WITH_WEIGHTS and not networks.exists():
+                weights.from_checkpoint(run, path.with_suffix(".checkpoint.safetensors"), networks)
         return
     wrong = 0
     for path in files or sorted(layout.RESULTS.glob("*.nc")):

@@ -6,6 +6,8 @@ import pytest
 
 from actde_nb import cli
 from actde_nb.book import layout
+from actde_nb.study import weights
+from actde_nb.study.runs import PrisonerRun
 
 
 @pytest.fixture
@@ -76,3 +78,13 @@ def test_train_then_verify(command, tmp_path):
 def test_what_is_stored_is_not_trained_again(command, monkeypatch):
     monkeypatch.setattr("actde_nb.learning.train.Trainer.step", lambda _: pytest.fail("there was nothing to do"))
     assert command("results", "train", str(layout.RESULTS / "prisoner_ppo.nc"))[0] == 0
+
+
+def test_final_networks_are_kept_where_a_chapter_asks_for_them(command, monkeypatch, tmp_path):
+    small = PrisonerRun(trials=2, updates=8, sequences=4, games=8, layers=1, heads=1, width=4)
+    monkeypatch.setattr(cli, "PROGRAMME", {"one": small, "two": small})
+    monkeypatch.setattr(cli, "WITH_WEIGHTS", ("two",))
+    for name in ("one", "two"):
+        assert command("results", "train", str(tmp_path / f"{name}.nc"))[0] == 0
+    assert not (tmp_path / "one.safetensors").exists()
+    assert weights.read(tmp_path / "two.safetensors").update == 8

@@ -25,3 +25,6 @@ PROGRAMME: dict[str, PrisonerRun] = {
     # The control: logits that are q / temperature by construction.
     "prisoner_boltzmann": PrisonerRun(algorithm="critic", temperature=1.0, trials=5, updates=4_000),
 }
+
+#: Runs whose final networks a chapter asks something; they are kept beside the results.
+WITH_WEIGHTS = ("prisoner_actde",)
