@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from actde_nb.study.curves import alternating
+from actde_nb.study.wandering import t_interval
 from actde_nb.tabular import checks
 
 Samples = Float[np.ndarray, "trial"]
@@ -41,7 +42,8 @@ def mean(samples: Samples, level: float = LEVEL) -> Estimate:
         ValueError: fewer than two trials, a number that is not finite, a level outside (0, 1).
     """
     _check(level, samples=samples)
-    return _estimate(samples.mean(), stats.sem(samples), len(samples) - 1, level)
+    value, half = map(float, t_interval(samples, level))
+    return Estimate(value, value - half, value + half, float(stats.sem(samples)))
 
 
 def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate:
@@ -56,7 +58,9 @@ def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Est
     # Satterthwaite's degrees of freedom.
     shares = first**2 / (len(samples) - 1) + second**2 / (len(reference) - 1)
     freedom = total**2 / shares if shares > 0 else len(samples) + len(reference) - 2
-    return _estimate(samples.mean() - reference.mean(), np.sqrt(total), freedom, level)
+    value, error = samples.mean() - reference.mean(), np.sqrt(total)
+    reach = stats.t.ppf((1 + level) / 2, freedom) * error
+    return Estimate(*map(float, (value, value - reach, value + reach, error)))
 
 
 def bootstrap_difference(
@@ -141,11 +145,6 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
         {name: (dims[name], values) for name, values in data.items()},
         {"run": list(runs), "estimate": list(Estimate._fields)},
     )
-
-
-def _estimate(value: float, error: float, freedom: float, level: float) -> Estimate:
-    reach = stats.t.ppf((1 + level) / 2, freedom) * error
-    return Estimate(*map(float, (value, value - reach, value + reach, error)))
 
 
 def _check(level: float, **samples: np.ndarray) -> None:

@@ -303,5 +303,6 @@ def branch(trainer: Trainer, **changes) -> Trainer:
         other.optimiser.load_state_dict(other.optimiser.state_dict() | {"state": memory})
     other.play_draws = [draw.clone_state() for draw in trainer.play_draws]
     other.dropout_draws = [draw.clone_state() for draw in trainer.dropout_draws]
-    other.last, other.update, other.records = trainer.last.clone(), trainer.update, trainer.records.copy()
+    other.last, other.price = trainer.last.clone(), trainer.price.clone()
+    other.update, other.records = trainer.update, trainer.records.copy()
     return other
