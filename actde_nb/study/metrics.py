@@ -83,6 +83,22 @@ def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> Spok
     return Spoken(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
 
 
+def tempered(policy: Spoken, temperature: float) -> Spoken:
+    """The policy read out at a temperature, as far as it stays inside: log-probabilities of words, divided by it.
+
+    Each word's probability is raised to the power 1 / temperature and normalised among the words of the language that
+    may come at its node. (A network read out at a temperature changes its leak too, which is not counted here.)
+
+    Raises:
+        ValueError: a temperature that is not above zero.
+    """
+    checks.positive("temperature", temperature)
+    tree, scaled = policy.tree, policy.edges / temperature
+    normaliser = tree.log_sum_children(scaled[..., 1:], slice(1, len(tree)), slice(0, len(tree)))
+    edges = (scaled - normaliser[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
+    return Spoken(tree, edges, torch.zeros_like(policy.leak))
+
+
 def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False) -> Spoken:
     """What networks say, by one pass over the tree.
 
