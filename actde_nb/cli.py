@@ -26,7 +26,10 @@ Settings = Annotated[
 ]
 Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 
-World = Annotated[Literal["prisoner"], tyro.conf.Positional, tyro.conf.arg(metavar="{prisoner}")]
+Run = (
+    Annotated[runs.PrisonerRun, tyro.conf.subcommand("prisoner", prefix_name=False)]
+    | Annotated[runs.LanguageRun, tyro.conf.subcommand("language", prefix_name=False)]
+)
 Verb = Annotated[Literal["verify", "train"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify,train}")]
 Files = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
@@ -100,16 +103,21 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
-def train(world: World, run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out: Out = None) -> None:
+def train(run: Annotated[Run, tyro.conf.arg(name="")], out: Out = None) -> None:
     """Train a policy, or go on where a run was interrupted, and keep the results.
 
     Args:
-        world: what to play.
-        run: how; the defaults are the published settings.
+        run: in which world, and how; the dilemma's defaults are the published settings.
         out: file of the results, with the state to go on from beside it.
     """
+    world = "language" if isinstance(run, runs.LanguageRun) else "prisoner"
     path = out or layout.RESULTS / f"{world}_{run.algorithm}.nc"
     data = runs.train(run, path)
+    if world == "language":
+        print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
+        means = data["final_sentence"].mean("trial")
+        print(", ".join(f"{name} {float(means.sel(measure=name)):.3f}" for name in ("reward", "gold", "grammatical")))
+        return
     share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome")
     print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
     print(f"alternating {float(share.mean()):.3f} in the last {data.attrs['final_updates']:,}")
@@ -161,7 +169,10 @@ def main() -> None:
     commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
     try:
         tyro.extras.subcommand_cli_from_dict(
-            commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+            commands,
+            prog="actde-nb",
+            description=__doc__,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.ConsolidateSubcommandArgs),
         )
     except (layout.BookError, ResultsError, CheckpointError, Diverged, SettingError) as error:
         sys.exit(f"actde-nb: {error}")

@@ -7,7 +7,6 @@ advantages. Source: the description of greedy-advantage-aware RLHF, and its publ
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
