@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from actde_nb.book import layout
 from actde_nb.learning.algorithms import ALGORITHMS
@@ -52,11 +52,11 @@ class LanguageRun(Config):
     evaluate_every: int = 40
     reward: str = "gold"
     prompt: str = "We had a"
-    size: Literal["small", "medium", "large"] = "medium"
+    size: str = "medium"
     masked: bool = False
-    critic: Literal["shared", "detached", "separate"] = "shared"  # APA: separate
+    critic: str = "shared"  # APA: separate
     temperature: float = 0.0
-    pretraining: int = 400
+    pretraining: int = 800
 
     def _check(self):
         super()._check()

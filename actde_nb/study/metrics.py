@@ -11,7 +11,7 @@ node that it leads to. All is float64, in nats and in units of reward; arrays le
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -101,6 +101,7 @@ def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPT
     return of_policy(tree, grammar, Network(config), params, masked)
 
 
+@runtime_checkable
 class OverTree(Protocol):
     """A policy that can be asked about a whole tree."""
 
