@@ -53,7 +53,8 @@ def dataset(
 
     Returns:
         Per rollout statistics as curves ``[trial, update, ...]`` at float32, ``final_...`` means, evaluations
-        ``[trial, evaluated]`` and ``parameter_norm``, which is that of each of a trial's parameters at the end.
+        ``exact`` and ``sampled`` ``[trial, evaluated, quantity]`` and ``parameter_norm``, which is that of each of a trial's
+        parameters at the end.
     """
     per_rollout = trainer.config.updates_per_rollout
     window = -(-len(trainer.records) // points)
@@ -75,12 +76,14 @@ def dataset(
     coordinates["parameter"] = list(norms)
     begun = np.arange(len(trainer.records)) * per_rollout
     coordinates["update"] = windows(begun[:, None].astype(np.float32), window)[:, 0]
-    for name in trainer.evaluations.names:
-        values = trainer.evaluations.column(name)
-        if name == "updates_done":
-            coordinates["evaluated"] = values[:, 0]
-        else:
-            variables[name] = (("trial", "evaluated"), values.T)
+    if len(trainer.evaluations):
+        coordinates["evaluated"] = trainer.evaluations.column("updates_done")[:, 0]
+    for kind in ("exact", "sampled"):  # one array each: a variable of its own for every number would double the file
+        names = [name for name in trainer.evaluations.names if name.startswith(f"{kind}_")]
+        if names:
+            values = np.stack([trainer.evaluations.column(name).T for name in names], axis=-1)
+            variables[kind] = (("trial", "evaluated", f"{kind}_quantity"), values)
+            coordinates[f"{kind}_quantity"] = [name.removeprefix(f"{kind}_") for name in names]
     data = xr.Dataset({n: (d, np.asarray(v, np.float32)) for n, (d, v) in variables.items()}, coordinates)
     for name, (dimensions, values) in (more or {}).items():
         values = np.asarray(values)
