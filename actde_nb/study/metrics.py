@@ -11,12 +11,14 @@ node that it leads to. All is float64, in nats and in units of reward; arrays le
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.policies import branching, gpt
+from actde_nb.learning.policy import Network
+from actde_nb.policies import gpt
 from actde_nb.policies.sampling import NEVER
 from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
@@ -112,8 +114,22 @@ def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPT
     Raises:
         ValueError: what :func:`actde_nb.policies.branching.read` raises for.
     """
-    said = branching.read(params, config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
-    logits = said.logits.squeeze(2).double()
+    return of_policy(tree, grammar, Network(config), params, masked)
+
+
+@runtime_checkable
+class OverTree(Protocol):
+    """A policy that can be asked about a whole tree."""
+
+    def over_tree(self, params: gpt.Params, tree: Tree) -> gpt.Outputs:
+        """What it says at the inner nodes."""
+        ...
+
+
+@torch.no_grad()
+def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> Spoken:
+    """What a policy made of networks says, as :func:`of_network`."""
+    logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:
         logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
