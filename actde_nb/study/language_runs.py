@@ -112,12 +112,24 @@ def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -
     return Pair(fluent, run.temperature) if run.temperature or run.critic == "separate" else fluent
 
 
-def trainer_of(run: LanguageRun, trials: Sequence[int] | None = None, folder: Path | None = None) -> "Trainer":
-    """The run, at its start."""
+def trainer_of(
+    run: LanguageRun,
+    trials: Sequence[int] | None = None,
+    folder: Path | None = None,
+    world: "Language | None" = None,
+) -> "Trainer":
+    """The run, at its start.
+
+    Args:
+        run: its settings.
+        trials: numbers of the trials to run; all of them by default.
+        folder: where pretrained networks are kept.
+        world: another language or reward than the run names.
+    """
     from actde_nb.learning.train import Trainer
     from actde_nb.study.evaluation import Evaluation
 
-    world = world_of(run)
+    world = world or world_of(run)
     config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
     work = Trainer(world, policy_of(run, world, folder), config, trials)
     work.evaluate = Evaluation(run, work)

@@ -130,3 +130,18 @@ def test_a_world_is_known_by_what_it_is(monkeypatch):
     assert "praise" in repr(named)
     assert " at 0x" not in repr(named)
     assert repr(named) != repr(TOY)
+
+
+def test_a_world_and_a_row_of_ones_own(monkeypatch):
+    from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
+
+    def short(tokens):
+        return -(tokens > 1).sum(-1).double()
+
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    mine = dataclasses.replace(RUN, algorithm="mine", updates=40, learning_rate=1e-2)
+    work = language_runs.trainer_of(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
+    work.run()
+    # "so a ." is the shortest sentence, of three words.
+    assert (work.records.column("sentence")[-1, :, 0] > -3.3).all()
+    assert (work.records.column("sentence")[0, :, 0] < -3.6).all()
