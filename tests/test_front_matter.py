@@ -20,9 +20,9 @@ WEB_PAGES = {"johnson2023greedy", "transferlab2023apa", "turner2023mode"}  # nei
 
 TERMS = {
     "ACTDE", "action value", "advantage", "baseline", "bootstrap", "critic", "discount",
-    "effective number of sentences", "entropy", "fixed point", "frontier", "grammar", "honeypot", "KL divergence", "leak", "logit", "logit gap",
-    "mode collapse", "nat", "policy", "prefix tree", "prior", "proxy", "soft regret", "softmax", "TD error",
-    "telescoping", "temperature", "value", "whitening", "wireheading",
+    "effective number of sentences", "entropy", "fixed point", "frontier", "grammar", "honeypot", "KL divergence",
+    "leak", "logit", "logit gap", "mode collapse", "nat", "policy", "prefix tree", "prior", "proxy", "soft regret",
+    "softmax", "TD error", "telescoping", "temperature", "value", "whitening", "wireheading",
 }  # fmt: skip
 
 
