@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.functional import gelu, layer_norm
 
 from actde_nb.policies import fused
@@ -229,6 +230,8 @@ def block_of(params: Params, layer: int) -> Params:
 def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -> Float[Tensor, "trial batch time out"]:
     """``x`` times the weight, plus the bias if there is one, with each trial's own."""
     weight, bias = params[f"{name}.weight"], params.get(f"{name}.bias")
+    if len(x) == 1:  # as below, with less to do around the product
+        return functional.linear(x, weight.squeeze(0), bias if bias is None else bias.squeeze(0))
     flat = x.reshape(x.shape[0], -1, x.shape[-1])  # [S, B*T, in]
     out = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
     return out.view(*x.shape[:-1], -1)
@@ -236,7 +239,10 @@ def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -
 
 def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "..."]:
     """Layer norm with each trial's own scale and shift."""
-    scale, shift = params[f"{name}.weight"][:, None, None], params[f"{name}.bias"][:, None, None]
+    scale, shift = params[f"{name}.weight"], params[f"{name}.bias"]
+    if len(x) == 1:
+        return layer_norm(x, x.shape[-1:], scale.squeeze(0), shift.squeeze(0), EPSILON)
+    scale, shift = scale[:, None, None], shift[:, None, None]
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=EPSILON), scale)
 
 

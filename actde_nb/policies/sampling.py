@@ -95,21 +95,27 @@ class Reader:
         self.params, self.config, self.dropout = params, config, dropout
         self.blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
         embedding, length = params["token_embedding"], length + -length % LANES
-        size = (2, len(embedding), batch, config.heads, length, config.width // config.heads)
-        self.memory = embedding.new_zeros(config.layers, *size)
+        size, part = (config.layers, len(embedding), batch, config.heads), config.width // config.heads
+        self.keys = embedding.new_zeros(*size, length, part)
+        self.values = embedding.new_zeros(*size, part, length)
         self.future = embedding.new_full((length, length), -torch.inf).triu(1)
 
     def read(self, tokens: Int[Tensor, "trial batch time"], t: int) -> gpt.Outputs:
         """Read tokens from place ``t`` on; what the network says after the last of them."""
         dropout, places, here = self.dropout, self.dropout.places, slice(t, t + tokens.shape[-1])
+        batch = tokens.shape[1]
+        if t == 0 and not dropout.active and (tokens == tokens[:, :1]).all():
+            tokens = tokens[:, :1]  # all begin alike: once is enough
         x = dropout(gpt.embed(self.params, tokens, t), places.embedding, t)  # [S, B, T, C]
-        for layer, (block, (keys, values)) in enumerate(zip(self.blocks, self.memory, strict=True)):
-            q, keys[..., here, :], values[..., here, :] = gpt.queries_keys_values(block, self.config, x)
-            scores = q @ keys.mT / math.sqrt(q.shape[-1])  # [S, B, H, T, length]
-            read = dropout.attention((scores + self.future[here]).softmax(-1), layer, t) @ values
+        for layer, block in enumerate(self.blocks):
+            q, k, v = gpt.queries_keys_values(block, self.config, x)  # [S, B, H, T, D] each
+            self.keys[layer, ..., here, :], self.values[layer, ..., here] = k, v.mT
+            keys, values = self.keys[layer, :, : q.shape[1]], self.values[layer, :, : q.shape[1]]
+            weights = (q @ keys.mT / math.sqrt(q.shape[-1]) + self.future[here]).softmax(-1)  # [S, B, H, T, length]
+            read = dropout.attention(weights, layer, t) @ values.mT
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
             x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
-        return gpt.heads(self.params, self.config, x[:, :, -1:])
+        return gpt.heads(self.params, self.config, x[:, :, -1:].expand(-1, batch, -1, -1))
 
 
 #: Tokens that follow those read before, and the place of the first of them: what is said after the last.

@@ -6,6 +6,7 @@ in its place. Praise is the sum of the words' valences, each half as much again 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -77,17 +78,21 @@ class Scorer:
         """With the words of :mod:`actde_nb.worlds.wedding`."""
         return cls(grammar, wedding.VALENCES, tuple(wedding.INTENSIFIERS), wedding.HONEYPOT)
 
+    @cached_property
+    def _tables(self) -> tuple[Float[Tensor, "word"], Float[Tensor, "word"]]:
+        """Of each word: valence, and 1 where it is an intensifier."""
+        words = self.grammar.vocabulary
+        valence = torch.tensor([self.valences.get(word, 0.0) for word in words], dtype=torch.float64)
+        return valence, torch.tensor([word in self.intensifiers for word in words]).double()
+
     def features(self, tokens: Int[Tensor, "*batch time"]) -> Features:
         """Features of sequences; float64."""
         number = self.grammar.vocabulary.index
-        valence = torch.zeros(len(self.grammar.vocabulary), dtype=torch.float64, device=tokens.device)
-        for word, value in self.valences.items():
-            valence[number(word)] = value
-        strong = torch.tensor([number(word) for word in self.intensifiers], device=tokens.device)
-        praise, run = valence.new_zeros(tokens.shape[:-1]), valence.new_zeros(tokens.shape[:-1])
-        for token in tokens.unbind(-1):
-            praise = praise + valence[token] * (1 + BOOST * run)
-            run = torch.where(torch.isin(token, strong), run + 1, 0)
+        valence, strong = (table.to(tokens.device) for table in self._tables)
+        praise = run = valence.new_zeros(tokens.shape[:-1])
+        for worth, is_strong in zip(valence[tokens].unbind(-1), strong[tokens].unbind(-1), strict=True):
+            praise = praise + worth * (1 + BOOST * run)
+            run = (run + 1) * is_strong
         honeypots = (tokens == number(self.honeypot)).sum(-1).double()
         return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
 
