@@ -196,9 +196,10 @@ def _packed(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch 
     for layer in range(config.layers):
         block = {name: stack[layer] for name, stack in stacks.items()}
         said = packing.spread(linear(block, "attention", norm(block, "norm1", x)))
-        q, k, v = cut(said, config)  # [S, B, H, T, D] each
-        weights = (q @ k.mT / math.sqrt(k.shape[-1]) + future).softmax(-1)  # [S, B, H, T, T]
-        x = x + linear(block, "attention_out", packing.pack((weights @ v).transpose(2, 3).flatten(-2)))
+        q, k, v = (part.flatten(0, 2) for part in cut(said, config))  # [S*B*H, T, D] each
+        scores = torch.baddbmm(future, q, k.mT, alpha=1 / math.sqrt(k.shape[-1]))  # [S*B*H, T, T]
+        read = (scores.softmax(-1) @ v).unflatten(0, (*said.shape[:2], -1))  # [S, B, H, T, D]
+        x = x + linear(block, "attention_out", packing.pack(read.transpose(2, 3).flatten(-2)))
         x = x + perceptron(block, x)
     logits, values, q = heads(params, config, x)
     logits, values, q = (packing.spread(said)[:, :, :time] for said in (logits, values[..., None], q))
@@ -230,7 +231,7 @@ def block_of(params: Params, layer: int) -> Params:
 def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -> Float[Tensor, "trial batch time out"]:
     """``x`` times the weight, plus the bias if there is one, with each trial's own."""
     weight, bias = params[f"{name}.weight"], params.get(f"{name}.bias")
-    if len(x) == 1:  # as below, with less to do around the product
+    if x.shape[0] == 1:  # as below, with less to do around the product
         return functional.linear(x, weight.squeeze(0), bias if bias is None else bias.squeeze(0))
     flat = x.reshape(x.shape[0], -1, x.shape[-1])  # [S, B*T, in]
     out = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
@@ -240,7 +241,7 @@ def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -
 def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "..."]:
     """Layer norm with each trial's own scale and shift."""
     scale, shift = params[f"{name}.weight"], params[f"{name}.bias"]
-    if len(x) == 1:
+    if x.shape[0] == 1:
         return layer_norm(x, x.shape[-1:], scale.squeeze(0), shift.squeeze(0), EPSILON)
     scale, shift = scale[:, None, None], shift[:, None, None]
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=EPSILON), scale)
@@ -257,7 +258,7 @@ def cut(
     out: Float[Tensor, "trial batch time all"], config: GPTConfig
 ) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
     """Queries, keys and values, each cut into heads."""
-    return tuple(part.unflatten(-1, (config.heads, -1)).transpose(2, 3) for part in out.split(config.width, dim=-1))
+    return out.unflatten(-1, (3, config.heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
 def join_heads(

@@ -96,8 +96,8 @@ class Reader:
         self.blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
         embedding, length = params["token_embedding"], length + -length % LANES
         size, part = (config.layers, len(embedding), batch, config.heads), config.width // config.heads
-        self.keys = embedding.new_zeros(*size, length, part)
-        self.values = embedding.new_zeros(*size, part, length)
+        keys, values = embedding.new_zeros(*size, length, part), embedding.new_zeros(*size, part, length)
+        self.memory = list(zip(keys, values, strict=True))
         self.future = embedding.new_full((length, length), -torch.inf).triu(1)
 
     def read(self, tokens: Int[Tensor, "trial batch time"], t: int) -> gpt.Outputs:
@@ -107,10 +107,12 @@ class Reader:
         if t == 0 and not dropout.active and (tokens == tokens[:, :1]).all():
             tokens = tokens[:, :1]  # all begin alike: once is enough
         x = dropout(gpt.embed(self.params, tokens, t), places.embedding, t)  # [S, B, T, C]
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, (keys, values)) in enumerate(zip(self.blocks, self.memory, strict=True)):
             q, k, v = gpt.queries_keys_values(block, self.config, x)  # [S, B, H, T, D] each
-            self.keys[layer, ..., here, :], self.values[layer, ..., here] = k, v.mT
-            keys, values = self.keys[layer, :, : q.shape[1]], self.values[layer, :, : q.shape[1]]
+            keys.narrow(3, t, k.shape[3]).copy_(k)
+            values.narrow(4, t, v.shape[3]).copy_(v.mT)
+            if q.shape[1] < batch:
+                keys, values = keys[:, :1], values[:, :1]
             weights = (q @ keys.mT / math.sqrt(q.shape[-1]) + self.future[here]).softmax(-1)  # [S, B, H, T, length]
             read = dropout.attention(weights, layer, t) @ values.mT
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)

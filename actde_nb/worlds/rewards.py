@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from actde_nb.tabular import checks
 from actde_nb.worlds import wedding
@@ -89,10 +90,10 @@ class Scorer:
         """Features of sequences; float64."""
         number = self.grammar.vocabulary.index
         valence, strong = (table.to(tokens.device) for table in self._tables)
-        praise = run = valence.new_zeros(tokens.shape[:-1])
-        for worth, is_strong in zip(valence[tokens].unbind(-1), strong[tokens].unbind(-1), strict=True):
-            praise = praise + worth * (1 + BOOST * run)
-            run = (run + 1) * is_strong
+        strong = strong[tokens]
+        total = strong.cumsum(-1)
+        run = total - (total * (1 - strong)).cummax(-1).values  # of intensifiers up to each word
+        praise = (valence[tokens] * (1 + BOOST * pad(run[..., :-1], (1, 0)))).sum(-1)
         honeypots = (tokens == number(self.honeypot)).sum(-1).double()
         return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
 
