@@ -39,7 +39,7 @@ class Policy(Protocol):
         dropout: Generators | None = None,
         needed: Needed = None,
     ) -> Outputs:
-        """Logits, v and q after every token, differentiable in the parameters; where not ``needed``, anything finite."""
+        """Logits, v and q after every token, differentiable in the parameters; anything finite where not ``needed``."""
         ...
 
     def sample(

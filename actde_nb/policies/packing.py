@@ -33,9 +33,7 @@ class Packing:
     time: int
 
     @classmethod
-    def of(
-        cls, tokens: Int[Tensor, "trial batch time"], needed: Bool[Tensor, "trial batch time"]
-    ) -> "Packing":
+    def of(cls, tokens: Int[Tensor, "trial batch time"], needed: Bool[Tensor, "trial batch time"]) -> "Packing":
         """The smallest pack.
 
         Args:
