@@ -48,9 +48,11 @@ class Packing:
         row = read.flatten(1).cumsum(1).view(read.shape) - 1
         row = torch.where(read, row, 0)
         row[..., :common] = torch.arange(common, device=tokens.device)
-        # Trials with fewer places of their own fill up with others.
         read = read.flatten(1)
-        source = read.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : int(read.sum(1).max())]
+        count = read.sum(1, keepdim=True)
+        source = read.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
+        # Trials with fewer places of their own fill up with their first.
+        source = source.where(torch.arange(source.shape[1], device=tokens.device) < count, 0)
         return cls(source, row.flatten(1), row.shape[2])
 
     @property

@@ -42,6 +42,18 @@ def test_entries_come_from_the_trials_own_table():
     assert torch.equal(chosen, torch.stack([table[0, [0, 2]], table[1, [2, 1]]])[:, None])
 
 
+def test_trials_that_need_little_read_no_place_beyond_the_last():
+    # 18 places are needed of one trial and 2 of the other, whose other 16 rows must not come from the padding.
+    tokens = torch.tensor([[[0, 1, 2, 3, 4, 0]] * 3, [[1, 2, 3, 4, 0, 1]] * 3])
+    tokens[0, 1, 0], tokens[0, 2, 0], tokens[1, 1, 0] = 1, 2, 2
+    needed = torch.zeros(2, 3, 6, dtype=torch.bool)
+    needed[0], needed[1, :2, 0] = True, True
+    packing = Packing.of(tokens, needed)
+    assert packing.source.shape == (2, 18)
+    assert packing.source[1].tolist() == [0, 16] + 16 * [0]
+    assert (packing.position < 6).all()
+
+
 @pytest.mark.parametrize("trials", [1, 3])
 @pytest.mark.parametrize(("time", "prompt"), [(9, 3), (17, 0), (5, 5)])
 @pytest.mark.parametrize("detach", [False, True])
