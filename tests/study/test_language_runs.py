@@ -115,7 +115,7 @@ def test_words_drawn_at_the_end_obey_the_definition():
     # With logits tied to a q of zero the policy stays what it was: log-ratios are zero and so is log Z of A = 0.
     work = runs.trainer(RUN)
     drawn = work.evaluate.last_words(work)
-    np.testing.assert_allclose(drawn["word_log_ratio"][1], 0, atol=1e-9)
+    np.testing.assert_allclose(drawn["word_log_ratio"][1], 0, atol=1e-5)  # one network and a stack round apart
     policy = work.evaluate.spoken(work)
     assert drawn["likeliest_probability"][1][0, 0] == pytest.approx(policy.sentences[0].exp().max().item())
     assert np.isfinite(drawn["word_log_z"][1]).all()
