@@ -54,6 +54,12 @@ def test_apart_is_students_interval_of_the_differences():
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
+def test_at_the_same_number_of_another_quantity():
+    # Gold .3 lies half way between 4 nats (.2) and 2 (.4) in trial 0, at 3 nats in trial 1; ours took one nat less.
+    found = matched.apart(run([2.0, 2.0], 0.3), SETTINGS, "kl", at="gold")
+    assert (found.value, found.error) == pytest.approx((-1, 0))
+
+
 def test_beyond_a_curve_by_hand():
     curve = {"kl": np.array([2.0, 0.0]), "gold": np.array([0.8, 0.4])}  # from high to low, as a frontier may come
     # At 1 nat the curve has .6, at 3, past its end, .8.
