@@ -25,8 +25,8 @@ def resting_points(
 
     Returns:
         ``reward``, ``kl`` and ``entropy``; ``soft_regret`` at that price; ``log_z_mean`` and ``log_z_sd`` over the
-        states that the policy visits; and ``from_optimum``, the divergence of the optimum at that price from there,
-        KL(fixed point || optimum).
+        states that the policy visits; ``apa_residual``, the root mean square of log(policy / initial) - A / beta
+        over its words, which there is log Z; and ``from_optimum``, KL(fixed point || optimum at that price).
 
     Raises:
         ValueError: a beta that is not above zero.
@@ -37,7 +37,7 @@ def resting_points(
         best, _ = metrics.optimum(initial.sentences, reward, beta)
         found = metrics.exact(rest, initial, {"reward": reward}, "reward", beta)
         rows.append({**found, "from_optimum": metrics.divergence(rest.sentences, best)})
-    names = ("reward", "kl", "entropy", "soft_regret", "log_z_mean", "log_z_sd", "from_optimum")
+    names = ("reward", "kl", "entropy", "soft_regret", "log_z_mean", "log_z_sd", "apa_residual", "from_optimum")
     return {name: torch.cat([row[name] for row in rows]).numpy() for name in names}
 
 
