@@ -33,6 +33,8 @@ PPO = Config(
 )  # fmt: skip
 #: The work that TRL's trainers do: two updates, each on all sentences, which are one group.
 SAME_WORK = {"updates_per_rollout": 2, "minibatches": 1, "group": SENTENCES, "kl_reward": 0.0}
+#: What an iteration may cost, in those of PPO.
+LIMITS = {"gaa": 1.35, "gaa_code": 1.35, "actde": 1.25, "actde_return": 1.25}
 PEERS = {"GRPO": {"algorithm": "grpo", "kl_loss": 0.05}, "RLOO": {"algorithm": "rloo", "kl_reward": 0.05}}
 
 
@@ -200,11 +202,17 @@ def main() -> None:
     total = sum(trainer.seconds.values())
     for stage, spent in sorted(trainer.seconds.items(), key=lambda item: -item[1]):
         print(f"    {stage:28}{spent / total:8.1%}")
+    for algorithm, limit in LIMITS.items():
+        other = begun(algorithm=algorithm)
+        turns = [(cost(trainer)[0], cost(other)[0]) for _ in range(REPEATS)]
+        ours, theirs = map(min, zip(*turns, strict=True))
+        verdict = "" if theirs <= limit * ours else f", wanted {limit}"
+        print(f"{f'{algorithm}, beside PPO':32}{theirs:8.2f} CPU-seconds a run: {theirs / ours:.2f} times{verdict}")
     for size in WIDTHS:
         print(f"{f'exact evaluation, {size}':32}{evaluation(size):8.2f} CPU-seconds")
     for size in WIDTHS:
         stack = begun(size, trials=SEEDS)
-        stacked = min(cost(stack)[0] for _ in range(REPEATS)) / SEEDS
+        stacked = min(cost(stack, 5)[0] for _ in range(REPEATS)) / SEEDS
         jobs = (joblib.delayed(alone)(size, seed) for seed in range(SEEDS))
         apart = min(joblib.Parallel(n_jobs=min(SEEDS, os.cpu_count() or 1))(jobs))
         cheaper = "the stack" if stacked < apart else "processes"
