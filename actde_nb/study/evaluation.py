@@ -64,9 +64,9 @@ class Evaluation:
 
         Returns:
             Arrays by name, with their dimensions. ``likeliest_sentence`` and ``likeliest_probability``
-            ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z`` ``[trial, word]``, of words
-            that the policy says, the advantage being its own exact one, the last three only with a price. And
-            ``ending`` ``[trial, ending_quantity]``, with what it is by name
+            ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
+            ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
+            only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
             (:func:`actde_nb.study.disagreement.ending`).
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
