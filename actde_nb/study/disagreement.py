@@ -11,10 +11,12 @@ Rewards come at the end of a sentence and are not discounted. What leaves the la
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
 from actde_nb.study import metrics
 from actde_nb.study.metrics import OverTree, Spoken
@@ -180,8 +182,8 @@ def ending(
     Returns:
         ``tilt`` and ``tilt_share``; with a temperature, divergence from the fixed point of advantages and from the
         optimum at this price of a nat, ``fixed_point_kl`` and ``optimum_kl``; with critics ``q_error``, ``v_error``
-        and ``disagreement``, and of the published form with lambda 0 and .95 and of return less q ``..._gain``,
-        ``..._aim``, ``..._force`` and ``..._noise``.
+        and ``disagreement``, and ``..._gain``, ``..._aim``, ``..._force`` and ``..._noise`` of the published form with
+        lambda 0 and .95 (``published_000``, ``published_095``) and of ``return`` less q.
     """
     checks.unit_interval("allowed", allowed)
     found = dict(zip(("tilt", "tilt_share"), tilt(policy, initial, rewards), strict=True))
@@ -193,12 +195,7 @@ def ending(
     if critics is not None:
         names = ("q_error", "v_error", "disagreement")
         found |= dict(zip(names, errors(policy, rewards, critics), strict=True))
-        signals = {
-            "published_000": published(policy, rewards, critics, 0.0),
-            "published_095": published(policy, rewards, critics, 0.95),
-            "return": return_minus_q(policy, rewards, critics),
-        }
-        for name, signal in signals.items():
+        for name, signal in _forms(policy, rewards, critics).items():
             seen = pull(policy, rewards, signal)._asdict()
             found |= {f"{name}_{part}": value for part, value in seen.items()}
     withheld = policy.leak > allowed
@@ -226,3 +223,57 @@ def _sums(policy: Spoken, one: Words, trace: float) -> Signal:
         spread = torch.zeros_like(one).index_add(-1, above, chances * square[:, level])
         square = square + 2 * trace * one * later + trace**2 * spread
     return Signal(mean, square)
+
+
+def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray, "trial point"]]:
+    """Train on, and see what the critics know and where each form of the error would pull.
+
+    Args:
+        work: a run on a language whose algorithm has a q; it is trained further.
+        updates: how many, in whole rollouts.
+        every: updates between looks, in whole rollouts.
+
+    Returns:
+        ``update``, updates done at each look; ``leak``; ``reward`` and ``entropy`` of the policies given that they stay
+        in the language; ``q_error``, ``v_error`` and ``disagreement``; and the aim of ``published_000``,
+        ``published_095``, ``return`` and ``state`` (PPO's, with this v and lambda .95). NaN but for the first two
+        where a policy leaks too much.
+
+    Raises:
+        ValueError: numbers of updates that are not whole rollouts.
+    """
+    rollout, world = work.config.updates_per_rollout, work.world
+    for name, number in (("updates", updates), ("every", every)):
+        checks.whole(name, number)
+        if number % rollout:
+            raise ValueError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
+    tree, rewards, begun, rows = world.tree, world.worth(world.tree.sentences), work.update, []
+    for stop in range(0, updates + 1, every):
+        while work.update < begun + stop:
+            work.step()
+        policy = metrics.of_policy(tree, world.grammar, work.policy, work.parameters, _masked(work.policy))
+        critics = of_network(tree, work.policy, work.parameters)
+        row = {
+            "reward": policy.values(rewards)[:, 0],
+            "entropy": metrics.entropy(policy.sentences),
+            **dict(zip(("q_error", "v_error", "disagreement"), errors(policy, rewards, critics), strict=True)),
+        }
+        signals = {**_forms(policy, rewards, critics), "state": state_baseline(policy, rewards, critics, 0.95)}
+        for name, signal in signals.items():
+            row[name] = pull(policy, rewards, signal).aim
+        withheld = policy.leak > metrics.LEAK
+        row = {name: torch.where(withheld, torch.nan, value) for name, value in row.items()}
+        rows.append({"update": torch.full_like(policy.leak, begun + stop), "leak": policy.leak, **row})
+    return {name: torch.stack([row[name] for row in rows], -1).detach().numpy() for name in rows[0]}
+
+
+def _masked(policy: object) -> bool:
+    return getattr(getattr(policy, "first", policy), "legal", None) is not None
+
+
+def _forms(policy: Spoken, rewards: Ends, critics: Critics) -> dict[str, Signal]:
+    return {
+        "published_000": published(policy, rewards, critics, 0.0),
+        "published_095": published(policy, rewards, critics, 0.95),
+        "return": return_minus_q(policy, rewards, critics),
+    }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from actde_nb.book import layout
 from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
 from actde_nb.study import disagreement, metrics, runs
@@ -226,7 +227,7 @@ def test_shares_are_shares():
 
 
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("actde_nb.study.language_runs.layout.PRETRAINED", tmp_path)
+    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
     run = LanguageRun(
         algorithm="actde", trials=2, updates=4, sequences=8, checkpoint_every=4, evaluate_every=4, size="small",
         pretraining=2, masked=True,
@@ -236,3 +237,18 @@ def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
     assert "fixed_point_kl" not in data["ending_quantity"]
     assert np.isfinite(data["ending"].values).all()
     assert (data["ending"].sel(ending_quantity="disagreement") > 0).all()
+
+
+def test_watching_trains_and_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
+    run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
+    work = runs.trainer(run)
+    seen = disagreement.watch(work, 8, 4)
+    assert work.update == 8
+    assert seen["update"].tolist() == [[0, 4, 8]] * 2
+    np.testing.assert_allclose(seen["leak"], 0, atol=1e-9)
+    # With critics that say zero, only the end of a sentence is news.
+    np.testing.assert_allclose(seen["return"][:, 0], 1)
+    np.testing.assert_allclose(seen["published_095"][:, 0], seen["state"][:, 0])
+    with pytest.raises(ValueError, match="every = 3"):
+        disagreement.watch(work, 8, 3)
