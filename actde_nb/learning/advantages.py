@@ -72,12 +72,21 @@ def whiten(advantages: Steps, epsilon: float = 1e-6, mask: Bool[Tensor, "trial b
     """
     if advantages[0].numel() < 2:
         raise ValueError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
+    mean, variance = moments(advantages, mask)
+    centred = advantages - mean if mask is None else (advantages - mean) * mask
+    return centred * torch.rsqrt(variance + epsilon)
+
+
+def moments(
+    advantages: Steps, mask: Bool[Tensor, "trial batch time"] | None = None
+) -> tuple[Float[Tensor, "trial 1 1"], Float[Tensor, "trial 1 1"]]:
+    """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is."""
     if mask is None:
         variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
-        return (advantages - mean) * torch.rsqrt(variance + epsilon)
+        return mean, variance
     count = mask.sum((1, 2), keepdim=True)
-    centred = (advantages - (advantages * mask).sum((1, 2), keepdim=True) / count) * mask
-    return centred * torch.rsqrt((centred**2).sum((1, 2), keepdim=True) / (count - 1) + epsilon)
+    mean = (advantages * mask).sum((1, 2), keepdim=True) / count
+    return mean, (((advantages - mean) * mask) ** 2).sum((1, 2), keepdim=True) / (count - 1)
 
 
 def leave_one_out(rewards: Steps, group: int) -> Steps:

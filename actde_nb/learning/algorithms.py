@@ -6,9 +6,12 @@ from typing import Literal
 
 from actde_nb.tabular import checks
 
-Advantage = Literal["gae", "action_conditioned", "returns", "leave_one_out", "group_normalised", "none"]
+Advantage = Literal[
+    "gae", "action_conditioned", "return_minus_q", "returns", "leave_one_out", "group_normalised", "none"
+]
 PolicyLoss = Literal["clipped", "score", "logit", "best_share", "awr", "apa", "none"]
 ValueLoss = Literal["clipped", "expectile", "none"]
+Greedy = Literal["none", "step", "batch"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Algorithm:
 
     Args:
         advantage: what the policy learns from. ``"gae"`` compares with v, ``"action_conditioned"`` with q of
-            the action taken, ``"returns"`` with nothing (discounted reward up to the rollout's end);
+            the action taken, ``"return_minus_q"`` the discounted reward up to the rollout's end with that q,
+            ``"returns"`` that with nothing;
             ``"leave_one_out"`` and ``"group_normalised"`` compare whole sequences with others.
         policy_loss: ``"clipped"`` is PPO's; ``"score"`` is REINFORCE's; ``"logit"`` moves the logit of the
             action taken alone; ``"best_share"`` keeps the steps with the highest advantage and imitates them;
@@ -26,6 +30,12 @@ class Algorithm:
         value_loss: ``"clipped"`` towards the lambda-return; ``"expectile"`` towards q of the action taken.
         value_coefficient: weight of the value loss.
         q_coefficient: weight of the squared error of q, whose target is the lambda-return computed with v.
+        corrected: add the gradient of the policy's expected q, which comparing with q takes away (Gu et al., 2017).
+        soft: the price of a nat that is paid for the action itself is no part of q's target, only later ones are.
+        greedy: also learn from the likeliest action, in place of the one taken, with weights for each ``"step"`` or
+            the same ones for all steps of a ``"batch"``; see :mod:`actde_nb.learning.greedy`.
+        greedy_ratio: whose probability that part of the loss moves.
+        greedy_scales_all: whether the weight of the ordinary part scales the other terms of the loss too.
 
     Raises:
         ValueError: a negative coefficient.
@@ -36,6 +46,11 @@ class Algorithm:
     value_loss: ValueLoss = "clipped"
     value_coefficient: float = 0.1  # published trainer, `vf_coef`; the clipped loss has another 1/2 inside
     q_coefficient: float = 0.0
+    corrected: bool = False
+    soft: bool = False
+    greedy: Greedy = "none"
+    greedy_ratio: Literal["greedy", "sampled"] = "greedy"
+    greedy_scales_all: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -69,6 +84,18 @@ ALGORITHMS: dict[str, Algorithm] = {
     # Both as they are run on language models, with PPO's loss for several updates from one rollout.
     "rloo": Algorithm("leave_one_out", value_loss="none"),
     "grpo": Algorithm("group_normalised", value_loss="none"),
+    # No later critic enters: what came of it, less what was expected of it.
+    "actde_return": Algorithm("return_minus_q", q_coefficient=1.0),
+    # Q-Prop: what depends on the action in the baseline is given back, and the policy gradient returns.
+    "actde_corrected": Algorithm("return_minus_q", q_coefficient=1.0, corrected=True),
+    # Greedy-advantage-aware RLHF as its text has it, and with the other terms scaled as well; with one pair of weights
+    # for a minibatch; as published (`src/trainer.py`, `learning_phase`), and that without scaling the other terms.
+    "gaa": Algorithm("gae", greedy="step"),
+    "gaa_scaled": Algorithm("gae", greedy="step", greedy_scales_all=True),
+    "gaa_batch": Algorithm("gae", greedy="batch"),
+    "gaa_code": Algorithm("gae", greedy="batch", greedy_ratio="sampled", greedy_scales_all=True),
+    "gaa_code_unscaled": Algorithm("gae", greedy="batch", greedy_ratio="sampled"),
     # Learns to predict and nothing else, for policies that are a function of q.
     "critic": Algorithm("none", policy_loss="none", q_coefficient=1.0),
+    "soft_critic": Algorithm("none", policy_loss="none", q_coefficient=1.0, soft=True),
 }

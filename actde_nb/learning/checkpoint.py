@@ -28,6 +28,8 @@ def save(trainer: Trainer, path: Path) -> None:
     tensors["draws/play"] = torch.stack([draw.get_state() for draw in trainer.play_draws])
     tensors["draws/dropout"] = torch.stack([draw.get_state() for draw in trainer.dropout_draws])
     tensors |= {f"record/{name}": torch.from_numpy(trainer.records.column(name)) for name in trainer.records.names}
+    columns = trainer.evaluations
+    tensors |= {f"evaluation/{name}": torch.from_numpy(columns.column(name)) for name in columns.names}
     header = {
         "format": FORMAT,
         "identity": trainer.identity(),
@@ -78,3 +80,4 @@ def load(trainer: Trainer, path: Path) -> None:
     trainer.update = int(header["update"])
     trainer.seconds = json.loads(header["seconds"])
     trainer.records = Records({name: value.numpy() for name, value in under("record/").items()})
+    trainer.evaluations = Records({name: value.numpy() for name, value in under("evaluation/").items()})

@@ -43,6 +43,12 @@ class Config:
         kl_loss: weight in the loss of the divergence from the initial policy, in nats a step.
         entropy_bonus: weight in the loss of the policy's entropy, in nats a step.
         warmup: updates over which the learning rate rises to its value.
+        value_coefficient: weight of the value loss; None for that of the algorithm's row.
+        sampling_temperature: divides the logits when actions are drawn; log-probabilities are those at one.
+        sigma_scale: of the greedy advantage's lead, in deviations, before it is cut to [0, 1].
+        eta_scale: of the greedy action's probability, before it is cut to [0, 1].
+        evaluate_every: updates between evaluations, if the run has any; 0 for none.
+        head_rate: learning rate of the heads of v and q, over that of the rest.
         optimiser: "adamw", or "sgd" for plain gradient descent.
         learning_rate: step size.
         beta1: decay of Adam's mean gradient.
@@ -81,6 +87,12 @@ class Config:
     kl_loss: float = 0.0
     entropy_bonus: float = 0.0
     warmup: int = 0
+    value_coefficient: float | None = None
+    sampling_temperature: float = 1.0  # GAA: 0.6 or 0.8
+    sigma_scale: float = 0.5  # GAA's text, sigma / 2; its code 1, its scripts 3 and 6
+    eta_scale: float = 1.0  # GAA's scripts: 2
+    evaluate_every: int = 0
+    head_rate: float = 1.0  # GAA: 25, and 250 or 500 where it is compared
     optimiser: str = "adamw"  # minGPT, `configure_optimizers`
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
     beta1: float = 0.9  # trainer, `betas`
@@ -110,19 +122,22 @@ class Config:
             "minibatches",
         ):
             checks.whole(name, getattr(self, name))
-        for name in ("seed", "warmup"):
+        for name in ("seed", "warmup", "evaluate_every"):
             checks.whole(name, getattr(self, name), least=0)
         checks.whole("group", self.group, least=2)
         for name in ("discount", "trace", "expectile", "share"):
             checks.unit_interval(name, getattr(self, name))
-        for name in ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight"):
+        positive = ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight", "sampling_temperature")
+        for name in (*positive, "sigma_scale", "eta_scale", "head_rate"):
             checks.positive(name, getattr(self, name))
         for name in ("weight_decay", "gradient_clip", "kl_reward", "kl_target", "kl_loss", "entropy_bonus"):
             checks.at_least_zero(name, getattr(self, name))
+        if self.value_coefficient is not None:
+            checks.at_least_zero("value_coefficient", self.value_coefficient)
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: allowed are numbers in [0, 1)")
-        for name in ("updates", "checkpoint_every"):
+        for name in ("updates", "checkpoint_every", "evaluate_every"):
             if getattr(self, name) % self.updates_per_rollout:
                 raise ValueError(
                     f"{name} = {getattr(self, name)}: allowed are multiples of updates_per_rollout = "
@@ -136,6 +151,13 @@ class Config:
                 )
         if ALGORITHMS[self.algorithm].grouped and self.sequences % self.group:
             raise ValueError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
+        row = ALGORITHMS[self.algorithm]
+        if row.corrected and self.whiten:
+            raise ValueError(
+                f"whiten = True with algorithm = {self.algorithm!r}: allowed is False, since q stays in units of reward"
+            )
+        if row.soft and not self.kl_reward:
+            raise ValueError(f"kl_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
         if self.kl_target and not self.kl_reward:
             raise ValueError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
 

@@ -13,10 +13,11 @@ Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
 All = Float[Tensor, "trial batch time action"]
 Mask = Bool[Tensor, "trial batch time"] | None
+Scale = Float[Tensor, "trial #batch #time"] | float
 
 
 def clipped_surrogate(
-    log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None
+    log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None, scale: Scale = 1.0
 ) -> PerTrial:
     """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)``.
 
@@ -25,11 +26,12 @@ def clipped_surrogate(
         old_log_probs: the same when it was sampled.
         advantages: A.
         clip: epsilon; how far the ratio of probabilities is pushed.
+        scale: of each step; it multiplies the smaller of the two, so that below zero the larger loss becomes a bound.
 
     Source: Schulman et al. (2017), eq. 7.
     """
     ratio, advantages = (log_probs - old_log_probs.detach()).exp(), advantages.detach()
-    return -_mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
+    return -_mean(scale * torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
 
 
 def score_function(log_probs: Steps, advantages: Steps, mask: Mask = None) -> PerTrial:
@@ -69,14 +71,16 @@ def best_share(log_probs: Steps, returns: Steps, share: float, mask: Mask = None
     return -_mean(log_probs, chosen)
 
 
-def clipped_value(values: Steps, old_values: Steps, targets: Steps, clip: float, mask: Mask = None) -> PerTrial:
+def clipped_value(
+    values: Steps, old_values: Steps, targets: Steps, clip: float, mask: Mask = None, scale: Scale = 1.0
+) -> PerTrial:
     """Half the larger squared error of v and of v held within ``clip`` of what it was in the rollout.
 
     Source: the published trainer (``ppoLoss``), which has it from earlier implementations of PPO.
     """
     old_values, targets = old_values.detach(), targets.detach()
     held = values.clamp(old_values - clip, old_values + clip)
-    return 0.5 * _mean(torch.maximum((values - targets) ** 2, (held - targets) ** 2), mask)
+    return 0.5 * _mean(scale * torch.maximum((values - targets) ** 2, (held - targets) ** 2), mask)
 
 
 def expectile(values: Steps, targets: Steps, level: float, mask: Mask = None) -> PerTrial:
@@ -121,14 +125,19 @@ def advantage_induced(
     return _mean((log_probs - initial_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
 
 
-def divergence(log_policy: All, log_initial: All, mask: Mask = None) -> PerTrial:
+def divergence(log_policy: All, log_initial: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
     """KL(pi || pi_init) of a step, in nats, summed over all actions."""
-    return _mean((log_policy.exp() * (log_policy - log_initial.detach())).sum(-1), mask)
+    return _mean(scale * (log_policy.exp() * (log_policy - log_initial.detach())).sum(-1), mask)
 
 
-def negative_entropy(log_policy: All, mask: Mask = None) -> PerTrial:
+def negative_entropy(log_policy: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
     """Minus the policy's entropy at a step, in nats."""
-    return _mean((log_policy.exp() * log_policy).sum(-1), mask)
+    return _mean(scale * (log_policy.exp() * log_policy).sum(-1), mask)
+
+
+def expected(policy: All, q: All, mask: Mask = None) -> PerTrial:
+    """The policy's expected q at a step; gradients reach the policy alone."""
+    return _mean((policy * q.detach()).sum(-1), mask)
 
 
 def _mean(losses: Steps, mask: Mask) -> PerTrial:

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.policies import gpt
+from actde_nb.policies import branching, gpt
 from actde_nb.policies.gpt import GPTConfig, Outputs
-from actde_nb.policies.sampling import NEVER, Rule, Sampled, sample
+from actde_nb.policies.likeliest import Likeliest, likeliest
+from actde_nb.policies.sampling import NEVER, Reader, Rule, Sampled, draw, sample
 from actde_nb.tabular import checks
+from actde_nb.worlds.tree import Tree
 
 Params = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
@@ -41,6 +43,7 @@ class Policy(Protocol):
         first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
+        temperature: float = 1.0,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw, which alone decides it."""
         ...
@@ -83,10 +86,93 @@ class Network:
         first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
+        temperature: float = 1.0,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
         steps, legal = uniforms.shape[-1], self.legal
-        return sample(params, self.config, first, steps, uniforms, dropout_generators=dropout, legal=legal)
+        return sample(
+            params, self.config, first, steps, uniforms,
+            dropout_generators=dropout, temperature=temperature, legal=legal,
+        )  # fmt: skip
+
+    def likeliest(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> Likeliest:
+        """The token that each of the last places makes likeliest, and what v would be after it."""
+        return likeliest(params, self.config, tokens, last, self.legal)
+
+    def over_tree(self, params: Params, tree: Tree) -> Outputs:
+        """What it says at the inner nodes of a tree, as :func:`actde_nb.policies.branching.read`."""
+        return branching.read(params, self.config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks that begin alike: one that learns to speak, and a second one.
+
+    Args:
+        first: the network.
+        temperature: 0 if the second is the critic, which shares nothing with the first: v and q are its. A number above
+            zero if the second is what the first was before training and stays so; then the logits are the second's
+            plus q over this temperature, and the first has no policy of its own.
+
+    Raises:
+        ValueError: a temperature below zero.
+    """
+
+    first: Network
+    temperature: float = 0.0
+
+    def __post_init__(self):
+        checks.at_least_zero("temperature", self.temperature)
+
+    def init(self, generators: Generators) -> Params:
+        """Fresh parameters, the second network's with ``second.`` before their names."""
+        fresh = self.first.init(generators)
+        return {**fresh, **{f"second.{name}": value.clone() for name, value in fresh.items()}}
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to this parameter."""
+        return self.first.decays(name)
+
+    def forward(
+        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+    ) -> Outputs:
+        """Logits, v and q after every token."""
+        return self._joined(*(self.first.forward(part, tokens, dropout) for part in self._parts(params)))
+
+    def sample(
+        self,
+        params: Params,
+        first: Int[Tensor, "trial batch *prompt"],
+        uniforms: Float[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        temperature: float = 1.0,
+    ) -> Sampled:
+        """Play on from ``first``, one move for each uniform draw."""
+        prompt = first if first.ndim == 3 else first[..., None]
+        (trials, batch, asked), config = prompt.shape, self.first.config
+        off = gpt.dropout_of(config, dropout, trials, batch)
+        readers = [Reader(part, config, batch, asked + uniforms.shape[-1], off) for part in self._parts(params)]
+
+        def read(token: Tensor, t: int, asked: bool) -> Outputs | None:
+            said = [reader.read(token, t, asked) for reader in readers]
+            return self._joined(*said) if asked else None
+
+        return draw(read, prompt, uniforms, temperature, self.first.legal)
+
+    def over_tree(self, params: Params, tree: Tree) -> Outputs:
+        """What it says at the inner nodes of a tree."""
+        return self._joined(*(self.first.over_tree(part, tree) for part in self._parts(params)))
+
+    def _parts(self, params: Params) -> tuple[Params, Params]:
+        second = {name.removeprefix("second."): value for name, value in params.items() if name.startswith("second.")}
+        if self.temperature:
+            second = {name: value.detach() for name, value in second.items()}
+        return {name: params[name] for name in second}, second
+
+    def _joined(self, one: Outputs, two: Outputs) -> Outputs:
+        if self.temperature:
+            return Outputs(two.logits + one.q / self.temperature, one.values, one.q)
+        return Outputs(one.logits, two.values, two.q)
 
 
 @dataclass(frozen=True)
@@ -128,10 +214,11 @@ class Boltzmann:
         first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
+        temperature: float = 1.0,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
-        steps = uniforms.shape[-1]
-        return sample(self._whole(params), self.config, first, steps, uniforms, dropout_generators=dropout)
+        steps, whole = uniforms.shape[-1], self._whole(params)
+        return sample(whole, self.config, first, steps, uniforms, dropout_generators=dropout, temperature=temperature)
 
     def _whole(self, params: Params) -> Params:
         q = params["q.weight"]
@@ -172,14 +259,21 @@ class Table:
         first: Int[Tensor, "trial batch *prompt"],
         uniforms: Float[Tensor, "trial batch time"],
         dropout: Generators | None = None,
+        temperature: float = 1.0,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
         tokens = list(first.unbind(-1)) if first.ndim == 3 else [first]
         for draw in uniforms.unbind(-1):
-            chances = self.forward(params, tokens[-1][..., None]).logits[..., 0, :].softmax(-1)
+            chances = (self.forward(params, tokens[-1][..., None]).logits[..., 0, :] / temperature).softmax(-1)
             tokens.append((draw[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
         tokens = torch.stack(tokens, -1)
         steps = uniforms.shape[-1]
         said = Outputs(*(array[:, :, -steps - 1 :] for array in self.forward(params, tokens)))
         log_probs = said.logits[..., :-1, :].log_softmax(-1).gather(-1, tokens[..., -steps:, None])[..., 0]
         return Sampled(tokens, log_probs, said.values, said.q[..., :-1, :])
+
+    def likeliest(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> Likeliest:
+        """The token that each of the last places makes likeliest, and what v would be after it."""
+        log_policy = self.forward(params, tokens[..., -last:]).logits.log_softmax(-1)
+        log_probs, chosen = log_policy.max(-1)
+        return Likeliest(chosen, log_probs, self.forward(params, chosen).values)

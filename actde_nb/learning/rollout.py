@@ -14,6 +14,27 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """What would have come of the likeliest action, in place of the one taken; of one step each.
+
+    Args:
+        tokens: the likeliest ones.
+        log_probs: their log-probability, in nats.
+        rewards: what they would have earned there and then.
+        next_values: v after them; zero where the sequence would have ended.
+    """
+
+    tokens: Int[Tensor, "trial batch time"]
+    log_probs: Float[Tensor, "trial batch time"]
+    rewards: Float[Tensor, "trial batch time"]
+    next_values: Float[Tensor, "trial batch time"]
+
+    def part(self, number: int, parts: int) -> "Alternative":
+        """Every ``parts``-th sequence, from ``number`` on."""
+        return Alternative(*(getattr(self, field.name)[:, number::parts] for field in fields(self)))
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Everything is a constant: no gradient flows into a rollout.
 
@@ -26,6 +47,8 @@ class Rollout:
         q_taken: q of it, the action value.
         mask: whether the sampled token counts; None where all do.
         initial: log-probabilities of all tokens under the policy before training, for algorithms that compare with it.
+        q: of all tokens, for algorithms that take its mean.
+        greedy: of the likeliest tokens, for algorithms that learn from them too.
     """
 
     tokens: Int[Tensor, "trial batch moves"]
@@ -36,6 +59,8 @@ class Rollout:
     q_taken: Float[Tensor, "trial batch time"]
     mask: Bool[Tensor, "trial batch time"] | None = None
     initial: Float[Tensor, "trial batch time vocabulary"] | None = None
+    q: Float[Tensor, "trial batch time vocabulary"] | None = None
+    greedy: Alternative | None = None
 
     @property
     def context(self) -> Int[Tensor, "trial batch context"]:
@@ -56,4 +81,6 @@ class Rollout:
     def part(self, number: int, parts: int) -> "Rollout":
         """Every ``parts``-th sequence, from ``number`` on."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: x[:, number::parts] for name, x in arrays.items() if x is not None})
+        greedy = arrays.pop("greedy")
+        dealt = {name: x[:, number::parts] for name, x in arrays.items() if x is not None}
+        return replace(self, **dealt, greedy=greedy and greedy.part(number, parts))

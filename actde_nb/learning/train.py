@@ -8,26 +8,28 @@ element by element, so that no trial knows of another.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import FREE, Config
 from actde_nb.learning.errors import Diverged, SettingError
 from actde_nb.learning.losses import negative_entropy
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
 from actde_nb.learning.records import Records
-from actde_nb.learning.rollout import Rollout
+from actde_nb.learning.rollout import Alternative, Rollout
 from actde_nb.policies.gpt import Outputs
 from actde_nb.worlds.world import World
 
 Hook = Callable[["Trainer"], None]
+Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]
 
 #: What a trial's random draws are for; each has a stream of its own.
 PURPOSES = ("init", "play", "dropout")
@@ -66,14 +68,22 @@ class Trainer:
         policy: what plays.
         config: how to train.
         trials: numbers of the trials to run, out of the configured ones; all of them by default.
+        evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
 
     Raises:
         ValueError: a trial that is not among the configured ones.
         SettingError: a device that is not there.
     """
 
-    def __init__(self, world: World, policy: Policy, config: Config, trials: Sequence[int] | None = None):
-        self.world, self.policy, self.config = world, policy, config
+    def __init__(
+        self,
+        world: World,
+        policy: Policy,
+        config: Config,
+        trials: Sequence[int] | None = None,
+        evaluate: Evaluation | None = None,
+    ):
+        self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
             raise ValueError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
@@ -93,6 +103,8 @@ class Trainer:
         self.update = 0
         #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
         self.records = Records()
+        #: The same of each evaluation, with the number of updates done.
+        self.evaluations = Records()
         #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
         self.seconds: dict[str, float] = {}
 
@@ -117,8 +129,11 @@ class Trainer:
             save: called with the trainer every ``checkpoint_every`` updates and at the end.
             report: called with the trainer after every rollout.
         """
+        if self.update == 0:
+            self._evaluate()
         while self.update < self.config.updates:
             self.step()
+            self._evaluate()
             report(self)
             if self.update % self.config.checkpoint_every == 0 or self.update == self.config.updates:
                 save(self)
@@ -153,6 +168,13 @@ class Trainer:
         record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
         self.records.append({name: value.float().cpu().numpy() for name, value in record.items()})
 
+    def _evaluate(self) -> None:
+        if self.evaluate is None or not self.config.evaluate_every or self.update % self.config.evaluate_every:
+            return
+        with self._clock("evaluation"):
+            found = {name: value.cpu().numpy() for name, value in self.evaluate(self).items()}
+        self.evaluations.append({"updates_done": np.full(len(self.trials), self.update), **found})
+
     @torch.no_grad()
     def play(self) -> Rollout:
         """Play one rollout on from the last token of the one before."""
@@ -160,7 +182,9 @@ class Trainer:
         if not self.world.continues and self.update:
             self.last = self._start()
         uniforms = self._uniforms(config.sequences, config.games)
-        sampled = self.policy.sample(self.parameters, self.last, uniforms, self.dropout_draws)
+        sampled = self.policy.sample(
+            self.parameters, self.last, uniforms, self.dropout_draws, config.sampling_temperature
+        )
         self.last = sampled.tokens[..., -1]
         next_value = sampled.values[..., -1]
         values, q_taken = (
@@ -183,7 +207,26 @@ class Trainer:
             q_taken=q_taken,
             mask=mask,
             initial=initial,
+            q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
+            greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy != "none" else None,
         )
+
+    def _alternative(self, tokens: Int[Tensor, "trial batch moves"]) -> Alternative:
+        """What the likeliest tokens would have earned, and v after them."""
+        games, length = self.config.games, tokens.shape[-1]
+        chosen, log_probs, values = self.policy.likeliest(self.parameters, tokens[..., :-1], games)
+        # One sequence for each place: up to there as it was said, then the other token, then nothing.
+        place, here = torch.arange(games, device=tokens.device), length - games
+        others = tokens[:, :, None].expand(-1, -1, games, -1).clone()
+        others[..., place, here + place] = chosen
+        others.masked_fill_(torch.arange(length, device=tokens.device) > here + place[:, None], 0)
+        others = others.flatten(1, 2)
+        rewards = self.world.rewards(others).unflatten(1, (-1, games)).diagonal(dim1=-2, dim2=-1)
+        mask = self.world.mask(others)
+        if mask is not None:
+            after = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1).unflatten(1, (-1, games))
+            values = values * after.diagonal(dim1=-2, dim2=-1)
+        return Alternative(chosen, log_probs, rewards.to(values.dtype), values)
 
     def _adapted(self, rollout: Rollout) -> Float[Tensor, "trial"]:
         """The price after a rollout: up where the log-ratio is above target, by 2 % at most (Ziegler et al., 2019)."""
@@ -206,7 +249,7 @@ class Trainer:
             if self.config.warmup:
                 rise = min((self.update + 1) / self.config.warmup, 1)
                 for group in self.optimiser.param_groups:
-                    group["lr"] = self.config.learning_rate * rise
+                    group["lr"] = group["highest"] * rise
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         return {**{f"loss_{name}": value.detach() for name, value in parts.items()}, "gradient_norm": norms}
@@ -235,11 +278,15 @@ class Trainer:
 
     def _optimiser(self) -> torch.optim.Optimizer:
         config, named = self.config, self.parameters.items()
-        groups = [
-            {"params": [p for name, p in named if self.policy.decays(name)], "weight_decay": config.weight_decay},
-            {"params": [p for name, p in named if not self.policy.decays(name)], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        kinds: dict[tuple[bool, bool], list[Tensor]] = {}
+        for name, parameter in named:
+            head = config.head_rate != 1 and name.removeprefix("second.").startswith(("value", "q"))
+            kinds.setdefault((head, not self.policy.decays(name)), []).append(parameter)
+        groups = []
+        for (head, kept), parameters in sorted(kinds.items(), key=lambda kind: kind[0]):
+            rate = config.learning_rate * (config.head_rate if head else 1.0)
+            decay = 0.0 if kept else config.weight_decay
+            groups.append({"params": parameters, "weight_decay": decay, "lr": rate, "highest": rate})
         if config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate)
         betas = (config.beta1, config.beta2)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb.policies import fused, gpt
+from actde_nb.policies.dropout import Dropout
 from actde_nb.tabular import checks
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
@@ -74,24 +75,69 @@ def sample(
         parameters = [params[name] for name in gpt.shapes(config)]
         return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, dropout, parameters))
 
-    length = asked + steps
-    blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
-    memory = params["token_embedding"].new_zeros(
-        config.layers, 2, trials, batch, config.heads, length, config.width // config.heads
-    )
-    tokens, log_probs, values, qs, places = list(prompt.unbind(-1)), [], [], [], dropout.places
-    for t in range(length):
-        x = dropout(gpt.embed(params, tokens[t][..., None], t), places.embedding, t)  # [S, B, 1, C]
-        for layer, (block, (keys, values_)) in enumerate(zip(blocks, memory, strict=True)):
-            q, keys[..., t : t + 1, :], values_[..., t : t + 1, :] = gpt.queries_keys_values(block, config, x)
-            k, v = keys[..., : t + 1, :], values_[..., : t + 1, :]  # [S, B, H, t + 1, D]
+    reader = Reader(params, config, batch, asked + steps, dropout)
+    return draw(reader.read, prompt, uniforms, temperature, legal)
+
+
+class Reader:
+    """A network that reads sequences token by token and remembers keys and values.
+
+    Args:
+        params: from :func:`actde_nb.policies.gpt.init`.
+        config: what the parameters were made with.
+        batch: sequences of each trial.
+        length: most tokens that will be read.
+        dropout: while reading.
+    """
+
+    def __init__(self, params: gpt.Params, config: gpt.GPTConfig, batch: int, length: int, dropout: Dropout):
+        self.params, self.config, self.dropout = params, config, dropout
+        self.blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
+        embedding = params["token_embedding"]
+        size = (2, len(embedding), batch, config.heads, length, config.width // config.heads)
+        self.memory = embedding.new_zeros(config.layers, *size)
+
+    def read(self, token: Int[Tensor, "trial batch"], t: int, asked: bool = True) -> gpt.Outputs | None:
+        """Read the token at place ``t``; what the network then says, with one time, if it is ``asked``."""
+        dropout, places = self.dropout, self.dropout.places
+        x = dropout(gpt.embed(self.params, token[..., None], t), places.embedding, t)  # [S, B, 1, C]
+        for layer, (block, (keys, values)) in enumerate(zip(self.blocks, self.memory, strict=True)):
+            q, keys[..., t : t + 1, :], values[..., t : t + 1, :] = gpt.queries_keys_values(block, self.config, x)
+            k, v = keys[..., : t + 1, :], values[..., : t + 1, :]  # [S, B, H, t + 1, D]
             weights = (q @ k.mT / math.sqrt(k.shape[-1])).softmax(-1)  # [S, B, H, 1, t + 1]
             read = dropout.attention(weights, layer, t) @ v
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
             x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
+        return gpt.heads(self.params, self.config, x) if asked else None
+
+
+#: A token, its place, and whether to answer: what is said after it, with one time.
+Read = Callable[[Int[Tensor, "trial batch"], int, bool], gpt.Outputs | None]
+
+
+@torch.no_grad()
+def draw(
+    read: Read,
+    prompt: Int[Tensor, "trial batch prompt"],
+    uniforms: Float[Tensor, "trial batch steps"],
+    temperature: float = 1.0,
+    legal: Rule | None = None,
+) -> Sampled:
+    """Continue each prompt by one token for each uniform draw.
+
+    Args:
+        read: reads one token after the other.
+        prompt: tokens to begin with.
+        uniforms: as in :func:`sample`, like the rest.
+        temperature: divides the logits for the draw only.
+        legal: which tokens may be said.
+    """
+    asked, length = prompt.shape[-1], prompt.shape[-1] + uniforms.shape[-1]
+    tokens, log_probs, values, qs = list(prompt.unbind(-1)), [], [], []
+    for t in range(length):
+        out = read(tokens[t], t, t >= asked - 1)
         if t < asked - 1:
             continue
-        out = gpt.heads(params, config, x)
         values.append(out.values[..., 0])
         if t == length - 1:
             break
