@@ -111,6 +111,14 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
     return Extremes(highest.values, lowest.values, direction / direction.norm(dim=1, keepdim=True))
 
 
+def uphill(loss: Loss, params: Params) -> dict[str, Tensor]:
+    """Each network's gradient, as a direction of length one."""
+    at = {name: value.detach().requires_grad_() for name, value in params.items()}
+    gradient = torch.autograd.grad(loss(at).sum(), list(at.values()), materialize_grads=True)
+    flat = torch.cat([part.flatten(1) for part in gradient], 1)
+    return unflatten(flat / flat.norm(dim=1, keepdim=True), params)
+
+
 def extremes(loss: Loss, params: Params, draws: torch.Generator, steps: int = 20) -> Extremes:
     """Highest and lowest eigenvalue of the Hessian of each network's loss, by :func:`lanczos` from a random start."""
     flat = flatten(params)
@@ -121,8 +129,8 @@ def extremes(loss: Loss, params: Params, draws: torch.Generator, steps: int = 20
 def filter_normalised(params: Params, draws: torch.Generator) -> dict[str, Tensor]:
     """A random direction in which every filter is as long as the network's own (Li et al., 2018).
 
-    A filter is what feeds one unit: a row of a weight matrix; of an embedding, the row of one token or place. Biases and
-    the scales of layer norms stay where they are, as there.
+    A filter is what feeds one unit: a row of a weight matrix; of an embedding, the row of one token or place. Biases
+    and the scales of layer norms stay where they are, as there.
     """
 
     def draw(name: str, value: Tensor) -> Tensor:
@@ -139,9 +147,9 @@ def along(
     measure: Callable[[Params], Tensor], params: Params, direction: Params, offsets: Sequence[float]
 ) -> Float[Tensor, "offset ..."]:
     """What ``measure`` says at ``params + offset * direction``; ``params`` are not touched."""
-    return torch.stack([
-        measure({name: value + offset * direction[name] for name, value in params.items()}) for offset in offsets
-    ])
+    return torch.stack(
+        [measure({name: value + offset * direction[name] for name, value in params.items()}) for offset in offsets]
+    )
 
 
 def reached(offsets: Sequence[float]) -> np.ndarray:
@@ -151,6 +159,20 @@ def reached(offsets: Sequence[float]) -> np.ndarray:
     one, it sets on the other, and the next offset is added to that.
     """
     return np.cumsum(np.asarray(offsets, dtype=float))
+
+
+def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
+    """The same policy with other parameters: layer norms times ``factor``, the weights that read them over it.
+
+    Every one of the network's functions stays what it was; what changes is how far a unit of each parameter goes.
+
+    Raises:
+        ValueError: a factor that is not above zero.
+    """
+    checks.positive("factor", factor)
+    readers = {"blocks.attention.weight", "blocks.mlp.weight", "policy.weight", "value.weight", "q.weight"}
+    scale = {name: 1 / factor if name in readers else factor if "norm" in name else 1.0 for name in params}
+    return {name: value * scale[name] for name, value in params.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,24 +227,31 @@ class Speech:
         return exact
 
     def moved(self, params: Params) -> Loss:
-        """KL(policy of ``params`` || policy), in nats: zero at ``params``, where its Hessian is the Fisher matrix."""
+        """KL(policy || policy of ``params``), in nats: zero at ``params``, where its Hessian is the Fisher matrix."""
         with torch.no_grad():
             there = self.sentences(params)
 
         def nats(other: Params) -> Tensor:
-            return (there.exp() * (there - self.sentences(other))).sum(-1)
+            said = self.sentences(other)
+            return (said.exp() * (said - there)).sum(-1)
 
         return nats
+
+    @torch.no_grad()
+    def mean(self, params: Params, values: Float[Tensor, "sentence"]) -> Float[Tensor, "trial"]:
+        """Expectation of a function of a sentence."""
+        said = self.sentences(params)
+        return said.exp() @ values.to(said)
 
 
 def surrogate(
     speech: Speech, params: Params, reward: Float[Tensor, "sentence"], batch: int, draws: torch.Generator
 ) -> Loss:
-    """Policy-gradient loss on a batch that the networks at ``params`` said, without clipping; its mean is exact there.
+    """Policy-gradient loss on a batch that the networks at ``params`` said, without clipping.
 
-    It is minus the mean of the ratio of probabilities times the reward less the batch's mean: what PPO descends, and the
-    loss that the published probe looks at. Over draws of the batch its value, gradient and Hessian have those of the
-    expected reward as means (up to the factor ``1 - 1 / batch`` that centring costs); its eigenvalues do not.
+    It is minus the mean of the ratio of probabilities times the reward less the batch's mean: what PPO descends, and
+    what the published probe looks at. Over draws of the batch its gradient and Hessian have those of minus the expected
+    reward as means, but for the factor ``1 - 1 / batch`` that centring costs; its eigenvalues do not.
     """
     with torch.no_grad():
         there = speech.sentences(params)
@@ -235,3 +264,42 @@ def surrogate(
         return -(said.exp() * gains).mean(1)
 
     return sampled
+
+
+def portrait(
+    speech: Speech,
+    params: Params,
+    loss: Loss,
+    seed: int,
+    *,
+    steps: int = 12,
+    size: float = 0.1,
+    directions: int = 4,
+) -> dict[str, Float[np.ndarray, "trial"]]:
+    """How sharp ``loss`` is at ``params``, in several units.
+
+    Args:
+        speech: what the networks say.
+        params: a stack of networks.
+        loss: of :meth:`Speech.loss`, say.
+        seed: of random starts and directions, the same in every call, so that portraits can be compared.
+        steps: of Lanczos' method.
+        size: of the noise, relative to each filter.
+        directions: of noise, each taken forwards and backwards.
+
+    Returns:
+        Of each network ``highest`` and ``lowest``, ends of the Hessian's spectrum; ``fisher``, the highest eigenvalue
+        of the Fisher matrix; ``nats`` that the policy moves under the noise and ``rise`` of the loss, means over
+        directions.
+    """
+    curved = extremes(loss, params, torch.Generator().manual_seed(seed), steps)
+    moved = speech.moved(params)
+    fisher = extremes(moved, params, torch.Generator().manual_seed(seed), steps).highest
+    draws = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        here = loss(params)
+    tried = [filter_normalised(params, draws) for _ in range(directions)]
+    nats = torch.stack([along(moved, params, d, (-size, size)).mean(0) for d in tried]).mean(0)
+    rise = torch.stack([along(loss, params, d, (-size, size)).mean(0) for d in tried]).mean(0) - here
+    found = {"highest": curved.highest, "lowest": curved.lowest, "fisher": fisher, "nats": nats, "rise": rise}
+    return {name: value.double().numpy() for name, value in found.items()}
