@@ -63,7 +63,7 @@ def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Est
     return Estimate(*map(float, (value, value - reach, value + reach, error)))
 
 
-def ratio(samples: Samples, reference: Samples, level: float = LEVEL) -> Estimate:
+def ratio(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate:
     """Geometric mean over trials of ``samples / reference``, each trial with its own, with Student's interval of logs.
 
     Raises:

@@ -144,15 +144,18 @@ def filter_normalised(params: Params, draws: torch.Generator) -> dict[str, Tenso
 
 @torch.no_grad()
 def along(
-    measure: Callable[[Params], Tensor], params: Params, direction: Params, offsets: Sequence[float]
+    measure: Callable[[Params], Tensor], params: Params, direction: Params, offsets: Sequence[float] | np.ndarray
 ) -> Float[Tensor, "offset ..."]:
     """What ``measure`` says at ``params + offset * direction``; ``params`` are not touched."""
     return torch.stack(
-        [measure({name: value + offset * direction[name] for name, value in params.items()}) for offset in offsets]
+        [
+            measure({name: value + offset * direction[name] for name, value in params.items()})
+            for offset in map(float, offsets)
+        ]
     )
 
 
-def reached(offsets: Sequence[float]) -> np.ndarray:
+def reached(offsets: Sequence[float] | np.ndarray) -> np.ndarray:
     """Where a probe stands that means to go to each offset and forgets to come back in between.
 
     The published probe copies the model shallowly, so that copy and model share every parameter; what it sets on the
