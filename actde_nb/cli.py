@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
@@ -26,7 +26,6 @@ Settings = Annotated[
 ]
 Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 
-World = Annotated[Literal["prisoner"], tyro.conf.Positional, tyro.conf.arg(metavar="{prisoner}")]
 Verb = Annotated[Literal["verify", "train"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify,train}")]
 Files = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
@@ -100,19 +99,46 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
-def train(world: World, run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out: Out = None) -> None:
-    """Train a policy, or go on where a run was interrupted, and keep the results.
+def train_prisoner(run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Train a policy in the dilemma, or go on where a run was interrupted, and keep the results.
 
     Args:
-        world: what to play.
         run: how; the defaults are the published settings.
         out: file of the results, with the state to go on from beside it.
     """
-    path = out or layout.RESULTS / f"{world}_{run.algorithm}.nc"
+    path = out or layout.RESULTS / f"prisoner_{run.algorithm}.nc"
     data = runs.train(run, path)
     share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome")
     print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
     print(f"alternating {float(share.mean()):.3f} in the last {data.attrs['final_updates']:,}")
+
+
+def train_language(run: Annotated[runs.LanguageRun, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Tune a network that speaks the small language, or go on where a run was interrupted, and keep the results.
+
+    Args:
+        run: how.
+        out: file of the results, with the state to go on from beside it.
+    """
+    path = out or layout.RESULTS / f"language_{run.algorithm}.nc"
+    data = runs.train(run, path)
+    means = data["final_sentence"].mean("trial")
+    print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
+    print(", ".join(f"{name} {float(means.sel(measure=name)):.3f}" for name in ("reward", "gold", "grammatical")))
+
+
+Training = (
+    Annotated[Any, tyro.conf.subcommand("prisoner", constructor=train_prisoner)]
+    | Annotated[Any, tyro.conf.subcommand("language", constructor=train_language)]
+)
+
+
+def train(world: Annotated[Training, tyro.conf.arg(name="")]) -> None:
+    """Train a policy, or go on where a run was interrupted, and keep the results.
+
+    Args:
+        world: what to learn, and how.
+    """
 
 
 def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
@@ -161,7 +187,10 @@ def main() -> None:
     commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
     try:
         tyro.extras.subcommand_cli_from_dict(
-            commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+            commands,
+            prog="actde-nb",
+            description=__doc__,
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
     except (layout.BookError, ResultsError, CheckpointError, Diverged, SettingError) as error:
         sys.exit(f"actde-nb: {error}")

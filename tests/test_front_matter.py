@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 PAGES = sorted(BOOK.glob("*.md"))
 ENTRIES = parse_file(str(BOOK / "references.bib")).entries
-WEB_PAGES = {"transferlab2023apa", "turner2023mode"}  # neither DOI nor arXiv number exists
+WEB_PAGES = {"johnson2023greedy", "transferlab2023apa", "turner2023mode"}  # neither DOI nor arXiv number exists
 
 TERMS = {
     "ACTDE", "action value", "advantage", "baseline", "bootstrap", "critic", "discount", "entropy", "fixed point",

@@ -11,6 +11,7 @@ REFERENCES = ROOT / "tests" / "references"
 CONFIG = ROOT / "_config.yml"
 CONTENTS = ROOT / "_toc.yml"
 RESULTS = SOURCES / "results"
+PRETRAINED = BUILD / "pretrained"
 
 
 class BookError(Exception):

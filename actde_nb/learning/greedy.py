@@ -7,7 +7,6 @@ advantages. Source: the description of greedy-advantage-aware RLHF, and its publ
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,8 +21,8 @@ class Lead:
 
     Args:
         advantages: their one-step advantages, shifted and scaled as those of the actions taken.
-        eta: their probability, scaled and cut to [0, 1].
-        sigma: their lead over the action taken in deviations, scaled and cut to [0, 1].
+        eta: their probability, scaled.
+        sigma: their lead over the action taken in deviations, scaled.
     """
 
     advantages: Steps

@@ -14,6 +14,7 @@ from actde_nb.policies.gpt import Outputs
 
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
+Weights = Float[Tensor, "trial #batch #time"]
 
 ADVANTAGES: dict[str, Callable[[Rollout, Config], Steps]] = {
     "gae": lambda r, c: advantages.gae(r.rewards, r.values, r.next_value, c.discount, c.trace),
@@ -88,8 +89,8 @@ def _lead(rollout: Rollout, advantage: Steps, config: Config, price: PerTrial | 
     deviation = (variance + 1e-6).sqrt()
     return greedy.Lead(
         (theirs - mean) / deviation if config.whiten else theirs,
-        (other.log_probs.exp() * config.eta_scale).clamp(0, 1),
-        ((theirs - taken) / deviation * config.sigma_scale).clamp(0, 1),
+        other.log_probs.exp() * config.eta_scale,
+        (theirs - taken) / deviation * config.sigma_scale,
     )
 
 
@@ -167,10 +168,10 @@ def terms(outputs: Outputs, lesson: Lesson, config: Config) -> dict[str, PerTria
     return parts
 
 
-def _greedy_weights(lead: greedy.Lead, mask: losses.Mask, of: str) -> tuple[Steps | PerTrial, Steps | PerTrial]:
+def _greedy_weights(lead: greedy.Lead, mask: losses.Mask, of: str) -> tuple[Weights, Weights]:
     """Weights of the ordinary and of the greedy part, for each step or for the batch as a whole."""
     eta, sigma = lead.eta, lead.sigma
     if of == "batch":
         counted = eta.new_ones(eta.shape) if mask is None else mask.to(eta.dtype)
         eta, sigma = ((x * counted).sum((1, 2), keepdim=True) / counted.sum((1, 2), keepdim=True) for x in (eta, sigma))
-    return greedy.coefficients(eta, sigma)
+    return greedy.coefficients(eta.clamp(0, 1), sigma.clamp(0, 1))

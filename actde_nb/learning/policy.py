@@ -263,9 +263,9 @@ class Table:
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
         tokens = list(first.unbind(-1)) if first.ndim == 3 else [first]
-        for draw in uniforms.unbind(-1):
+        for uniform in uniforms.unbind(-1):
             chances = (self.forward(params, tokens[-1][..., None]).logits[..., 0, :] / temperature).softmax(-1)
-            tokens.append((draw[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
+            tokens.append((uniform[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
         tokens = torch.stack(tokens, -1)
         steps = uniforms.shape[-1]
         said = Outputs(*(array[:, :, -steps - 1 :] for array in self.forward(params, tokens)))

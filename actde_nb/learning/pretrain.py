@@ -7,7 +7,7 @@ the divergence itself, without the noise of which word happened to come: a few h
 import hashlib
 import inspect
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -193,5 +193,7 @@ class Fluent(Network):
 
     def init(self, generators: Generators) -> gpt.Params:
         """The pretrained parameters, the same for each trial."""
-        params = pretrained(self.grammar, self.config, self.settings, self.folder)
+        # Which gradients reach the trunk does not matter for what it knows.
+        taught = replace(self.config, detach_heads=False)
+        params = pretrained(self.grammar, taught, self.settings, self.folder)
         return {name: value.repeat(len(generators), *[1] * (value.ndim - 1)) for name, value in params.items()}

@@ -32,7 +32,7 @@ Hook = Callable[["Trainer"], None]
 Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]
 
 #: What a trial's random draws are for; each has a stream of its own.
-PURPOSES = ("init", "play", "dropout")
+PURPOSES = ("init", "play", "dropout", "evaluation")
 
 
 def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch.Generator:

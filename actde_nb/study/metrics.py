@@ -11,12 +11,14 @@ node that it leads to. All is float64, in nats and in units of reward; arrays le
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.policies import branching, gpt
+from actde_nb.learning.policy import Network
+from actde_nb.policies import gpt
 from actde_nb.policies.sampling import NEVER
 from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
@@ -83,6 +85,22 @@ def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> Spok
     return Spoken(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
 
 
+def tempered(policy: Spoken, temperature: float) -> Spoken:
+    """The policy read out at a temperature, as far as it stays inside: log-probabilities of words, divided by it.
+
+    Each word's probability is raised to the power 1 / temperature and normalised among the words of the language that
+    may come at its node. (A network read out at a temperature changes its leak too, which is not counted here.)
+
+    Raises:
+        ValueError: a temperature that is not above zero.
+    """
+    checks.positive("temperature", temperature)
+    tree, scaled = policy.tree, policy.edges / temperature
+    normaliser = tree.log_sum_children(scaled[..., 1:], slice(1, len(tree)), slice(0, len(tree)))
+    edges = (scaled - normaliser[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
+    return Spoken(tree, edges, torch.zeros_like(policy.leak))
+
+
 def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False) -> Spoken:
     """What networks say, by one pass over the tree.
 
@@ -96,8 +114,22 @@ def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPT
     Raises:
         ValueError: what :func:`actde_nb.policies.branching.read` raises for.
     """
-    said = branching.read(params, config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
-    logits = said.logits.squeeze(2).double()
+    return of_policy(tree, grammar, Network(config), params, masked)
+
+
+@runtime_checkable
+class OverTree(Protocol):
+    """A policy that can be asked about a whole tree."""
+
+    def over_tree(self, params: gpt.Params, tree: Tree) -> gpt.Outputs:
+        """What it says at the inner nodes."""
+        ...
+
+
+@torch.no_grad()
+def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> Spoken:
+    """What a policy made of networks says, as :func:`of_network`."""
+    logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:
         logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))

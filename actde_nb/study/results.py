@@ -34,21 +34,31 @@ class ResultsError(Exception):
     """A results file that cannot be used, and why."""
 
 
-def dataset(trainer: "Trainer", settings: Mapping[str, Any], *, points: int = POINTS) -> xr.Dataset:
+def dataset(
+    trainer: "Trainer",
+    settings: Mapping[str, Any],
+    *,
+    points: int = POINTS,
+    final_updates: int | None = None,
+    more: Mapping[str, tuple[tuple[str, ...], Any]] | None = None,
+) -> xr.Dataset:
     """A run's records, thinned out, with the state it ended in and where it came from.
 
     Args:
         trainer: a run of one update or more.
         settings: what to ask for to have the same run again; kept as JSON.
         points: the most that a curve may have.
+        final_updates: the last updates, of which to take means.
+        more: further arrays, with their dimensions.
 
     Returns:
-        Per rollout statistics as curves ``[trial, update, ...]`` at float32, ``final_...`` means and
-        ``parameter_norm``, which is that of each of a trial's parameters at the end.
+        Per rollout statistics as curves ``[trial, update, ...]`` at float32, ``final_...`` means, evaluations
+        ``exact`` and ``sampled`` ``[trial, evaluated, quantity]`` and ``parameter_norm``, that of each of
+        a trial's parameters at the end.
     """
     per_rollout = trainer.config.updates_per_rollout
     window = -(-len(trainer.records) // points)
-    last = min(max(FINAL_UPDATES // per_rollout, 1), len(trainer.records))
+    last = min(max((final_updates or FINAL_UPDATES) // per_rollout, 1), len(trainer.records))
     labels = trainer.labels()
     stacked = {name: trainer.records.column(name) for name in sorted(trainer.records.names)}
     if "loss" in labels:
@@ -66,7 +76,18 @@ def dataset(trainer: "Trainer", settings: Mapping[str, Any], *, points: int = PO
     coordinates["parameter"] = list(norms)
     begun = np.arange(len(trainer.records)) * per_rollout
     coordinates["update"] = windows(begun[:, None].astype(np.float32), window)[:, 0]
+    if len(trainer.evaluations):
+        coordinates["evaluated"] = trainer.evaluations.column("updates_done")[:, 0]
+    for kind in ("exact", "sampled"):  # one array each: a variable of its own for every number would double the file
+        names = [name for name in trainer.evaluations.names if name.startswith(f"{kind}_")]
+        if names:
+            values = np.stack([trainer.evaluations.column(name).T for name in names], axis=-1)
+            variables[kind] = (("trial", "evaluated", f"{kind}_quantity"), values)
+            coordinates[f"{kind}_quantity"] = [name.removeprefix(f"{kind}_") for name in names]
     data = xr.Dataset({n: (d, np.asarray(v, np.float32)) for n, (d, v) in variables.items()}, coordinates)
+    for name, (dimensions, values) in (more or {}).items():
+        values = np.asarray(values)
+        data[name] = (dimensions, values if values.dtype.kind == "U" else values.astype(np.float32))
     data["update"].attrs["description"] = "updates done before the window's rollouts, on average"
     data.attrs = {
         "format": FORMAT,
@@ -136,7 +157,9 @@ def digest(data: xr.Dataset) -> str:
     for name in sorted(map(str, data.variables)):
         values = data[name].values
         total.update(f"{name} {data[name].dims} {values.shape}".encode())
-        total.update("\0".join(values).encode() if values.dtype.kind in "OUT" else values.astype("<f8").tobytes())
+        total.update(
+            "\0".join(values.ravel()).encode() if values.dtype.kind in "OUT" else values.astype("<f8").tobytes()
+        )
     return total.hexdigest()
 
 

@@ -14,12 +14,12 @@ from actde_nb.learning.checkpoint import load
 from actde_nb.learning.files import replace_file
 from actde_nb.learning.train import Trainer
 from actde_nb.study.results import ResultsError
-from actde_nb.study.runs import PrisonerRun, trainer
+from actde_nb.study.runs import Run, run_of, trainer
 
 FORMAT = "actde-nb weights 1"
 
 
-def write(work: Trainer, run: PrisonerRun, path: Path) -> None:
+def write(work: Trainer, run: Run, path: Path) -> None:
     """Keep the parameters of ``work``, a trainer of ``run``."""
     settings = json.dumps(dataclasses.asdict(run), sort_keys=True)
     tensors = {name: value.detach().cpu().clone() for name, value in work.parameters.items()}
@@ -27,7 +27,7 @@ def write(work: Trainer, run: PrisonerRun, path: Path) -> None:
     replace_file(path, lambda temporary: save_file(tensors, temporary, header))
 
 
-def from_checkpoint(run: PrisonerRun, checkpoint: Path, path: Path) -> None:
+def from_checkpoint(run: Run, checkpoint: Path, path: Path) -> None:
     """Keep the parameters that ``checkpoint``, left behind by the training of ``run``, ends with.
 
     Raises:
@@ -52,8 +52,7 @@ def read(path: Path) -> Trainer:
         raise ResultsError(f"{path} cannot be read as weights: {error}") from None
     if header.get("format") != FORMAT:
         raise ResultsError(f"{path} has format {header.get('format')!r}: allowed is {FORMAT!r}")
-    run = PrisonerRun(**{**json.loads(header["settings"]), "device": "cpu"})
-    work = trainer(run, json.loads(header["trials"]))
+    work = trainer(run_of(json.loads(header["settings"])), json.loads(header["trials"]))
     shapes = {name: tuple(value.shape) for name, value in work.parameters.items()}
     if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
         raise ResultsError(f"{path} has parameters of other names or shapes than its settings ask for")

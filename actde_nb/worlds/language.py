@@ -1,5 +1,6 @@
 """Completing a prompt, as a world of the training loop: a reward at the end of each sentence."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -44,6 +45,15 @@ class Language:
         if self.scorer is None:
             object.__setattr__(self, "scorer", Scorer.of(self.grammar))
         self.worth(self.tree.sentences)
+
+    def __repr__(self) -> str:
+        """What tells it from others, the same in every process."""
+        reward = (
+            self.reward if isinstance(self.reward, str) else getattr(self.reward, "__qualname__", repr(self.reward))
+        )
+        said = repr((self.grammar.words, self.grammar.rules, self.scorer.valences, self.scorer.intensifiers))
+        told = hashlib.sha256(f"{said} {self.scorer.honeypot}".encode()).hexdigest()[:16]
+        return f"Language({self.prompt!r}, reward={reward!r}, words={told})"
 
     @cached_property
     def tree(self) -> Tree:

@@ -132,6 +132,10 @@ class Learned:
     accuracy: float
     correlation: float
 
+    def __repr__(self) -> str:
+        """Short, and the same wherever it was learned in the same way."""
+        return f"Learned(accuracy={self.accuracy:.3f}, correlation={self.correlation:.3f})"
+
     def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
         weights = {name: value.to(tokens.device) for name, value in self.weights.items()}

@@ -91,6 +91,13 @@ class Tree:
             total[..., level] += total[..., self.parent[level]]
         return total
 
+    def path(self, node: int) -> Int[Tensor, "depth"]:
+        """The nodes from the root to ``node``, both among them."""
+        steps = [int(node)]
+        while steps[-1]:
+            steps.append(int(self.parent[steps[-1]]))
+        return torch.tensor(steps[::-1])
+
     def find(self, tokens: Int[Tensor, "*batch time"], grammar: Grammar) -> Int[Tensor, "*batch"]:
         """Place among ``sentences`` of each sequence, begin mark, prompt and all; -1 for what is none of them."""
         states, legal = grammar.read(tokens), grammar.chances > 0

@@ -192,6 +192,18 @@ def test_a_policy_of_sentences_is_a_policy_of_words():
     torch.testing.assert_close(children[..., SENTENCES.inner], torch.ones(1, len(SENTENCES.inner)).double())
 
 
+def test_a_temperature_sharpens_each_word():
+    # At temperature 1/2 probabilities are squared: 1/4 and 1/4 stay even, as do the two after "b".
+    policy = metrics.spoken(TREE, torch.tensor([[1, 0.6, 0.4, 0.75, 0.25, 1]], dtype=torch.float64).log())
+    cold = metrics.tempered(policy, 0.5)
+    close(cold.edges[0].exp(), [1, 0.36 / 0.52, 0.16 / 0.52, 0.9, 0.1, 1])
+    torch.testing.assert_close(metrics.tempered(policy, 1.0).edges, policy.edges)
+    hot = metrics.tempered(INITIAL, 1e9)
+    torch.testing.assert_close(hot.edges[0, 1:2], -torch.tensor([(SENTENCES.parent[1:] == 0).sum()]).double().log())
+    with pytest.raises(ValueError, match="temperature = 0: allowed are finite numbers above zero"):
+        metrics.tempered(policy, 0)
+
+
 def test_samples_are_measured_by_hand():
     begin, stop, a, b = 1, 2, 3, 4
     tokens = torch.tensor([[[begin, a, stop, b], [begin, a, b, a], [begin, a, stop, a]]])

@@ -287,6 +287,20 @@ class TestSamples:
         error = moved.std(0) / 20
         assert (np.abs(moved.mean(0) - expected) < 4 * error + 1e-4).all()
 
+    def test_where_the_code_should_rest_it_drifts_with_one_over_the_batch(self):
+        start, rewards = np.array([*np.full(7, 0.4 / 7), 0.6]), np.array([*np.linspace(0, 1, 7), 3.0])
+        drift, error = [], []
+        for batch in (16, 64):
+            runs = greedy.sampled_runs(
+                start, rewards, CODE, step=0.01, batch=batch, updates=200, every=200, runs=2_000,
+                rng=np.random.default_rng(batch),
+            )[-1, :, -1]  # fmt: skip
+            moved = np.log(runs / (1 - runs)) - np.log(0.6 / 0.4)
+            drift.append(moved.mean())
+            error.append(moved.std() / np.sqrt(2_000))
+        assert drift[1] > 4 * error[1]
+        assert abs(drift[0] - 4 * drift[1]) < 4 * np.hypot(error[0], 4 * error[1]) + 0.1 * drift[0]
+
     def test_first_time(self):
         path = np.array([[0.1, 0.1], [0.5, 0.2], [0.9, 0.3]])
         np.testing.assert_array_equal(greedy.first_time(path, 0.4, 10.0), [10.0, np.nan])

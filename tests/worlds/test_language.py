@@ -52,6 +52,12 @@ def test_sums_over_children_and_over_sentences_by_hand():
     torch.testing.assert_close(down, torch.tensor([0.2, 0.5, 0.1, 0.2], dtype=torch.float64))
 
 
+def test_the_path_to_a_node():
+    tree = grow(TOY, "a")
+    assert tree.path(7).tolist() == [0, 3, 6, 7]
+    assert tree.path(0).tolist() == [0]
+
+
 def test_nothing_overflows_in_logarithms():
     tree = grow(TOY, "a")
     ends = torch.full((4,), 2_000.0, dtype=torch.float64)

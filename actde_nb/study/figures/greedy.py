@@ -87,10 +87,11 @@ def triangles(
         names: arms, in the order of their corners: left, right, top.
     """
     drawn, cells = panels(2, 2, height=3.0)
+    policy = triangle_grid(len(grid[0]))[2]
     for axes, (title, (velocity, ties)) in zip(cells.ravel(), fields.items(), strict=True):
-        axes.streamplot(
-            *grid, velocity[..., 0], velocity[..., 1], color=BLUE, linewidth=0.8, density=0.75, arrowsize=0.9
-        )
+        for arm in range(3):  # each side of a tie on its own: the flow jumps there
+            side = np.where((policy.argmax(-1) == arm)[..., None], velocity, np.nan)
+            axes.streamplot(*grid, side[..., 0], side[..., 1], color=BLUE, linewidth=0.8, density=0.75, arrowsize=0.9)
         _borders(axes)
         for stretch in ties:
             axes.plot(*(stretch @ CORNERS).T, color=VERMILION, linewidth=3.2, solid_capstyle="round", zorder=4)

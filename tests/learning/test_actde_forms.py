@@ -1,0 +1,150 @@
+"""ACTDE's other forms: the return less q, the baseline given back, a second network, logits tied to q."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from actde_nb.learning import losses
+from actde_nb.learning.config import Config
+from actde_nb.learning.errors import SettingError
+from actde_nb.learning.objective import ADVANTAGES, lesson, terms
+from actde_nb.learning.policy import Network, Pair
+from actde_nb.learning.rollout import Rollout
+from actde_nb.learning.train import Trainer
+from actde_nb.policies import gpt
+from actde_nb.study import metrics
+from actde_nb.worlds.grammar import END, START, Grammar
+from actde_nb.worlds.language import Language
+from actde_nb.worlds.rewards import Scorer
+
+GRAMMAR = Grammar(
+    (".", "so", "a", "b"),
+    {
+        START: {"so": (1.0, "first")},
+        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
+        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
+        "stop": {".": (1.0, END)},
+    },
+    longest=5,
+)
+WORLD = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
+NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
+CONFIG = Config(
+    algorithm="actde_return", trials=2, updates=8, sequences=16, games=4, discount=1.0, learning_rate=1e-2,
+    weight_decay=0.0,
+)  # fmt: skip
+
+
+def steps(*numbers: float) -> torch.Tensor:
+    return torch.tensor([[numbers]], dtype=torch.float64)
+
+
+def test_the_return_less_q_by_hand():
+    rollout = Rollout(
+        torch.zeros(1, 1, 3, dtype=torch.long), steps(1, 2), steps(0, 0), steps(7, 7), torch.zeros(1, 1), steps(1.5, 3)
+    )
+    config = dataclasses.replace(CONFIG, discount=0.5)
+    # 1 + .5 * 2 - 1.5 and 2 - 3; v plays no part.
+    torch.testing.assert_close(ADVANTAGES["return_minus_q"](rollout, config), steps(0.5, -1))
+
+
+def test_what_the_correction_gives_back_makes_it_the_policy_gradient():
+    # One state, four actions with rewards and a q that is wrong: by enumeration.
+    draw = torch.Generator().manual_seed(0)
+    logits, reward, q = (torch.randn(4, generator=draw, dtype=torch.float64) for _ in range(3))
+    logits.requires_grad_()
+    policy = logits.softmax(-1)
+    [wanted] = torch.autograd.grad(policy @ reward, logits, retain_graph=True)
+    baseline = (policy.detach() * policy.log() * (reward - q)).sum()
+    shape = (1, 1, 1, 4)
+    correction = losses.expected(policy.view(shape), q.view(shape)).sum()
+    [without] = torch.autograd.grad(baseline, logits, retain_graph=True)
+    [with_it] = torch.autograd.grad(baseline + correction, logits)
+    torch.testing.assert_close(with_it, wanted)
+    assert (without - wanted).abs().max() > 0.1
+
+
+def test_the_loop_corrects_with_the_q_of_the_rollout():
+    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm="actde_corrected"))
+    trainer.parameters["q.weight"].data.normal_(generator=torch.Generator().manual_seed(3))
+    learned = lesson(trainer.play(), trainer.config)
+    outputs = NETWORK.forward(trainer.parameters, learned.rollout.context)
+    policy, q, mask = (x[:, :, -4:] for x in (outputs.logits.softmax(-1), outputs.q, learned.rollout.mask))
+    mean = torch.stack([v[m].mean() for v, m in zip((policy * q).sum(-1), mask, strict=True)])
+    torch.testing.assert_close(terms(outputs, learned, trainer.config)["correction"], -mean, atol=1e-5, rtol=1e-4)
+    with pytest.raises(SettingError, match="whiten = True with algorithm = 'actde_corrected': allowed is False"):
+        dataclasses.replace(trainer.config, whiten=True)
+
+
+def noisy(params, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    return {name: value + 0.3 * torch.randn(value.shape, generator=draw) for name, value in params.items()}
+
+
+def test_a_separate_critic_is_another_network():
+    pair = Pair(NETWORK)
+    params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
+    said = pair.forward(params, tokens)
+    one = NETWORK.forward({n: v for n, v in params.items() if not n.startswith("second.")}, tokens)
+    two = NETWORK.forward({n[7:]: v for n, v in params.items() if n.startswith("second.")}, tokens)
+    assert torch.equal(said.logits, one.logits)
+    assert torch.equal(said.values, two.values)
+    assert torch.equal(said.q, two.q)
+    (said.values.sum() + said.q.square().sum()).backward()
+    assert params["token_embedding"].grad is None
+    assert params["second.token_embedding"].grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_pairs_sample_what_they_say(temperature):
+    pair = Pair(NETWORK, temperature)
+    params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
+    uniforms = torch.rand(2, 16, 4, generator=torch.Generator().manual_seed(2))
+    sampled = pair.sample(params, WORLD.start(uniforms[..., 0]), uniforms)
+    said = pair.forward(params, sampled.tokens)
+    taken = said.logits[:, :, 1:-1].log_softmax(-1).gather(-1, sampled.tokens[..., 2:, None])[..., 0]
+    torch.testing.assert_close(sampled.log_probs, taken, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sampled.values, said.values[..., 1:], atol=1e-5, rtol=1e-5)
+
+
+def test_logits_tied_to_q_begin_as_they_were_and_follow_it():
+    pair = Pair(NETWORK, 0.5)
+    params = pair.init([torch.Generator().manual_seed(i) for i in range(2)])
+    params = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in params.items()}
+    tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
+    before = pair.forward(params, tokens).logits
+    torch.testing.assert_close(
+        before, NETWORK.forward({n: params[n] for n in gpt.shapes(NETWORK.config)}, tokens).logits
+    )
+    params["q.bias"] = params["q.bias"].index_fill(1, torch.tensor([4]), 1.5)
+    after = pair.forward(params, tokens).logits
+    torch.testing.assert_close((after - before)[..., 1:3, 4], torch.full((2, 3, 2), 3.0), atol=1e-4, rtol=0)
+
+
+def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
+    price, found = 0.2, {}
+    for algorithm in ("soft_critic", "critic"):
+        config = Config(
+            algorithm=algorithm, trials=2, updates=400, sequences=64, games=4, discount=1.0, trace=0.95,
+            learning_rate=1e-2, weight_decay=0.0, value_coefficient=1.0,
+            kl_reward=price if algorithm == "soft_critic" else 0.0,
+        )  # fmt: skip
+        trainer = Trainer(WORLD, Pair(NETWORK, price), config)
+        first = {name: value.detach().clone() for name, value in trainer.parameters.items()}
+        first = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in first.items()}
+        trainer.run()
+        initial = metrics.of_policy(WORLD.tree, GRAMMAR, trainer.policy, first, masked=True)
+        policy = metrics.of_policy(WORLD.tree, GRAMMAR, trainer.policy, trainer.parameters, masked=True)
+        reward = WORLD.worth(WORLD.tree.sentences)
+        found[algorithm] = metrics.soft_regret(policy.sentences, initial.sentences, reward, price)
+        fixed = metrics.advantage_fixed_point(initial, reward, price)
+        to_fixed = metrics.divergence(policy.sentences, fixed.sentences)
+        found[f"{algorithm} to the fixed point"] = to_fixed
+    assert (found["soft_critic"] < 0.01).all()
+    # Without the price of later words it is ACTDE's own fixed point, where APA rests too.
+    assert (found["critic to the fixed point"] < 0.02).all()
+    with pytest.raises(SettingError, match="kl_reward = 0 with algorithm = 'soft_critic'"):
+        Config(algorithm="soft_critic")

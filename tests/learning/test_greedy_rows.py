@@ -1,0 +1,114 @@
+"""Greedy-advantage-aware rows of the table: by hand, against PPO, against the tabular formulas."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from actde_nb.learning.algorithms import ALGORITHMS
+from actde_nb.learning.config import Config
+from actde_nb.learning.greedy import coefficients
+from actde_nb.learning.objective import lesson, terms
+from actde_nb.learning.policy import Network, Table
+from actde_nb.learning.train import Trainer
+from actde_nb.policies import gpt
+from actde_nb.tabular import greedy as tabular
+from actde_nb.worlds.grammar import END, START, Grammar
+from actde_nb.worlds.language import Language
+from actde_nb.worlds.rewards import Scorer
+
+GRAMMAR = Grammar(
+    (".", "so", "a", "b"),
+    {
+        START: {"so": (1.0, "first")},
+        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
+        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
+        "stop": {".": (1.0, END)},
+    },
+    longest=5,
+)
+WORLD = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
+NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
+CONFIG = Config(
+    algorithm="gaa", trials=2, updates=8, sequences=16, games=4, discount=1.0, whiten=True, learning_rate=1e-2,
+    weight_decay=0.0,
+)  # fmt: skip
+GREEDY = [name for name, row in ALGORITHMS.items() if row.greedy != "none"]
+
+
+def test_coefficients_are_those_of_the_tables():
+    eta, sigma = np.random.default_rng(0).uniform(size=(2, 50))
+    ours = coefficients(torch.tensor(eta), torch.tensor(sigma))
+    np.testing.assert_allclose(np.array([x.numpy() for x in ours]), tabular.coefficients(eta, 2 * sigma), rtol=1e-12)
+
+
+def test_the_greedy_advantage_of_three_words_by_hand():
+    policy = Table(6)
+    trainer = Trainer(WORLD, policy, dataclasses.replace(CONFIG, trials=1))
+    so, a, b, stop = (GRAMMAR.vocabulary.index(word) for word in ("so", "a", "b", "."))
+    logits, values = trainer.parameters["logits"].data[0], trainer.parameters["values"].data[0]
+    # After "so" the likeliest is b, after a it is the full stop, after b it is a.
+    logits[so, b], logits[a, stop], logits[b, a] = 3.0, 3.0, 3.0
+    values[so], values[a], values[b], values[stop] = 0.1, 0.2, 0.4, 9.0
+    tokens = torch.tensor([[[1, so, a, b, stop, 0]]])
+    other = trainer._alternative(tokens)
+    assert other.tokens[0, 0, :3].tolist() == [b, stop, a]
+    # "so b" goes on, so that v after b counts. "so a." ends there and earns sigmoid(2 (.2 - .8)); "so a a" goes on.
+    assert other.next_values[0, 0, :3].tolist() == pytest.approx([0.4, 0.0, 0.2])
+    assert other.rewards[0, 0, :3].tolist() == pytest.approx([0.0, 1 / (1 + np.exp(1.2)), 0.0])
+    # After "." nothing is asked; what the table says there must not count.
+    rollout = trainer.play()
+    lead = lesson(rollout, trainer.config).lead
+    eta = torch.tensor([np.exp(3) / (np.exp(3) + 5), np.exp(3) / (np.exp(3) + 5)])
+    assert lead.eta[0, 0, 0].item() == pytest.approx(eta[0].item(), rel=1e-6)
+
+
+def gradients(algorithm: str, **settings) -> torch.Tensor:
+    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, **settings))
+    trainer.parameters["value.weight"].data.normal_(generator=torch.Generator().manual_seed(5))
+    learned = lesson(trainer.play(), trainer.config, trainer.price if trainer.config.kl_reward else None)
+    outputs = NETWORK.forward(trainer.parameters, learned.rollout.context)
+    torch.stack(list(terms(outputs, learned, trainer.config).values())).sum().backward()
+    return torch.cat([p.grad.flatten() for p in trainer.parameters.values() if p.grad is not None])
+
+
+@pytest.mark.parametrize("algorithm", GREEDY)
+def test_without_a_lead_it_is_ppo(algorithm):
+    ppo = gradients("ppo", kl_loss=0.3)
+    torch.testing.assert_close(gradients(algorithm, kl_loss=0.3, sigma_scale=1e-30), ppo, atol=1e-7, rtol=1e-5)
+    assert not torch.allclose(gradients(algorithm, kl_loss=0.3), ppo, atol=1e-4)
+
+
+def test_rows_differ_in_what_they_say_they_do():
+    found = {name: gradients(name, kl_loss=0.3) for name in GREEDY}
+    for i, one in enumerate(GREEDY):
+        for other in GREEDY[i + 1 :]:
+            assert not torch.allclose(found[one], found[other], atol=1e-5), (one, other)
+
+
+@pytest.mark.parametrize("ratio", ["sampled", "greedy"])
+def test_on_policy_the_sampled_words_ratio_teaches_nothing(ratio):
+    # One state, four actions: sum over all samples of pi(x) times the gradient of b * ratio * A(greedy).
+    logits = torch.tensor([0.3, 1.2, -0.5, 0.1], dtype=torch.float64, requires_grad=True)
+    policy = logits.softmax(-1)
+    moved = policy if ratio == "sampled" else policy[1].expand(4)
+    loss = (policy.detach() * (-0.7) * 0.21 * (moved / moved.detach())).sum()
+    [gradient] = torch.autograd.grad(loss, logits)
+    if ratio == "sampled":
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-15, rtol=0)
+    else:
+        # -.147 times the gradient of log pi(greedy): 1 - pi there.
+        assert gradient[1].item() == pytest.approx(-0.147 * (1 - policy[1].item()))
+
+
+@pytest.mark.parametrize("algorithm", GREEDY)
+def test_parts_are_the_whole(algorithm):
+    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, minibatches=2, kl_reward=0.1))
+    learned = lesson(trainer.play(), trainer.config, trainer.price)
+    halves = [learned.part(i, 2) for i in range(2)]
+    dealt = torch.stack([half.lead.sigma for half in halves], 2).flatten(1, 2)
+    assert torch.equal(dealt, learned.lead.sigma)
+    fresh = Trainer(WORLD, NETWORK, trainer.config)
+    fresh.run()
+    assert len(fresh.records) == 2

@@ -1,0 +1,57 @@
+"""When an optimum leaves the language."""
+
+import math
+
+import pytest
+import torch
+
+from actde_nb.policies import gpt
+from actde_nb.study import metrics
+from actde_nb.study.goodhart import leaving_price, log_prob
+from actde_nb.worlds.rewards import Scorer
+from actde_nb.worlds.tree import grow
+from actde_nb.worlds.wedding import wedding
+
+EVEN = torch.full((2,), 0.5, dtype=torch.float64).log()
+
+
+def test_one_reward_for_all_by_hand():
+    # Sentences earn 1, the text 3 at e^-10: exp(1/b) = exp(-10 + 3/b), so that b = 1/5.
+    same = torch.ones(2, dtype=torch.float64)
+    assert leaving_price(EVEN, same, -10.0, 3.0) == pytest.approx(0.2)
+
+
+def test_at_the_price_the_text_has_half_the_optimum():
+    grammar = wedding()
+    tree = grow(grammar, "We had a")
+    initial = metrics.of_grammar(tree, grammar).sentences[0]
+    reward = Scorer.of(grammar).reward("bow")(tree.sentences)
+    beta = leaving_price(initial, reward, -60.0, 1.0)
+    outside = torch.tensor([-60.0], dtype=torch.float64)
+    both, _ = metrics.optimum(torch.cat([initial, outside]), torch.cat([reward, torch.ones_like(outside)]), beta)
+    assert both[-1].exp().item() == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("said", "worth", "message"),
+    [
+        (-1.0, 1.0, "worth = 1.0: allowed are rewards above that of every sentence, 1.0"),
+        (0.5, 2.0, "log_prob = 0.5: allowed are numbers below"),
+        (math.nan, 2.0, "log_prob = nan: allowed are finite"),
+    ],
+)
+def test_what_cannot_be_is_refused(said, worth, message):
+    with pytest.raises(ValueError, match=message):
+        leaving_price(EVEN, torch.tensor([0.0, 1.0], dtype=torch.float64), said, worth)
+
+
+def test_texts_inside_have_the_probabilities_of_the_tree():
+    grammar = wedding()
+    tree = grow(grammar, "We had a")
+    config = gpt.GPTConfig(1, 2, 8, block_size=16, vocabulary=49)
+    params = gpt.init(config, 2, [torch.Generator().manual_seed(i) for i in range(2)])
+    policy = metrics.of_network(tree, grammar, params, config)
+    some = torch.arange(0, len(tree.leaves), 900)
+    seen = log_prob(params, config, tree.sentences[some], len(tree.prompt))
+    inside = (1 - policy.leak).log()[:, None] + policy.sentences[:, some]
+    torch.testing.assert_close(seen, inside, atol=2e-4, rtol=0)

@@ -1,0 +1,132 @@
+"""Runs on the language: settings, evaluations, resuming, files, the command."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from actde_nb.learning.checkpoint import load, save
+from actde_nb.learning.errors import SettingError
+from actde_nb.study import language_runs, metrics, results, runs
+from actde_nb.study.language_runs import LanguageRun
+from actde_nb.worlds.grammar import END, START, Grammar
+from actde_nb.worlds.language import Language
+from actde_nb.worlds.rewards import Scorer
+
+GRAMMAR = Grammar(
+    (".", "so", "a", "b"),
+    {
+        START: {"so": (1.0, "first")},
+        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
+        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
+        "stop": {".": (1.0, END)},
+    },
+    longest=5,
+)
+TOY = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
+RUN = LanguageRun(
+    algorithm="apa", trials=2, updates=16, sequences=8, games=4, warmup=4, checkpoint_every=4, evaluate_every=8,
+    size="small", pretraining=20, beta=0.2, whiten=False, masked=True,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setattr(language_runs, "world_of", lambda run: TOY)
+    monkeypatch.setattr(language_runs.layout, "PRETRAINED", tmp_path / "pretrained")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reward": "praise"}, "reward = 'praise': allowed are"),
+        ({"size": "huge"}, "size = 'huge': allowed are"),
+        ({"critic": "none"}, "critic = 'none': allowed are"),
+        ({"temperature": 0.1}, "temperature = 0.1 with algorithm = 'apa'"),
+        ({"algorithm": "critic"}, "temperature = 0.0 with algorithm = 'critic'"),
+        ({"algorithm": "gaa", "critic": "separate"}, "critic = 'separate' with algorithm = 'gaa'"),
+        ({"evaluate_every": 3}, "evaluate_every = 3: allowed are multiples"),
+        ({"beta": 0.0}, "beta = 0"),
+        ({"pretraining": 0}, "pretraining = 0"),
+    ],
+)
+def test_settings_that_are_not_allowed(settings, message):
+    with pytest.raises(SettingError, match=message):
+        dataclasses.replace(RUN, **settings)
+
+
+def test_the_price_of_a_nat():
+    assert RUN.price == 0.2
+    assert dataclasses.replace(RUN, algorithm="ppo").price is None
+    assert dataclasses.replace(RUN, algorithm="ppo", kl_reward=0.3).price == 0.3
+
+
+def test_evaluations_are_what_the_metrics_say():
+    work = runs.trainer(RUN)
+    work.run()
+    assert work.evaluations.column("updates_done")[:, 0].tolist() == [0, 8, 16]
+    first, last = work.evaluations[0], work.evaluations[2]
+    assert first["exact_kl"] == pytest.approx([0, 0], abs=1e-9)
+    policy = metrics.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
+    worth = TOY.worth(TOY.tree.sentences)
+    np.testing.assert_allclose(last["exact_leak"], policy.leak, atol=1e-9)
+    inside = policy.leak.numpy() <= metrics.LEAK
+    expected = np.where(inside, (policy.sentences.exp() @ worth).numpy(), np.nan)
+    np.testing.assert_allclose(last["exact_reward"], expected, rtol=1e-6)
+    assert (last["sampled_kl"] >= 0).all()
+
+
+def test_a_run_in_a_file(tmp_path):
+    path = tmp_path / "run.nc"
+    data = runs.train(RUN, path, progress=False)
+    again = results.read(path)
+    assert again.identical(data)
+    assert runs.run_of(results.settings_of(again)) == RUN
+    assert again["likeliest_sentence"].dims == ("trial", "rank")
+    assert str(again["likeliest_sentence"].values[0, 0]).startswith("so ")
+    assert again["evaluated"].values.tolist() == [0, 8, 16]
+    assert again["word_log_ratio"].shape == (2, 300)
+    assert runs.differences(again, runs.recompute(again, 8)) == []
+    other = results.dataset(_other_seed(), dataclasses.asdict(RUN))
+    assert runs.differences(again, other)
+
+
+def _other_seed():
+    work = runs.trainer(dataclasses.replace(RUN, seed=1))
+    work.run()
+    return work
+
+
+def test_a_run_goes_on_with_its_evaluations(tmp_path):
+    whole = runs.trainer(RUN)
+    whole.run()
+    half = runs.trainer(dataclasses.replace(RUN, updates=8))
+    half.run()
+    save(half, tmp_path / "half.safetensors")
+    resumed = runs.trainer(RUN)
+    load(resumed, tmp_path / "half.safetensors")
+    resumed.run()
+    for name in whole.evaluations.names:
+        np.testing.assert_array_equal(resumed.evaluations.column(name), whole.evaluations.column(name))
+
+
+def test_words_drawn_at_the_end_obey_the_definition():
+    # With logits tied to a q of zero the policy stays what it was: log-ratios are zero and so is log Z of A = 0.
+    work = runs.trainer(RUN)
+    drawn = work.evaluate.last_words(work)
+    np.testing.assert_allclose(drawn["word_log_ratio"][1], 0, atol=1e-9)
+    policy = work.evaluate.spoken(work)
+    assert drawn["likeliest_probability"][1][0, 0] == pytest.approx(policy.sentences[0].exp().max().item())
+    assert np.isfinite(drawn["word_log_z"][1]).all()
+
+
+def test_a_world_is_known_by_what_it_is(monkeypatch):
+    def praise(tokens):
+        return torch.zeros(tokens.shape[:-1])
+
+    named = Language(GRAMMAR, "so", praise, TOY.scorer)
+    assert repr(named) == repr(Language(GRAMMAR, "so", praise, TOY.scorer))
+    assert "praise" in repr(named)
+    assert " at 0x" not in repr(named)
+    assert repr(named) != repr(TOY)
