@@ -21,6 +21,7 @@ from torch import Tensor
 
 from actde_nb.policies import branching, gpt
 from actde_nb.policies.sampling import NEVER
+from actde_nb.study import metrics
 from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
@@ -241,10 +242,17 @@ class Speech:
         return nats
 
     @torch.no_grad()
-    def mean(self, params: Params, values: Float[Tensor, "sentence"]) -> Float[Tensor, "trial"]:
-        """Expectation of a function of a sentence."""
-        said = self.sentences(params)
-        return said.exp() @ values.to(said)
+    def watch(
+        self,
+        kept: Sequence[Params],
+        initial: Float[Tensor, "sentence"],
+        means: Mapping[str, Float[Tensor, "sentence"]],
+    ) -> dict[str, Float[np.ndarray, "place trial"]]:
+        """Along a run: ``kl`` to the initial policy and ``entropy`` in nats, and means of functions of a sentence."""
+        said = torch.stack([self.sentences(params) for params in kept]).double()
+        found = {"kl": metrics.divergence(said, initial), "entropy": metrics.entropy(said)}
+        found |= {name: said.exp() @ values.double() for name, values in means.items()}
+        return {name: value.numpy() for name, value in found.items()}
 
 
 def surrogate(

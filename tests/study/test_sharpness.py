@@ -298,3 +298,16 @@ def test_no_steps():
         sharpness.extremes(loss, params, torch.Generator(), 0)
     with pytest.raises(ValueError, match="price = -1"):
         SPEECH.loss(REWARD, REWARD, -1)
+
+
+def test_watching_a_run():
+    kept = [networks(), networks(scale=4.0)]
+    start = initial(kept[0])[0]
+    found = SPEECH.watch(kept, start, {"reward": REWARD})
+    assert found["kl"].shape == (2, 2)
+    assert found["kl"][0, 0] == pytest.approx(0, abs=1e-12)
+    said = initial(kept[1])
+    expected = metrics.divergence(said, start)
+    np.testing.assert_allclose(found["kl"][1], expected)
+    np.testing.assert_allclose(found["entropy"][1], metrics.entropy(said))
+    np.testing.assert_allclose(found["reward"][1], said.exp() @ REWARD)
