@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.study.figures.style import BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 RUNS = {
     "honeypot": {"color": VERMILION, "marker": "o", "linestyle": "-"},
@@ -44,12 +46,24 @@ def probe(
     above.plot(meant, meant, label="meant", **LOOK["theory"])
     above.plot(meant, stood, color=VERMILION, marker="o", markersize=4, label="as run")
     above.set(xlabel="offset on the axis", ylabel="true offset")
-    above.legend(loc="lower left")
+    above.legend(loc="upper left", bbox_to_anchor=(0.28, 0.95))
     below.plot(wide, true, label="the loss", **LOOK["theory"])
     below.plot(meant, plotted, color=VERMILION, marker="o", markersize=4, label="as plotted")
     below.set(xlabel="offset along the gradient", ylabel="loss")
-    below.legend(loc="best")
+    _above(below, 2)
     return drawn
+
+
+def _plain(*axes: Axis) -> None:
+    """Label 1, 2, 5 and so on of logarithmic axes, as plain numbers."""
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _above(axes: Axes, columns: int) -> None:
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, columnspacing=1.2, handletextpad=0.5)
 
 
 def _dots(axes: Axes, place: float, values: Float[np.ndarray, "trial"], **look) -> None:
@@ -80,7 +94,8 @@ def stages(names: Sequence[str], measured: Mapping[str, Sequence[Measure]], pric
     both[0].set(yscale="log", ylabel="loss, per price")
     both[1].set(yscale="log", ylabel="Fisher matrix")
     both[1].set_xticks(range(len(names)), names)
-    both[0].legend(loc="upper right")
+    _plain(both[0].yaxis, both[1].yaxis)
+    _above(both[0], 3)
     return drawn
 
 
@@ -111,7 +126,7 @@ def landscape(
         )  # fmt: skip
     above.set(xlabel="noise, relative to the weights", ylabel="rise of loss / price")
     below.set(xlabel="nats moved", ylabel="rise of loss / price")
-    above.legend(loc="upper center")
+    _above(above, 3)
     below.legend(loc="upper left")
     return drawn
 
@@ -132,6 +147,7 @@ def optimum(measured: Mapping[str, Sequence[Measure]], prices: Mapping[str, floa
             )  # fmt: skip
     axes.plot(ends, ends, linewidth=1.4, **LOOK["theory"])
     axes.set(xscale="log", yscale="log", xlabel="price × Fisher matrix", ylabel="highest eigenvalue of the loss")
+    _plain(axes.xaxis, axes.yaxis)
     axes.legend(loc="upper left")
     return drawn
 
@@ -163,7 +179,6 @@ def methods(
         axes.set_yscale("log")
     both[0].set_ylabel("reward")
     both[1].set(xlabel="KL from the initial policy, nats", ylabel="Fisher matrix")
-    both[0].legend(loc="lower left", ncols=2)
-    for axes in both:
-        axes.spines["bottom"].set_color(BLACK)
+    _plain(both[0].yaxis, both[1].yaxis)
+    _above(both[0], 3)
     return drawn
