@@ -86,3 +86,54 @@ def read(
             x = step(token[batch], path[batch, : asked + depth])
             said.append(gpt.heads(params, config, x))
     return gpt.Outputs(*(torch.cat(parts, 1) for parts in zip(*said, strict=True)))
+
+
+def read_at_once(
+    params: gpt.Params,
+    config: gpt.GPTConfig,
+    prompt: Int[Tensor, "prompt"],
+    parent: Int[Tensor, "node"],
+    token: Int[Tensor, "node"],
+    levels: Sequence[slice],
+    inner: Int[Tensor, "inner"],
+) -> gpt.Outputs:
+    """:func:`read` for derivatives, of any order: all nodes go through a layer together, in memory that is not reused.
+
+    Within a layer a node needs its ancestors' keys and values of the same layer, and these come from the layer before.
+    Takes memory for every node's path, so that it is for small trees. Arguments, result and errors are those of
+    :func:`read`.
+    """
+    trials, asked = len(params["token_embedding"]), len(prompt)
+    deepest = asked + len(levels) - 1
+    if deepest > config.block_size + 1:
+        raise ValueError(
+            f"sequences of {deepest} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
+            "the last of which is not read"
+        )
+    gpt.check(params, config, prompt.expand(trials, 1, asked))
+    gpt.check(params, config, token[None, :, None].expand(trials, -1, -1))
+    # What is read: the prompt but its last token, then the inner nodes. Each row: where its beginning's tokens are.
+    slot = torch.empty_like(parent).index_copy(0, inner, torch.arange(len(inner)) + asked - 1)
+    depth = torch.cat([torch.full((level.stop - level.start,), i) for i, level in enumerate(levels)])
+    path = torch.zeros(len(parent), deepest, dtype=torch.long)
+    path[:, : asked - 1] = torch.arange(asked - 1)
+    path[0, asked - 1] = slot[0]
+    for i, level in enumerate(levels[1:], asked):
+        path[level] = path[parent[level]]
+        path[level, i] = slot[level]
+    beginnings = torch.arange(asked - 1).expand(asked - 1, -1).tril()
+    path = torch.cat([torch.nn.functional.pad(beginnings, (0, deepest - asked + 1)), path[inner]])
+    last = torch.cat([torch.arange(asked - 1), depth[inner] + asked - 1])
+    ahead = torch.arange(deepest) > last[:, None]  # [N, P]
+    path = path.masked_fill(ahead, 0)
+    tokens = torch.cat([prompt[:-1], token[inner]])
+    x = (params["token_embedding"][:, tokens] + params["position_embedding"][:, last])[:, :, None]  # [S, N, 1, C]
+    for layer in range(config.layers):
+        block = gpt.block_of(params, layer)
+        q, k, v = (part.squeeze(3) for part in gpt.queries_keys_values(block, config, x))  # [S, N, H, D]
+        k, v = (kept.index_select(1, path.flatten()).unflatten(1, path.shape) for kept in (k, v))  # [S, N, P, H, D]
+        weights = (q[:, :, None] * k).sum(-1) / math.sqrt(k.shape[-1])
+        weights = weights.masked_fill(ahead[..., None], -torch.inf).softmax(2)  # [S, N, P, H]
+        x = x + gpt.join_heads(block, (weights[..., None] * v).sum(2)[:, :, :, None])
+        x = x + gpt.perceptron(block, x)
+    return gpt.heads(params, config, x[:, asked - 1 :])

@@ -63,6 +63,23 @@ def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Est
     return Estimate(*map(float, (value, value - reach, value + reach, error)))
 
 
+def ratio(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate:
+    """Geometric mean over trials of ``samples / reference``, each trial with its own, with Student's interval of logs.
+
+    Raises:
+        ValueError: fewer than two trials, a number that is not finite or not above zero, a level outside (0, 1).
+    """
+    _check(level, samples=samples, reference=reference)
+    if len(samples) != len(reference):
+        raise ValueError(f"reference has {len(reference)} trials: allowed are as many as samples, {len(samples)}")
+    for name, values in (("samples", samples), ("reference", reference)):
+        if (values <= 0).any():
+            raise ValueError(f"{name} = {values.tolist()}: allowed are numbers above zero")
+    found = mean(np.log(samples / reference), level)
+    value, low, high = map(float, np.exp(found[:3]))
+    return Estimate(value, low, high, value * found.error)
+
+
 def bootstrap_difference(
     samples: Samples, reference: Others, generator: np.random.Generator, level: float = LEVEL, resamples: int = 10_000
 ) -> Estimate:

@@ -105,3 +105,16 @@ def test_late_effects_compare_with_the_first_over_the_same_updates():
 def test_says_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_ratio_of_pairs():
+    # Log ratios 0, log 4: mean log 2, standard error log 2, so the interval is 2 times or over 2 to the power 12.7.
+    found = effects.ratio(np.array([1.0, 8.0]), np.array([1.0, 2.0]))
+    assert found.value == pytest.approx(2)
+    assert found.high / found.value == pytest.approx(2**12.706, rel=1e-3)
+    assert found.low * found.high == pytest.approx(4)
+    assert found.error == pytest.approx(2 * np.log(2))
+    with pytest.raises(ValueError, match="allowed are numbers above zero"):
+        effects.ratio(np.array([1.0, -8.0]), np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match="reference has 3 trials: allowed are as many as samples, 2"):
+        effects.ratio(np.array([1.0, 8.0]), np.array([1.0, 2.0, 3.0]))
