@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from torch import Tensor
 
 from actde_nb.study import metrics
@@ -73,11 +74,11 @@ def resting(
 def held(
     rest: Mapping[str, Float[np.ndarray, "price"]],
 ) -> tuple[dict[str, Float[np.ndarray, "held"]], dict[str, Float[np.ndarray, "beyond"]]]:
-    """The part of :func:`resting` that a leash holds, from free to its shortest, and what lies beyond it.
+    """The part of :func:`resting` that a leash holds, from tight to the loosest that does, and what lies beyond it.
 
-    Coming from high prices, a lower price means a shorter leash until the deviation falls faster than the price.
+    Coming from high prices, a lower price means a looser leash, until the deviation falls faster than the price.
     There the branch ends; beyond it, a little more of what is rewarded makes the leash give way further. The point
-    of the shortest leash is in both parts.
+    of the loosest leash is in both parts.
     """
     order = np.argsort(-rest["leash"] * rest["deviation"])  # from the highest price
     leash = rest["leash"][order]
@@ -86,3 +87,20 @@ def held(
     parts = (slice(None, end), slice(end - 1, None))
     held, beyond = ({name: values[order][part] for name, values in rest.items()} for part in parts)
     return held, beyond
+
+
+def last_held_rate(first: float) -> float:
+    """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first.
+
+    The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
+
+    Raises:
+        ValueError: a rate that is not between 0 and 1/2.
+    """
+    if not 0 < first < 0.5:
+        raise ValueError(f"first = {first}: allowed are rates between 0 and 1/2")
+
+    def excess(rate: float) -> float:
+        return np.log(rate / (1 - rate)) - np.log(first / (1 - first)) - 2 / (2 * rate - 1)
+
+    return float(brentq(excess, 0.5 + 1e-9, 1 - 1e-9))

@@ -49,7 +49,7 @@ def test_below_the_fold_ppo_goes_all_the_way(ppo, rests):
     assert gone.tolist() == [False, True, True, True, True]
 
 
-def test_only_per_token_is_anything_held_on_the_shortest_leash(ppo, rests):
+def test_only_per_token_is_anything_held_on_the_loosest_leash(ppo, rests):
     held, _ = rests
     for name in FORMS:
         rate = frontiers.estimate(stored(f"{name}_hp_cap_030"), "honeypot")

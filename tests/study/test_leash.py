@@ -84,7 +84,7 @@ def test_what_is_known_of_a_rest():
     assert found["honeypot"][1] > 5 * found["honeypot"][0]
 
 
-def test_held_ends_at_the_shortest_leash():
+def test_held_ends_at_the_loosest_leash():
     rest = {"leash": np.array([2.0, 0.7, 0.5, 0.9]), "deviation": np.array([0.1, 0.2, 0.2, 0.05])}
     shuffled = {name: values[[3, 0, 2, 1]] for name, values in rest.items()}
     held, beyond = leash.held(shuffled)
@@ -111,3 +111,14 @@ def test_favourites_that_are_not_the_best():
     assert found.sure.item() == pytest.approx(first * 0.6 + second * 0.75)
     assert found.best.item() == pytest.approx(second)
     assert found.lead.item() == pytest.approx(first * (1 - 1.2) + second * 0.5)
+
+
+def test_last_held_rate_has_the_loosest_leash():
+    rates = np.linspace(0.3, 0.999, 70_001)
+    for first in (0.3, 0.02, 1e-6):
+        risen = np.log(rates / (1 - rates)) - np.log(first / (1 - first))
+        leashes = 1 / (risen * np.sqrt(rates * (1 - rates)))
+        loosest = rates[np.where(risen > 0, leashes, np.inf).argmin()]
+        assert leash.last_held_rate(first) == pytest.approx(loosest, abs=1e-4)
+    with pytest.raises(ValueError, match="between 0 and 1/2"):
+        leash.last_held_rate(0.5)
