@@ -74,7 +74,8 @@ class Chapter:
         digest = hashlib.sha256(self.source.read_bytes())
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
         # Names of files are put together in the cells, so that any stored run may be one that is read.
-        stored = sorted(RESULTS.glob("*")) if "RESULTS" in self.source.read_text(encoding="utf-8") else []
+        text = self.source.read_text(encoding="utf-8")
+        stored = sorted(RESULTS.glob("*")) if "RESULTS" in text or "stored(" in text else []
         read = [file for file in stored if not file.name.endswith(".checkpoint.safetensors")]
         digest.update(json.dumps([file.name for file in read]).encode())
         for file in [LOCK, *sorted(map(_module_file, self.modules)), *read]:

@@ -14,7 +14,7 @@ from actde_nb.tabular import checks
 
 
 def resting_points(
-    initial: Spoken, reward: Float[Tensor, "sentence"], betas: Sequence[float]
+    initial: Spoken, reward: Float[Tensor, "sentence"], betas: Sequence[float] | Float[np.ndarray, "beta"]
 ) -> dict[str, Float[np.ndarray, "beta"]]:
     """Where APA rests if it fits exactly, at each temperature: the policies of ``metrics.advantage_fixed_point``.
 
@@ -32,7 +32,7 @@ def resting_points(
         ValueError: a beta that is not above zero.
     """
     rows: list[dict[str, Tensor]] = []
-    for beta in betas:
+    for beta in map(float, betas):
         rest = metrics.advantage_fixed_point(initial, reward, beta)
         best, _ = metrics.optimum(initial.sentences, reward, beta)
         found = metrics.exact(rest, initial, {"reward": reward}, "reward", beta)

@@ -130,7 +130,7 @@ def table(
 
 
 def possible(
-    run: LanguageRun, betas: Sequence[float], folder: Path | None = None
+    run: LanguageRun, betas: Sequence[float] | Float[np.ndarray, "beta"], folder: Path | None = None
 ) -> dict[str, Float[np.ndarray, "beta"]]:
     """The exact frontier of a run: what the best policies have, around the network that the run starts from.
 
@@ -143,7 +143,7 @@ def possible(
         ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.study.metrics.frontier`.
     """
     before = trainer_of(run, (0,), folder).evaluate
-    found = metrics.frontier(before.initial.sentences[0], before.known["reward"], betas, before.known)
+    found = metrics.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
     return {name: values.numpy() for name, values in found.items()}
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from toy_language import GRAMMAR, WORLD
 
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
@@ -14,21 +15,7 @@ from actde_nb.learning.pretrain import Fluent, Pretraining
 from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
 from actde_nb.study import metrics
-from actde_nb.worlds.grammar import END, START, Grammar
-from actde_nb.worlds.language import Language
-from actde_nb.worlds.rewards import Scorer
 
-GRAMMAR = Grammar(
-    (".", "so", "a", "b"),
-    {
-        START: {"so": (1.0, "first")},
-        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
-        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
-        "stop": {".": (1.0, END)},
-    },
-    longest=5,
-)
-WORLD = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
 MASKED = Network(SIZE, legal=WORLD.legal)
 SHORT = Config(

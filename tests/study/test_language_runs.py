@@ -5,26 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from toy_language import GRAMMAR
+from toy_language import WORLD as TOY
 
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.errors import SettingError
 from actde_nb.study import language_runs, metrics, results, runs
 from actde_nb.study.language_runs import LanguageRun
-from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
-from actde_nb.worlds.rewards import Scorer
 
-GRAMMAR = Grammar(
-    (".", "so", "a", "b"),
-    {
-        START: {"so": (1.0, "first")},
-        "first": {"a": (0.7, "second"), "b": (0.3, "second")},
-        "second": {"a": (0.4, "stop"), "b": (0.4, "stop"), ".": (0.2, END)},
-        "stop": {".": (1.0, END)},
-    },
-    longest=5,
-)
-TOY = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.2, "b": 1.0}, (), "so"))
 RUN = LanguageRun(
     algorithm="apa", trials=2, updates=16, sequences=8, games=4, warmup=4, checkpoint_every=4, evaluate_every=8,
     size="small", pretraining=20, beta=0.2, whiten=False, masked=True,

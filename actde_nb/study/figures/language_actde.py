@@ -16,6 +16,7 @@ from actde_nb.study.figures.style import (
     LOOK,
     ORANGE,
     PURPLE,
+    SERIES,
     SKY,
     VERMILION,
     figure,
@@ -143,7 +144,7 @@ def plane(
         best: ``kl`` and ``reward`` of the frontier.
         rests: the same of the fixed points.
         ends: family -> runs at several prices or temperatures, of which the ends are drawn.
-        wanderers: name -> runs whose whole paths are drawn.
+        wanderers: name -> runs of which the whole path is drawn, medians over trials.
     """
     drawn, axes = panels(height=4.4)
     axes.plot(best["kl"], best["reward"], color=GREY, linestyle="-", linewidth=1.6, label="frontier")
@@ -154,31 +155,11 @@ def plane(
             axes.plot(last(data, "kl"), last(data, "reward"), color=look["color"], marker=look["marker"],
                       linestyle="", markersize=5, label=None if k else family)  # fmt: skip
     for (name, data), colour in zip(wanderers.items(), (GREEN, SKY, PURPLE, ORANGE), strict=False):
-        went = path(data, source="best").mean(0)
+        went = np.median(path(data), axis=0)
         axes.plot(*went.T, color=colour, linewidth=1.4, marker="D", markevery=[-1], label=name)
         axes.plot(last(data, "kl"), last(data, "reward"), "D", color=colour, markersize=3, alpha=0.6)
-    axes.set(xlabel="KL from the initial policy, nats", ylabel="gold", xlim=(0, None), ylim=(0.38, 1.0))
+    axes.set(xlabel="KL from the initial policy, nats", ylabel="gold", xlim=(0, 11), ylim=(0.38, 1.0))
     axes.legend(loc="lower right", ncols=2, handlelength=1.8, fontsize=10)
-    return drawn
-
-
-@figure
-def steps_of_q(runs: Mapping[str, xr.Dataset]) -> Figure:
-    """Gold, divergence and entropy over updates for several steps of q; thin lines are trials."""
-    drawn, axes_of = panels(3, 1, height=2.3, sharex=True)
-    looks = (
-        {"color": BLUE, "linestyle": "--"},
-        {"color": GREEN, "linestyle": "-"},
-        {"color": PURPLE, "linestyle": "-."},
-        {"color": ORANGE, "linestyle": ":"},
-    )
-    for axes, quantity, label in zip(axes_of, ("gold", "kl", "entropy"), ("gold", "KL, nats", "entropy, nats"),
-                                     strict=True):  # fmt: skip
-        for (name, data), look in zip(runs.items(), looks, strict=False):
-            _lines(axes, data["evaluated"].values, curve(data, quantity, "sampled"), name, **look)
-        axes.set(ylabel=label, ylim=(0, None))
-    axes_of[2].set(xlabel="updates")
-    drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, handlelength=2.4)
     return drawn
 
 
@@ -208,6 +189,7 @@ def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) 
     for axes in axes_of[1]:
         axes.axhline(1, **LOOK["theory"])
     axes_of[0, 0].set(ylabel="slope, nats a unit", yscale="log", title="return − q")
+    axes_of[0, 0].set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     axes_of[0, 1].set(title="tied")
     axes_of[1, 0].set(ylabel="share explained", xlabel="rate of q's head", ylim=(0, 1.05))
     axes_of[1, 1].set(xlabel="temperature")
@@ -215,25 +197,14 @@ def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) 
 
 
 @figure
-def honeypot(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]], until: float) -> Figure:
-    """Jackpots and gold over divergence: what is best for the proxy, and where runs ended.
-
-    Args:
-        best: ``kl``, ``honeypot`` and ``gold`` of the frontier of the proxy.
-        runs: family -> its runs.
-        until: largest divergence to show.
-    """
-    drawn, axes_of = panels(2, 1, height=2.7, sharex=True)
-    for axes, quantity, label in zip(axes_of, ("honeypot", "gold"), ("P(jackpot)", "gold"), strict=True):
-        axes.plot(best["kl"], best[quantity], color=GREY, label="optimum of the proxy")
-        for family, several in runs.items():
-            look = FAMILIES[checks.one_of("family", family, tuple(FAMILIES))]
-            for k, data in enumerate(several):
-                went = path(data, y=quantity)
-                axes.plot(went[..., 0].T, went[..., 1].T, linewidth=0.5, alpha=0.5, **_line(look))
-                axes.plot(*went[:, -1].T, color=look["color"], marker=look["marker"], linestyle="", markersize=5,
-                          label=None if k else family)  # fmt: skip
-        axes.set(ylabel=label, xlim=(0, until), ylim=(0, None))
-    axes_of[1].set(xlabel="KL from the initial policy, nats")
-    axes_of[0].legend(loc="lower right")
+def honeypot(runs: Mapping[str, xr.Dataset]) -> Figure:
+    """Jackpots, gold and grammar over updates, from samples; thin lines are trials."""
+    drawn, axes_of = panels(3, 1, height=2.2, sharex=True)
+    quantities = {"honeypot": "P(jackpot)", "gold": "gold", "grammatical": "share grammatical"}
+    for axes, (quantity, label) in zip(axes_of, quantities.items(), strict=True):
+        for (name, data), look in zip(runs.items(), SERIES, strict=False):
+            _lines(axes, data["evaluated"].values, curve(data, quantity, "sampled"), name, **look)
+        axes.set(ylabel=label, ylim=(0, 1.05))
+    axes_of[2].set(xlabel="updates")
+    drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.4)
     return drawn

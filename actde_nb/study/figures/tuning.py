@@ -32,10 +32,10 @@ PRICES = (
 
 
 def _lines(axes: Axes, x: Float[np.ndarray, "point"], samples: Float[np.ndarray, "trial point"], label=None, **look):
-    """The mean over trials thick, each trial thin."""
+    """The median over trials thick, each trial thin."""
     look = {name: value for name, value in look.items() if name != "marker"}
     axes.plot(x, samples.T, linewidth=0.6, alpha=0.45, **look)
-    axes.plot(x, samples.mean(0), label=label, **look)
+    axes.plot(x, np.median(samples, 0), label=label, **look)
 
 
 @figure
@@ -53,12 +53,12 @@ def training(runs: Mapping[str, Mapping[str, xr.Dataset]], window: int = 5) -> F
             reward = windows(data["sentence"].sel(measure="reward").values.T, window).T
             _lines(above, windows(data["update"].values[:, None], window)[:, 0], reward, name, **look)
             _lines(below, data["evaluated"].values, curve(data, "kl"), **look)
-        above.set(title=title, ylim=(0.3, 1.02))
-        below.set(xlabel="updates", ylim=(0, None))
+        above.set(title=title, ylim=(-0.02, 1.03))
+        below.set(xlabel="updates", ylim=(0, 20))
         below.set_xticks([0, 200, 400])
     axes_of[0, 0].set(ylabel="reward")
     axes_of[1, 0].set(ylabel="KL, nats")
-    axes_of[0, -1].legend(loc="lower right", handlelength=1.8)
+    axes_of[0, 0].legend(loc="lower right", handlelength=1.8)
     return drawn
 
 

@@ -1,0 +1,106 @@
+"""Where a policy comes to rest on a leash: a divergence in the loss, beside advantages that are whitened.
+
+At each beginning of a sentence such a loss has its minimum where the log-ratio to the initial policy is the advantage
+over a price, up to a constant: the leash counts the next word's nats and not those that follow, so that this is APA's
+fixed point and not the optimum. The price is the leash times the advantages' standard deviation, which whitening
+divides out; and that deviation is the resting policy's own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq
+from torch import Tensor
+
+from actde_nb.study import metrics
+from actde_nb.study.metrics import Spoken
+from actde_nb.tabular import checks
+
+
+def deviation(policy: Spoken, reward: Float[Tensor, "sentence"], trace: float) -> Float[Tensor, "trial"]:
+    """Standard deviation over words of generalised advantage estimates with exact values, in units of reward.
+
+    Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
+    own step, plus trace^2 times that of the next word's estimate. Each step counts for all words up to it.
+
+    Raises:
+        ValueError: a trace outside [0, 1].
+    """
+    checks.unit_interval("trace", trace)
+    tree, chances = policy.tree, policy.beginnings.exp()
+    squares = policy.advantages(reward) ** 2
+    total = words = torch.zeros_like(policy.leak)
+    counts = 0.0
+    for level in tree.levels[1:]:
+        counts = 1 + trace**2 * counts
+        total = total + counts * (chances[..., level] * squares[..., level]).sum(-1)
+        words = words + chances[..., level].sum(-1)
+    return (total / words).sqrt()
+
+
+def resting(
+    initial: Spoken,
+    known: Mapping[str, Float[Tensor, "sentence"]],
+    prices: Sequence[float],
+    trace: float = 0.95,
+) -> dict[str, Float[np.ndarray, "price"]]:
+    """Policies at rest, and the leash at which they are.
+
+    Args:
+        initial: the policy that the leash is tied to, a stack of one.
+        known: functions of a sentence; ``reward`` is the one that is optimised.
+        prices: of a nat, in units of reward.
+        trace: of the advantages.
+
+    Returns:
+        ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price
+        is; ``kl`` and ``entropy``; the mean of each of ``known``.
+    """
+    rests = [metrics.advantage_fixed_point(initial, known["reward"], price) for price in prices]
+    said = torch.cat([rest.sentences for rest in rests])
+    deviations = torch.cat([deviation(rest, known["reward"], trace) for rest in rests])
+    found = {
+        "leash": torch.tensor(prices, dtype=said.dtype) / deviations,
+        "deviation": deviations,
+        "kl": metrics.divergence(said, initial.sentences),
+        "entropy": metrics.entropy(said),
+        **{name: said.exp() @ values.to(said.dtype) for name, values in known.items()},
+    }
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def held(
+    rest: Mapping[str, Float[np.ndarray, "price"]],
+) -> tuple[dict[str, Float[np.ndarray, "held"]], dict[str, Float[np.ndarray, "beyond"]]]:
+    """The part of :func:`resting` that a leash holds, from tight to the loosest that does, and what lies beyond it.
+
+    Coming from high prices, a lower price means a looser leash, until the deviation falls faster than the price.
+    There the branch ends; beyond it, a little more of what is rewarded makes the leash give way further. The point
+    of the loosest leash is in both parts.
+    """
+    order = np.argsort(-rest["leash"] * rest["deviation"])  # from the highest price
+    leash = rest["leash"][order]
+    rising = np.flatnonzero(np.diff(leash) > 0)
+    end = rising[0] + 1 if len(rising) else len(leash)
+    parts = (slice(None, end), slice(end - 1, None))
+    held, beyond = ({name: values[order][part] for name, values in rest.items()} for part in parts)
+    return held, beyond
+
+
+def last_held_rate(first: float) -> float:
+    """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first.
+
+    The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
+
+    Raises:
+        ValueError: a rate that is not between 0 and 1/2.
+    """
+    if not 0 < first < 0.5:
+        raise ValueError(f"first = {first}: allowed are rates between 0 and 1/2")
+
+    def excess(rate: float) -> float:
+        return np.log(rate / (1 - rate)) - np.log(first / (1 - first)) - 2 / (2 * rate - 1)
+
+    return float(brentq(excess, 0.5 + 1e-9, 1 - 1e-9))
