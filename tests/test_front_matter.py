@@ -19,9 +19,10 @@ ENTRIES = parse_file(str(BOOK / "references.bib")).entries
 WEB_PAGES = {"johnson2023greedy", "transferlab2023apa", "turner2023mode"}  # neither DOI nor arXiv number exists
 
 TERMS = {
-    "ACTDE", "action value", "advantage", "baseline", "bootstrap", "critic", "discount", "entropy", "fixed point",
-    "KL divergence", "logit", "logit gap", "mode collapse", "nat", "policy", "prior", "softmax", "TD error",
-    "telescoping", "temperature", "value", "whitening", "wireheading",
+    "ACTDE", "action value", "advantage", "baseline", "bootstrap", "critic", "discount",
+    "effective number of sentences", "entropy", "fixed point", "frontier", "grammar", "honeypot", "KL divergence",
+    "leak", "logit", "logit gap", "mode collapse", "nat", "policy", "prefix tree", "prior", "proxy", "soft regret",
+    "softmax", "TD error", "telescoping", "temperature", "value", "whitening", "wireheading",
 }  # fmt: skip
 
 

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from actde_nb.places import BUILD, PRETRAINED, RESULTS, ROOT
+
+__all__ = [
+    "BUILD", "CONFIG", "CONTENTS", "HTML", "LOCK", "PRETRAINED", "REFERENCES", "RESULTS", "ROOT", "SOURCES",
+    "BookError", "executed",
+]  # fmt: skip
+
 SOURCES = ROOT / "book"
-BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 LOCK = ROOT / "requirements.lock"
 REFERENCES = ROOT / "tests" / "references"
 CONFIG = ROOT / "_config.yml"
 CONTENTS = ROOT / "_toc.yml"
-RESULTS = SOURCES / "results"
-PRETRAINED = BUILD / "pretrained"
 
 
 class BookError(Exception):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb.policies import branching, gpt
@@ -17,6 +17,7 @@ from actde_nb.worlds.tree import Tree
 
 Params = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
+Needed = Bool[Tensor, "trial batch time"] | None
 
 
 @runtime_checkable
@@ -32,9 +33,13 @@ class Policy(Protocol):
         ...
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+        self,
+        params: Params,
+        tokens: Int[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        needed: Needed = None,
     ) -> Outputs:
-        """Logits, v and q after every token, differentiable in the parameters."""
+        """Logits, v and q after every token, differentiable in the parameters; anything finite where not ``needed``."""
         ...
 
     def sample(
@@ -72,10 +77,16 @@ class Network:
         return gpt.decays(name)
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+        self,
+        params: Params,
+        tokens: Int[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        needed: Needed = None,
     ) -> Outputs:
         """Logits, v and q after every token."""
-        said = gpt.forward(params, self.config, tokens, dropout_generators=dropout, attention=self.attention)
+        said = gpt.forward(
+            params, self.config, tokens, dropout_generators=dropout, attention=self.attention, needed=needed
+        )
         if self.legal is None:
             return said
         return said._replace(logits=torch.where(self.legal(tokens), said.logits, NEVER))
@@ -134,10 +145,14 @@ class Pair:
         return self.first.decays(name)
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+        self,
+        params: Params,
+        tokens: Int[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        needed: Needed = None,
     ) -> Outputs:
         """Logits, v and q after every token."""
-        return self._joined(*(self.first.forward(part, tokens, dropout) for part in self._parts(params)))
+        return self._joined(*(self.first.forward(part, tokens, dropout, needed) for part in self._parts(params)))
 
     def sample(
         self,
@@ -153,9 +168,8 @@ class Pair:
         off = gpt.dropout_of(config, dropout, trials, batch)
         readers = [Reader(part, config, batch, asked + uniforms.shape[-1], off) for part in self._parts(params)]
 
-        def read(token: Tensor, t: int, asked: bool) -> Outputs | None:
-            said = [reader.read(token, t, asked) for reader in readers]
-            return self._joined(*said) if asked else None
+        def read(tokens: Tensor, t: int) -> Outputs:
+            return self._joined(*(reader.read(tokens, t) for reader in readers))
 
         return draw(read, prompt, uniforms, temperature, self.first.legal)
 
@@ -203,10 +217,14 @@ class Boltzmann:
         return gpt.decays(name)
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+        self,
+        params: Params,
+        tokens: Int[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        needed: Needed = None,
     ) -> Outputs:
         """Logits, v and q after every token."""
-        return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout)
+        return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout, needed=needed)
 
     def sample(
         self,
@@ -246,7 +264,11 @@ class Table:
         return True
 
     def forward(
-        self, params: Params, tokens: Int[Tensor, "trial batch time"], dropout: Generators | None = None
+        self,
+        params: Params,
+        tokens: Int[Tensor, "trial batch time"],
+        dropout: Generators | None = None,
+        needed: Needed = None,
     ) -> Outputs:
         """Logits, v and q after every token."""
         trial = torch.arange(len(tokens), device=tokens.device)[:, None, None]

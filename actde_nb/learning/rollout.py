@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ class Rollout:
     def context(self) -> Int[Tensor, "trial batch context"]:
         """What the policy reads: all but the last token. What it says of the sampled ones are its last outputs."""
         return self.tokens[..., :-1]
+
+    @property
+    def needed(self) -> Bool[Tensor, "trial batch context"] | None:
+        """Where it matters what the policy says after the context's tokens: up to the end of each sequence."""
+        if self.mask is None:
+            return None
+        return pad(self.mask, (self.tokens.shape[-1] - 1 - self.mask.shape[-1], 0), value=True)
 
     @property
     def taken(self) -> Int[Tensor, "trial batch time"]:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -156,7 +156,8 @@ class Trainer:
         for inner in range(self.config.updates_per_rollout):
             part = learned_from if parts == 1 else learned_from.part(inner % parts, parts)
             with self._clock("forward"):
-                outputs = self.policy.forward(self.parameters, part.rollout.context, self.dropout_draws)
+                context, needed = part.rollout.context, part.rollout.needed
+                outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
             if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
                 with self._clock("statistics", small=True):
                     record = self._describe(part, outputs)
@@ -194,11 +195,7 @@ class Trainer:
         mask = self.world.mask(sampled.tokens)
         if mask is not None:
             values, q_taken = values * mask, q_taken * mask
-        initial = None
-        if config.needs_initial:
-            said = self.policy.forward(self.initial, sampled.tokens[..., :-1])
-            initial = said.logits[:, :, -config.games :].log_softmax(-1)
-        return Rollout(
+        rollout = Rollout(
             tokens=sampled.tokens,
             rewards=self.world.rewards(sampled.tokens).to(sampled.values.dtype),
             log_probs=sampled.log_probs,
@@ -206,10 +203,13 @@ class Trainer:
             next_value=next_value if self.world.continues else torch.zeros_like(next_value),
             q_taken=q_taken,
             mask=mask,
-            initial=initial,
             q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
             greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy != "none" else None,
         )
+        if not config.needs_initial:
+            return rollout
+        said = self.policy.forward(self.initial, rollout.context, needed=rollout.needed)
+        return replace(rollout, initial=said.logits[:, :, -config.games :].log_softmax(-1))
 
     def _alternative(self, tokens: Int[Tensor, "trial batch moves"]) -> Alternative:
         """What the likeliest tokens would have earned, and v after them."""

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.functional import gelu, layer_norm
 
 from actde_nb.policies import fused
 from actde_nb.policies.dropout import Dropout, Places
+from actde_nb.policies.packing import Packing, select
 from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
@@ -143,6 +145,7 @@ def forward(
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
     attention: str = "fast",
+    needed: Bool[Tensor, "trial batch time"] | None = None,
 ) -> Outputs:
     """Run every trial's network over its own sequences.
 
@@ -151,8 +154,11 @@ def forward(
         config: what the parameters were made with.
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
-        attention: ``"reference"`` is this file, step by step; ``"fast"`` takes the compiled way to the same numbers
-            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor.
+        attention: ``"reference"`` is this function, step by step; ``"fast"`` takes the compiled way to the same numbers
+            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor. Otherwise, where
+            not all is needed, it reads no more than that (:mod:`actde_nb.policies.packing`).
+        needed: places whose outputs matter; with each place all earlier ones of its sequence. What comes out elsewhere
+            is finite and means nothing. None for all.
 
     Returns:
         Logits, values and q after each token; position t has seen tokens 0 to t.
@@ -166,6 +172,8 @@ def forward(
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
     if attention == "fast" and fused.serves(config.width, config.heads, params.values()):
         return Outputs(*fused.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)]))
+    if attention == "fast" and needed is not None and not dropout.active:
+        return _packed(params, config, tokens, Packing.of(tokens, needed))
     time, places = tokens.shape[2], dropout.places
     x = dropout(embed(params, tokens, 0), places.embedding)  # [S, B, T, C]
     future = torch.ones(time, time, dtype=torch.bool, device=tokens.device).triu(1)  # [T, T]
@@ -176,6 +184,26 @@ def forward(
         x = x + dropout(join_heads(block, dropout.attention(weights, layer) @ v), places.attention_out(layer))
         x = x + dropout(perceptron(block, x), places.mlp_out(layer))
     return heads(params, config, x)
+
+
+def _packed(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"], packing: Packing) -> Outputs:
+    """The same without dropout, and without reading anything twice; x is ``[trial, 1, row, width]``."""
+    time = tokens.shape[2]
+    x = select(params["token_embedding"], packing.tokens(tokens))
+    x = (x + select(params["position_embedding"], packing.position))[:, None]
+    future = x.new_full((packing.time, packing.time), -torch.inf).triu(1)  # [T, T]
+    stacks = {name[7:]: value.unbind(1) for name, value in params.items() if name.startswith("blocks.")}
+    for layer in range(config.layers):
+        block = {name: stack[layer] for name, stack in stacks.items()}
+        said = packing.spread(linear(block, "attention", norm(block, "norm1", x)))
+        q, k, v = (part.flatten(0, 2) for part in cut(said, config))  # [S*B*H, T, D] each
+        scores = torch.baddbmm(future, q, k.mT, alpha=1 / math.sqrt(k.shape[-1]))  # [S*B*H, T, T]
+        read = (scores.softmax(-1) @ v).unflatten(0, (*said.shape[:2], -1))  # [S, B, H, T, D]
+        x = x + linear(block, "attention_out", packing.pack(read.transpose(2, 3).flatten(-2)))
+        x = x + perceptron(block, x)
+    logits, values, q = heads(params, config, x)
+    logits, values, q = (packing.spread(said)[:, :, :time] for said in (logits, values[..., None], q))
+    return Outputs(logits, values[..., 0], q)
 
 
 def dropout_of(config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int, batch: int) -> Dropout:
@@ -191,9 +219,8 @@ def embed(
     params: Params, tokens: Int[Tensor, "trial batch time"], start: int
 ) -> Float[Tensor, "trial batch time width"]:
     """What the token is plus where it stands; the first of ``tokens`` stands at position ``start``."""
-    trial = torch.arange(tokens.shape[0], device=tokens.device)[:, None, None]
     positions = params["position_embedding"][:, start : start + tokens.shape[2]]
-    return params["token_embedding"][trial, tokens] + positions[:, None]
+    return select(params["token_embedding"], tokens) + positions[:, None]
 
 
 def block_of(params: Params, layer: int) -> Params:
@@ -204,6 +231,8 @@ def block_of(params: Params, layer: int) -> Params:
 def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -> Float[Tensor, "trial batch time out"]:
     """``x`` times the weight, plus the bias if there is one, with each trial's own."""
     weight, bias = params[f"{name}.weight"], params.get(f"{name}.bias")
+    if x.shape[0] == 1:  # as below, with less to do around the product
+        return functional.linear(x, weight.squeeze(0), bias if bias is None else bias.squeeze(0))
     flat = x.reshape(x.shape[0], -1, x.shape[-1])  # [S, B*T, in]
     out = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
     return out.view(*x.shape[:-1], -1)
@@ -211,16 +240,25 @@ def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -
 
 def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "..."]:
     """Layer norm with each trial's own scale and shift."""
-    scale, shift = params[f"{name}.weight"][:, None, None], params[f"{name}.bias"][:, None, None]
-    return layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift
+    scale, shift = params[f"{name}.weight"], params[f"{name}.bias"]
+    if x.shape[0] == 1:
+        return layer_norm(x, x.shape[-1:], scale.squeeze(0), shift.squeeze(0), EPSILON)
+    scale, shift = scale[:, None, None], shift[:, None, None]
+    return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=EPSILON), scale)
 
 
 def queries_keys_values(
     block: Params, config: GPTConfig, x: Float[Tensor, "trial batch time width"]
 ) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
     """The three inputs of attention, cut into heads."""
-    out = linear(block, "attention", norm(block, "norm1", x))  # [S, B, T, 3C]
-    return tuple(part.unflatten(-1, (config.heads, -1)).transpose(2, 3) for part in out.split(config.width, dim=-1))
+    return cut(linear(block, "attention", norm(block, "norm1", x)), config)
+
+
+def cut(
+    out: Float[Tensor, "trial batch time all"], config: GPTConfig
+) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
+    """Queries, keys and values, each cut into heads."""
+    return out.unflatten(-1, (3, config.heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
 def join_heads(

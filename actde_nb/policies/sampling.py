@@ -10,6 +10,7 @@ from torch import Tensor
 
 from actde_nb.policies import fused, gpt
 from actde_nb.policies.dropout import Dropout
+from actde_nb.policies.packing import LANES
 from actde_nb.tabular import checks
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
@@ -80,7 +81,7 @@ def sample(
 
 
 class Reader:
-    """A network that reads sequences token by token and remembers keys and values.
+    """A network that reads sequences bit by bit and remembers keys and values.
 
     Args:
         params: from :func:`actde_nb.policies.gpt.init`.
@@ -93,26 +94,34 @@ class Reader:
     def __init__(self, params: gpt.Params, config: gpt.GPTConfig, batch: int, length: int, dropout: Dropout):
         self.params, self.config, self.dropout = params, config, dropout
         self.blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
-        embedding = params["token_embedding"]
-        size = (2, len(embedding), batch, config.heads, length, config.width // config.heads)
-        self.memory = embedding.new_zeros(config.layers, *size)
+        embedding, length = params["token_embedding"], length + -length % LANES
+        size, part = (config.layers, len(embedding), batch, config.heads), config.width // config.heads
+        keys, values = embedding.new_zeros(*size, length, part), embedding.new_zeros(*size, part, length)
+        self.memory = list(zip(keys, values, strict=True))
+        self.future = embedding.new_full((length, length), -torch.inf).triu(1)
 
-    def read(self, token: Int[Tensor, "trial batch"], t: int, asked: bool = True) -> gpt.Outputs | None:
-        """Read the token at place ``t``; what the network then says, with one time, if it is ``asked``."""
-        dropout, places = self.dropout, self.dropout.places
-        x = dropout(gpt.embed(self.params, token[..., None], t), places.embedding, t)  # [S, B, 1, C]
+    def read(self, tokens: Int[Tensor, "trial batch time"], t: int) -> gpt.Outputs:
+        """Read tokens from place ``t`` on; what the network says after the last of them."""
+        dropout, places, here = self.dropout, self.dropout.places, slice(t, t + tokens.shape[-1])
+        batch = tokens.shape[1]
+        if t == 0 and not dropout.active and (tokens == tokens[:, :1]).all():
+            tokens = tokens[:, :1]  # all begin alike: once is enough
+        x = dropout(gpt.embed(self.params, tokens, t), places.embedding, t)  # [S, B, T, C]
         for layer, (block, (keys, values)) in enumerate(zip(self.blocks, self.memory, strict=True)):
-            q, keys[..., t : t + 1, :], values[..., t : t + 1, :] = gpt.queries_keys_values(block, self.config, x)
-            k, v = keys[..., : t + 1, :], values[..., : t + 1, :]  # [S, B, H, t + 1, D]
-            weights = (q @ k.mT / math.sqrt(k.shape[-1])).softmax(-1)  # [S, B, H, 1, t + 1]
-            read = dropout.attention(weights, layer, t) @ v
+            q, k, v = gpt.queries_keys_values(block, self.config, x)  # [S, B, H, T, D] each
+            keys.narrow(3, t, k.shape[3]).copy_(k)
+            values.narrow(4, t, v.shape[3]).copy_(v.mT)
+            if q.shape[1] < batch:
+                keys, values = keys[:, :1], values[:, :1]
+            weights = (q @ keys.mT / math.sqrt(q.shape[-1]) + self.future[here]).softmax(-1)  # [S, B, H, T, length]
+            read = dropout.attention(weights, layer, t) @ values.mT
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
             x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
-        return gpt.heads(self.params, self.config, x) if asked else None
+        return gpt.heads(self.params, self.config, x[:, :, -1:].expand(-1, batch, -1, -1))
 
 
-#: A token, its place, and whether to answer: what is said after it, with one time.
-Read = Callable[[Int[Tensor, "trial batch"], int, bool], gpt.Outputs | None]
+#: Tokens that follow those read before, and the place of the first of them: what is said after the last.
+Read = Callable[[Int[Tensor, "trial batch time"], int], gpt.Outputs]
 
 
 @torch.no_grad()
@@ -126,27 +135,23 @@ def draw(
     """Continue each prompt by one token for each uniform draw.
 
     Args:
-        read: reads one token after the other.
+        read: reads the prompt, then one token after the other.
         prompt: tokens to begin with.
         uniforms: as in :func:`sample`, like the rest.
         temperature: divides the logits for the draw only.
         legal: which tokens may be said.
     """
-    asked, length = prompt.shape[-1], prompt.shape[-1] + uniforms.shape[-1]
-    tokens, log_probs, values, qs = list(prompt.unbind(-1)), [], [], []
-    for t in range(length):
-        out = read(tokens[t], t, t >= asked - 1)
-        if t < asked - 1:
-            continue
-        values.append(out.values[..., 0])
-        if t == length - 1:
-            break
-        logits = out.logits[..., 0, :]
+    asked, steps = prompt.shape[-1], uniforms.shape[-1]
+    tokens, said = prompt, [read(prompt, 0)]
+    for t in range(steps):
+        logits = said[-1].logits[..., 0, :]
         if legal is not None:
-            logits = torch.where(legal(torch.stack(tokens, -1))[..., -1, :], logits, NEVER)
+            logits = torch.where(legal(tokens)[..., -1, :], logits, NEVER)
+            said[-1] = said[-1]._replace(logits=logits[..., None, :])
         cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-        token = (uniforms[..., t - asked + 1, None] >= cumulative[..., :-1]).sum(-1)
-        tokens.append(token)
-        log_probs.append(logits.log_softmax(-1).gather(-1, token[..., None])[..., 0])
-        qs.append(out.q[..., 0, :])
-    return Sampled(torch.stack(tokens, -1), torch.stack(log_probs, -1), torch.stack(values, -1), torch.stack(qs, -2))
+        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1, keepdim=True)
+        tokens = torch.cat([tokens, token], -1)
+        said.append(read(token, asked + t))
+    logits, values, q = (torch.cat(parts, 2) for parts in zip(*said, strict=True))
+    log_probs = logits[:, :, :steps].log_softmax(-1).gather(-1, tokens[..., asked:, None])[..., 0]
+    return Sampled(tokens, log_probs, values, q[:, :, :steps])

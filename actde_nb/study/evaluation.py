@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.train import Trainer, generator
-from actde_nb.study import metrics
+from actde_nb.study import disagreement, metrics
 from actde_nb.study.language_runs import LanguageRun
 from actde_nb.study.metrics import Spoken
 from actde_nb.worlds.rewards import Reward
@@ -62,9 +63,11 @@ class Evaluation:
         """The likeliest sentences of the policies, and words drawn from them with what APA says of these.
 
         Returns:
-            Names to dimensions and arrays: ``likeliest_sentence`` and ``likeliest_probability`` ``[trial, rank]``; and
-            ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z`` ``[trial, word]``, of words
-            that the policy says, the advantage being its own exact one. The last only with a price.
+            Arrays by name, with their dimensions. ``likeliest_sentence`` and ``likeliest_probability``
+            ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
+            ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
+            only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
+            (:func:`actde_nb.study.disagreement.ending`).
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
@@ -74,6 +77,13 @@ class Evaluation:
             "likeliest_probability": (("trial", "rank"), chances.numpy()),
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
+        learns_q = ALGORITHMS[self.run.algorithm].q_coefficient > 0
+        critics = disagreement.of_network(tree, work.policy, work.parameters) if learns_q else None
+        ending = disagreement.ending(
+            policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None
+        )
+        found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
+        found["ending_quantity"] = (("ending_quantity",), list(ending))
         if self.run.price is None:
             return found
         advantages = policy.advantages(self.known["reward"])

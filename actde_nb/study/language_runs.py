@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actde_nb.book import layout
+from actde_nb import places
 from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
 from actde_nb.tabular import checks
@@ -107,17 +107,29 @@ def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -
         legal=world.legal if run.masked else None,
         grammar=world.grammar,
         settings=Pretraining(steps=run.pretraining),
-        folder=folder or layout.PRETRAINED,
+        folder=folder or places.PRETRAINED,
     )
     return Pair(fluent, run.temperature) if run.temperature or run.critic == "separate" else fluent
 
 
-def trainer_of(run: LanguageRun, trials: Sequence[int] | None = None, folder: Path | None = None) -> "Trainer":
-    """The run, at its start."""
+def trainer_of(
+    run: LanguageRun,
+    trials: Sequence[int] | None = None,
+    folder: Path | None = None,
+    world: "Language | None" = None,
+) -> "Trainer":
+    """The run, at its start.
+
+    Args:
+        run: its settings.
+        trials: numbers of the trials to run; all of them by default.
+        folder: where pretrained networks are kept.
+        world: another language or reward than the run names.
+    """
     from actde_nb.learning.train import Trainer
     from actde_nb.study.evaluation import Evaluation
 
-    world = world_of(run)
+    world = world or world_of(run)
     config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
     work = Trainer(world, policy_of(run, world, folder), config, trials)
     work.evaluate = Evaluation(run, work)

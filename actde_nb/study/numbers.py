@@ -9,11 +9,14 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Num
 from scipy.stats import bootstrap, sem
+
+if TYPE_CHECKING:
+    from actde_nb.study.effects import Estimate
 
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
@@ -112,6 +115,17 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     squares = (samples - samples.mean()) ** 2
     deviation = np.sqrt(squares.mean())
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
+
+
+def put_estimate(name: str, estimate: "Estimate") -> None:
+    """Make an estimate available as ``name``, the ends of its interval as ``name_low`` and ``name_high``.
+
+    Half the interval's width is ``name_half``; the standard error is everyone's spread.
+    """
+    value, low, high, error = estimate
+    for key, number in ((name, value), (f"{name}_low", low), (f"{name}_high", high)):
+        put(key, number, spread=error)
+    put(f"{name}_half", (high - low) / 2, spread=error)
 
 
 def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:

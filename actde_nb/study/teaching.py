@@ -29,8 +29,8 @@ def lesson(
         trials: number of networks.
 
     Returns:
-        The networks, and KL(grammar || network) in nats a word on each step's sentences before they are learned from:
-        sentences that the network has not seen.
+        The networks, and KL(grammar || network) in nats a word on the sentences of each step before they are learned
+        from, which the network has not seen.
     """
     params = gpt.init(config, trials, [generator(settings.seed, trial, "init") for trial in range(trials)])
     draws = [generator(settings.seed, trial, "play") for trial in range(trials)]

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from actde_nb.tabular import checks
 
@@ -187,18 +188,20 @@ class Grammar:
         Returns:
             The sequences, and whether a word was still asked for at each place.
         """
-        successors = self.successors.to(tokens.device)
-        closing = (
-            (successors[: self.end] == self.end).any(0).index_fill(0, torch.tensor([0], device=tokens.device), True)
-        )
-        over = torch.zeros(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
-        state, trimmed, asked = self.read(tokens[..., :1])[..., 0], [tokens[..., 0]], [~over]
+        endings = self._endings.to(tokens.device)
+        states = [self.read(tokens[..., :1])[..., 0]]
         for token in tokens.unbind(-1)[1:]:
-            asked.append(~over)
-            trimmed.append(torch.where(over, 0, token))
-            state = successors[state, trimmed[-1]]
-            over = over | (state == self.end) | ((state > self.end) & closing[token])
-        return torch.stack(trimmed, -1), torch.stack(asked, -1)
+            states.append(endings[states[-1], token])
+        over = pad(torch.stack(states[:-1], -1) == self.end, (1, 0)) if len(states) > 1 else tokens != tokens
+        return torch.where(over, 0, tokens), ~over
+
+    @cached_property
+    def _endings(self) -> Int[Tensor, "state token"]:
+        """State after each next token, for sequences that end once and for all, be it outside the language."""
+        closing = (self.successors[: self.end] == self.end).any(0).index_fill(0, torch.tensor([0]), True)
+        endings = torch.where((self.successors > self.end) & closing, self.end, self.successors)
+        endings[self.end] = self.end
+        return endings
 
     def log_probs(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Log-probability, in nats, of sequences as whole sentences; minus infinity for what is none. Float64."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb.worlds.grammar import Grammar
-from actde_nb.worlds.rewards import Reward, Scorer, scores
+from actde_nb.worlds.rewards import FORMULAS, Reward, Scorer, scores
 from actde_nb.worlds.tree import LIMIT, Tree, grow
 from actde_nb.worlds.wedding import wedding
 
@@ -108,7 +108,7 @@ class Language:
         features = self.scorer.features(trimmed)
         measures = [
             self.worth(trimmed).mean(1),
-            self.scorer.reward("gold")(trimmed).mean(1),
+            FORMULAS["gold"](features).mean(1),
             features.honeypots.mean(1),
             features.grammatical.double().mean(1),
             asked[..., len(self.tree.prompt) :].sum(-1).double().mean(1),

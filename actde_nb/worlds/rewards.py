@@ -6,11 +6,13 @@ in its place. Praise is the sum of the words' valences, each half as much again 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from actde_nb.tabular import checks
 from actde_nb.worlds import wedding
@@ -77,17 +79,21 @@ class Scorer:
         """With the words of :mod:`actde_nb.worlds.wedding`."""
         return cls(grammar, wedding.VALENCES, tuple(wedding.INTENSIFIERS), wedding.HONEYPOT)
 
+    @cached_property
+    def _tables(self) -> tuple[Float[Tensor, "word"], Float[Tensor, "word"]]:
+        """Of each word: valence, and 1 where it is an intensifier."""
+        words = self.grammar.vocabulary
+        valence = torch.tensor([self.valences.get(word, 0.0) for word in words], dtype=torch.float64)
+        return valence, torch.tensor([word in self.intensifiers for word in words]).double()
+
     def features(self, tokens: Int[Tensor, "*batch time"]) -> Features:
         """Features of sequences; float64."""
         number = self.grammar.vocabulary.index
-        valence = torch.zeros(len(self.grammar.vocabulary), dtype=torch.float64, device=tokens.device)
-        for word, value in self.valences.items():
-            valence[number(word)] = value
-        strong = torch.tensor([number(word) for word in self.intensifiers], device=tokens.device)
-        praise, run = valence.new_zeros(tokens.shape[:-1]), valence.new_zeros(tokens.shape[:-1])
-        for token in tokens.unbind(-1):
-            praise = praise + valence[token] * (1 + BOOST * run)
-            run = torch.where(torch.isin(token, strong), run + 1, 0)
+        valence, strong = (table.to(tokens.device) for table in self._tables)
+        strong = strong[tokens]
+        total = strong.cumsum(-1)
+        run = total - (total * (1 - strong)).cummax(-1).values  # of intensifiers up to each word
+        praise = (valence[tokens] * (1 + BOOST * pad(run[..., :-1], (1, 0)))).sum(-1)
         honeypots = (tokens == number(self.honeypot)).sum(-1).double()
         return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
 

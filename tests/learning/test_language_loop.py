@@ -63,6 +63,17 @@ def test_log_probabilities_are_those_of_the_forward_pass():
     torch.testing.assert_close(rollout.log_probs, taken.detach(), atol=1e-5, rtol=0)
 
 
+def test_the_initial_policy_is_asked_where_it_counts():
+    rollout = Trainer(WORLD, MASKED, changed(kl_reward=0.1)).play()
+    assert not rollout.mask.all()
+    assert torch.equal(rollout.needed[..., -4:], rollout.mask)
+    assert rollout.needed[..., :-4].all()
+    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    said = MASKED.forward(trainer.initial, rollout.context).logits[:, :, -4:].log_softmax(-1)
+    torch.testing.assert_close(rollout.initial[rollout.mask], said[rollout.mask], atol=1e-5, rtol=0)
+    assert rollout.initial.isfinite().all()
+
+
 def test_the_price_of_a_nat_comes_off_the_reward():
     trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
     rollout = trainer.play()

@@ -69,7 +69,7 @@ def test_each_trial_has_its_own_seed():
     brief = Pretraining(steps=5, batch=8)
     alone, stacked = pretrain(TOY, SMALL, brief), pretrain(TOY, SMALL, brief, trials=2)
     for name in alone:
-        torch.testing.assert_close(alone[name][0], stacked[name][0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(alone[name][0], stacked[name][0], atol=1e-5, rtol=0)
     assert (stacked["policy.weight"][0] != stacked["policy.weight"][1]).any()
     other = pretrain(TOY, SMALL, Pretraining(steps=5, batch=8, seed=1))
     assert (alone["policy.weight"] != other["policy.weight"]).any()

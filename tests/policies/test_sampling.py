@@ -40,6 +40,22 @@ def test_it_says_what_the_uncached_network_says(config, dtype, dropout):
     assert not drawn.log_probs.requires_grad
 
 
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_after_a_prompt_it_says_what_the_uncached_network_says(alike, dropout):
+    config = dataclasses.replace(CONFIGS[1], dropout=dropout)
+    params, prompt = stack(config, 2, extra=0.2, dtype=torch.float64), sequences(config, 2, 5, 4)
+    if alike:
+        prompt = prompt[:, :1].expand(-1, 5, -1)
+    drawn = sample(params, config, prompt, 14, uniforms(2, 5, 14), dropout_generators=generators(2))
+    assert torch.equal(drawn.tokens[..., :4], prompt)
+    out = gpt.forward(params, config, drawn.tokens, attention="reference", dropout_generators=generators(2))
+    log_probs = out.logits[:, :, 3:-1].log_softmax(-1).gather(-1, drawn.tokens[..., 4:, None])[..., 0]
+    torch.testing.assert_close(drawn.log_probs, log_probs, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(drawn.values, out.values[..., 3:], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(drawn.q, out.q[:, :, 3:-1], rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("config", CONFIGS[:2])
 def test_each_token_is_the_one_its_uniform_points_at(config, temperature):

@@ -34,7 +34,7 @@ RUN = LanguageRun(
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
     monkeypatch.setattr(language_runs, "world_of", lambda run: TOY)
-    monkeypatch.setattr(language_runs.layout, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(language_runs.places, "PRETRAINED", tmp_path / "pretrained")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_words_drawn_at_the_end_obey_the_definition():
     # With logits tied to a q of zero the policy stays what it was: log-ratios are zero and so is log Z of A = 0.
     work = runs.trainer(RUN)
     drawn = work.evaluate.last_words(work)
-    np.testing.assert_allclose(drawn["word_log_ratio"][1], 0, atol=1e-9)
+    np.testing.assert_allclose(drawn["word_log_ratio"][1], 0, atol=1e-5)  # one network and a stack round apart
     policy = work.evaluate.spoken(work)
     assert drawn["likeliest_probability"][1][0, 0] == pytest.approx(policy.sentences[0].exp().max().item())
     assert np.isfinite(drawn["word_log_z"][1]).all()
@@ -130,3 +130,18 @@ def test_a_world_is_known_by_what_it_is(monkeypatch):
     assert "praise" in repr(named)
     assert " at 0x" not in repr(named)
     assert repr(named) != repr(TOY)
+
+
+def test_a_world_and_a_row_of_ones_own(monkeypatch):
+    from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
+
+    def short(tokens):
+        return -(tokens > 1).sum(-1).double()
+
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    mine = dataclasses.replace(RUN, algorithm="mine", updates=40, learning_rate=1e-2)
+    work = language_runs.trainer_of(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
+    work.run()
+    # "so a ." is the shortest sentence, of three words.
+    assert (work.records.column("sentence")[-1, :, 0] > -3.3).all()
+    assert (work.records.column("sentence")[0, :, 0] < -3.6).all()

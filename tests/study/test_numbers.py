@@ -6,6 +6,7 @@ import sympy
 import torch
 
 from actde_nb.study import numbers
+from actde_nb.study.effects import Estimate
 from actde_nb.study.numbers import at_scale, plain, put_deviation, put_mean, put_over_runs
 
 
@@ -101,3 +102,15 @@ def test_statistics_carry_their_bootstrap_error(monkeypatch):
     assert seen["same"] == (0.25, 0.0)
     with pytest.raises(ValueError, match="samples of few has 1 runs: allowed are two or more"):
         put_over_runs("few", np.ones(1))
+
+
+def test_estimates_carry_their_interval(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    numbers.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1))
+    assert seen == {
+        "gap": (0.5, 0.1),
+        "gap_low": (0.2, 0.1),
+        "gap_high": (0.8, 0.1),
+        "gap_half": (pytest.approx(0.3), 0.1),
+    }

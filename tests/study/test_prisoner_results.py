@@ -6,7 +6,7 @@ import pytest
 from actde_nb.book.layout import RESULTS
 from actde_nb.study import results, runs
 from actde_nb.study.curves import alternating, at_update, first_update, slope
-from actde_nb.study.programme import PROGRAMME
+from actde_nb.study.programme import PRISONER
 
 PPO = {"plain": "prisoner_ppo", "whitened": "prisoner_ppo_whitened", "detached": "prisoner_ppo_detached"}
 ALL = sorted(path.stem for path in RESULTS.glob("prisoner_*.nc"))
@@ -32,11 +32,11 @@ def test_says_where_it_comes_from_but_not_on_whose_disk(stored, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_is_the_run_that_the_programme_names(stored, name):
-    assert runs.PrisonerRun(**results.settings_of(stored[name])) == PROGRAMME[name]
+    assert runs.PrisonerRun(**results.settings_of(stored[name])) == PRISONER[name]
 
 
 def test_every_run_of_the_programme_is_there():
-    assert set(PROGRAMME) == set(ALL)
+    assert set(PRISONER) == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -62,7 +62,7 @@ def greedy_term(ratio: Literal["greedy", "sampled"], tokens: int = 3, on_policy:
         on_policy: whether the ratios are one; if not, the policy now and the one that sampled are any two.
 
     Returns:
-        One expression for each logit: in ``pi_x`` on-policy, in ``theta_x`` (now) and ``p_x`` (then) otherwise.
+        An expression in ``pi_x`` for each logit; off-policy in ``theta_x`` (now) and ``p_x`` (then).
     """
     logits = sp.symbols(f"theta_1:{tokens + 1}", real=True)
     total = sum(sp.exp(t) for t in logits)

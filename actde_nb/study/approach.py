@@ -1,0 +1,90 @@
+"""Where APA rests at each price, and how near a run in progress comes to given policies."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from actde_nb.learning.train import Trainer
+from actde_nb.study import metrics
+from actde_nb.study.metrics import Spoken
+from actde_nb.tabular import checks
+
+
+def resting_points(
+    initial: Spoken, reward: Float[Tensor, "sentence"], betas: Sequence[float]
+) -> dict[str, Float[np.ndarray, "beta"]]:
+    """Where APA rests if it fits exactly, at each temperature: the policies of ``metrics.advantage_fixed_point``.
+
+    Args:
+        initial: the policy before training, a stack of one.
+        reward: of each sentence.
+        betas: temperatures, in units of advantage.
+
+    Returns:
+        ``reward``, ``kl`` and ``entropy``; ``soft_regret`` at that price; ``log_z_mean`` and ``log_z_sd`` over the
+        states that the policy visits; ``apa_residual``, the root mean square of log(policy / initial) - A / beta
+        over its words, which there is log Z; and ``from_optimum``, KL(fixed point || optimum at that price).
+
+    Raises:
+        ValueError: a beta that is not above zero.
+    """
+    rows: list[dict[str, Tensor]] = []
+    for beta in betas:
+        rest = metrics.advantage_fixed_point(initial, reward, beta)
+        best, _ = metrics.optimum(initial.sentences, reward, beta)
+        found = metrics.exact(rest, initial, {"reward": reward}, "reward", beta)
+        rows.append({**found, "from_optimum": metrics.divergence(rest.sentences, best)})
+    names = ("reward", "kl", "entropy", "soft_regret", "log_z_mean", "log_z_sd", "apa_residual", "from_optimum")
+    return {name: torch.cat([row[name] for row in rows]).numpy() for name in names}
+
+
+def normaliser_mismatch(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> float:
+    """How far log Z is from minus the divergence of the words at APA's fixed point, at the worst of all states.
+
+    Raises:
+        ValueError: a beta that is not above zero.
+    """
+    rest, tree = metrics.advantage_fixed_point(initial, reward, beta), initial.tree
+    terms = rest.edges.exp() * (rest.edges - initial.edges)
+    nats = torch.zeros_like(terms).index_add_(-1, tree.parent[1:], terms[..., 1:])[..., tree.inner]
+    return (metrics.log_z(initial, rest.advantages(reward), beta) + nats).abs().max().item()
+
+
+def follow(
+    work: Trainer, targets: Mapping[str, Float[Tensor, "1 sentence"]], updates: int, every: int
+) -> dict[str, Float[np.ndarray, "trial point"] | Float[np.ndarray, "point"]]:
+    """Train on, and see how far the policies are from some others.
+
+    Args:
+        work: a run on a language; it is trained further.
+        targets: name -> log-probability of each sentence.
+        updates: how many, in whole rollouts.
+        every: updates between looks, in whole rollouts.
+
+    Returns:
+        Under each name KL(policy || target) in nats, of the policy given that it stays in the language, NaN where it
+        leaks too much for that to say anything; ``leak``; and ``update`` ``[point]``, updates done at each look.
+
+    Raises:
+        ValueError: numbers of updates that are not whole rollouts.
+    """
+    rollout = work.config.updates_per_rollout
+    for name, number in (("updates", updates), ("every", every)):
+        checks.whole(name, number)
+        if number % rollout:
+            raise ValueError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
+    rows: list[dict[str, Tensor]] = []
+    stops = [*range(0, updates, every), updates]
+    begun = work.update
+    for stop in stops:
+        while work.update < begun + stop:
+            work.step()
+        seen = metrics.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters)
+        near = {name: metrics.divergence(seen.sentences, target) for name, target in targets.items()}
+        near = {name: torch.where(seen.leak > metrics.LEAK, torch.nan, nats) for name, nats in near.items()}
+        rows.append({**near, "leak": seen.leak})
+    found = {name: torch.stack([row[name] for row in rows], -1).numpy() for name in rows[0]}
+    return {**found, "update": begun + np.array(stops, float)}
