@@ -21,6 +21,7 @@ METHODS = {
     "PPO, dearer": {"color": ORANGE, "marker": "D"},
     "GAA, text": {"color": BLUE, "marker": "s"},
     "GAA, code": {"color": PURPLE, "marker": "^"},
+    "PPO, on its way": {"color": GREY, "marker": "x"},
 }
 Measure = Mapping[str, Float[np.ndarray, "trial"]]
 
@@ -46,7 +47,7 @@ def probe(
     above.plot(meant, meant, label="meant", **LOOK["theory"])
     above.plot(meant, stood, color=VERMILION, marker="o", markersize=4, label="as run")
     above.set(xlabel="offset on the axis", ylabel="true offset")
-    above.legend(loc="upper left", bbox_to_anchor=(0.28, 0.95))
+    _above(above, 2)
     below.plot(wide, true, label="the loss", **LOOK["theory"])
     below.plot(meant, plotted, color=VERMILION, marker="o", markersize=4, label="as plotted")
     below.set(xlabel="offset along the gradient", ylabel="loss")
@@ -157,24 +158,20 @@ def methods(
     nats: Mapping[str, Float[np.ndarray, "trial"]],
     curvature: Mapping[str, Float[np.ndarray, "trial"]],
     fisher: Mapping[str, Float[np.ndarray, "trial"]],
-    path: tuple[Float[np.ndarray, "trial"], Float[np.ndarray, "trial"], Float[np.ndarray, "trial"]],
 ) -> Figure:
-    """Curvature of the expected reward and of the policy against divergence, for ends of runs of several methods.
+    """Curvature of the expected reward and of the policy against divergence, for networks of several methods.
 
     Args:
         nats: divergence from the initial policy, by method as in :data:`METHODS`.
         curvature: highest eigenvalue of minus the expected reward.
         fisher: highest eigenvalue of the Fisher matrix.
-        path: the three of networks of plain PPO on its way, at the divergence of the others' ends.
     """
     drawn, both = panels(2, 1, height=3.0, sharex=True)
-    for axes, values, passed in zip(both, (curvature, fisher), path[1:], strict=True):
-        axes.plot(path[0], passed, linestyle="none", marker="x", color=GREY, markersize=6, label="PPO, on its way")
+    for axes, values in zip(both, (curvature, fisher), strict=True):
         for name, found in values.items():
-            look = METHODS[name]
             axes.plot(
                 nats[name], found, linestyle="none", markersize=6, markerfacecolor="none", markeredgewidth=1.6,
-                label=name, **look,
+                label=name, **METHODS[name],
             )  # fmt: skip
         axes.set_yscale("log")
     both[0].set_ylabel("reward")
