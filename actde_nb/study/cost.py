@@ -1,7 +1,6 @@
 """What a method costs, counted instead of timed: operations do not depend on who else uses the machine."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,29 +11,20 @@ from actde_nb.study.language_runs import LanguageRun, policy_of, world_of
 from actde_nb.worlds.language import Language
 
 
-def operations(run: LanguageRun, world: Language | None = None, sequences: int = 8) -> float:
-    """Floating-point operations that training takes for one sentence: to say it, and for its share in the updates.
+def operations(run: LanguageRun, world: Language | None = None, folder: Path | None = None) -> float:
+    """Floating-point operations that a run's first rollout and the updates from it take, for each of its sentences.
 
-    Matrix products are counted, as is usual; evaluations are not. What is said makes no difference, so that a network
-    is asked which was hardly pretrained.
+    Matrix products are counted, as is usual; evaluations are not. Runs with the same seed and number of sentences begin
+    with the same ones, so that their costs differ by what is done with them alone.
 
     Args:
-        run: the method and the size of the network; ``sequences``, ``updates_per_rollout`` and ``minibatches`` decide
-            how often a sentence is learned from.
+        run: the method, the network and the number of sentences; one trial is counted.
         world: the language, if there is one at hand.
-        sequences: in the rollout that is counted.
-
-    Raises:
-        SettingError: a number of sequences that cannot be dealt into groups or minibatches.
+        folder: of pretrained networks, if not the usual one.
     """
-    small = dataclasses.replace(
-        run, trials=1, sequences=sequences, pretraining=1, updates=2 * run.updates_per_rollout, evaluate_every=0
-    )
-    world = world or world_of(small)
-    config = Config(**{field.name: getattr(small, field.name) for field in dataclasses.fields(Config)})
-    with tempfile.TemporaryDirectory() as folder:
-        work = Trainer(world, policy_of(small, world, Path(folder)), config)
-    work.step()  # the first rollout may set things up
+    world = world or world_of(run)
+    config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
+    work = Trainer(world, policy_of(run, world, folder), config, trials=[0])
     with FlopCounterMode(display=False) as counter:
         work.step()
-    return counter.get_total_flops() / sequences
+    return counter.get_total_flops() / run.sequences

@@ -86,7 +86,7 @@ def plane(
         read = READINGS[quantity][1]
         axes.plot(best["kl"], read(best[quantity]), label="optimum", **LOOK["theory"])
         if rest is not None:
-            axes.plot(rest["kl"], read(rest[quantity]), label="exact rest", **LOOK["source"])
+            axes.plot(rest["kl"], read(rest[quantity]), label="APA, tie: exact", **LOOK["source"])
         for family, runs in families.items():
             look = _look(family)
             marker = {name: look[name] for name in ("color", "marker", "fillstyle") if name in look}
@@ -109,7 +109,7 @@ def plane(
 def beside(best: Mapping[str, Float[np.ndarray, "beta"]], runs: Mapping[str, xr.Dataset]) -> Figure:
     """Against the optimum at the same divergence: gold missed on the left, diversity kept on the right.
 
-    A row for each run: its trials as small marks, their mean, and Student's interval.
+    A row for each run: its trials as small marks, their mean, and Student's interval. What is far out is cut off.
 
     Args:
         best: the exact frontier.
@@ -128,8 +128,8 @@ def beside(best: Mapping[str, Float[np.ndarray, "beta"]], runs: Mapping[str, xr.
     left.axvline(0, **LOOK["theory"])
     right.axvline(1, **LOOK["theory"])
     left.set_yticks(range(len(runs)), list(runs))
-    left.set(xlabel="gold missed", ylim=(len(runs) - 0.5, -0.5), xlim=(-0.01, None))
-    right.set(xlabel="sentences, times optimum’s", xscale="log")
+    left.set(xlabel="gold missed", ylim=(len(runs) - 0.5, -0.5), xlim=(-0.01, 0.3))
+    right.set(xlabel="sentences, times optimum’s", xscale="log", xlim=(0.02, 200))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return drawn
 
