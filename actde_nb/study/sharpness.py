@@ -10,13 +10,12 @@ makes of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.policies import branching, gpt
@@ -193,14 +192,16 @@ class Speech:
     grammar: Grammar
     config: gpt.GPTConfig
 
-    @cached_property
-    def _steps(self) -> Tensor:
-        """Nodes on the way to each sentence, 0 (whose log-probability is 0) where it is shorter: [sentence, depth]."""
+    #: Nodes on the way to each sentence, 0 (whose log-probability is 0) where it is shorter. Worked out at once, since
+    #: a tensor that is made while torch.func differentiates must not be kept.
+    _steps: Int[Tensor, "sentence depth"] = field(init=False, repr=False)
+
+    def __post_init__(self):
         node, nodes = self.tree.leaves, []
         for _ in self.tree.levels[1:]:
             nodes.append(node)
             node = self.tree.parent[node]
-        return torch.stack(nodes, 1)
+        object.__setattr__(self, "_steps", torch.stack(nodes, 1))
 
     def sentences(self, params: Params) -> Float[Tensor, "trial sentence"]:
         """Log-probability of each sentence, words that the grammar does not allow ruled out; exact."""
