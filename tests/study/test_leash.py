@@ -117,8 +117,8 @@ def test_last_held_rate_has_the_loosest_leash():
     rates = np.linspace(0.3, 0.999, 70_001)
     for first in (0.3, 0.02, 1e-6):
         risen = np.log(rates / (1 - rates)) - np.log(first / (1 - first))
-        leashes = 1 / (risen * np.sqrt(rates * (1 - rates)))
-        loosest = rates[np.where(risen > 0, leashes, np.inf).argmin()]
+        held = np.divide(1, risen * np.sqrt(rates * (1 - rates)), where=risen > 0, out=np.full_like(rates, np.inf))
+        loosest = rates[held.argmin()]
         assert leash.last_held_rate(first) == pytest.approx(loosest, abs=1e-4)
     with pytest.raises(ValueError, match="between 0 and 1/2"):
         leash.last_held_rate(0.5)
