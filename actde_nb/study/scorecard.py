@@ -174,7 +174,7 @@ def _verdict(name: str) -> str:
 def _table(chapter: str, rows: Sequence[Row]) -> str:
     number, name = chapter.split("_", 1)
     lines = [
-        f"\n## Chapter {number.lstrip("0")}: {name.replace('_', ' ')}\n",
+        f"\n## Chapter {number.lstrip('0')}: {name.replace('_', ' ')}\n",
         f"The chapter itself: {{doc}}`{chapter}`.\n",
         "```{list-table}",
         ":header-rows: 1",
