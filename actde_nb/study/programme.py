@@ -2,6 +2,7 @@
 
 from itertools import product
 
+from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.study.runs import LanguageRun, PrisonerRun, Run
 
 PRISONER: dict[str, PrisonerRun] = {
@@ -29,8 +30,9 @@ PRISONER: dict[str, PrisonerRun] = {
 
 
 def language(algorithm: str, **settings) -> LanguageRun:
-    """A run with the small network, unless said, whose advantages are whitened where a ratio of them is clipped."""
-    raw = algorithm in ("apa", "awr") or algorithm.startswith(("actde", "critic", "soft"))
+    """A run with the small network, whose advantages are whitened unless they are to be fitted or q comes in."""
+    row = ALGORITHMS[algorithm]
+    raw = row.policy_loss in ("apa", "awr") or row.q_coefficient > 0
     return LanguageRun(**{"algorithm": algorithm, "size": "small", "whiten": not raw, **settings})
 
 
