@@ -14,6 +14,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
+from traitlets.config import Config
 
 from actde_nb.book.chapters import Chapter, settings
 from actde_nb.book.layout import SOURCES, BookError
@@ -84,7 +85,10 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     began = time.monotonic()
     chapter = Chapter(source)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{chapter.name}-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{chapter.name}-") as scratch,
+        tempfile.TemporaryDirectory() as sockets,
+    ):
         raw, ran = Path(scratch, "in.ipynb"), Path(scratch, "out.ipynb")
         nbformat.write(chapter.notebook, raw)
         try:
@@ -96,6 +100,9 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 language="python",
                 cwd=SOURCES,
                 log_output=False,
+                request_save_on_cell_execute=False,
+                autosave_cell_every=0,
+                config=_transport(sockets),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its transport at each start
                 progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
             )
@@ -108,6 +115,15 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
         nbformat.write(notebook, ran)
         os.replace(ran, target)
     return None, time.monotonic() - began
+
+
+def _transport(folder: str) -> Config:
+    """Let the kernel talk through files in a folder of its own.
+
+    Kernels that start together can be promised one TCP port (nteract/papermill#511), and the second dies.
+    The folder's name must be short: a socket's path has at most 104 characters. Windows has TCP only.
+    """
+    return Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
 
 
 def _explain(chapter: Chapter, error: PapermillExecutionError, injected: bool) -> str:
