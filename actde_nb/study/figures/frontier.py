@@ -1,4 +1,4 @@
-"""Figures of chapter 15: all methods on one frontier."""
+"""Figures of chapter 16: all methods on one frontier."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 12b: PPO and greedy-advantage-aware learning on honeypots in the language."""
+"""Figures of chapter 13: PPO and greedy-advantage-aware learning on honeypots in the language."""
 
 from collections.abc import Mapping, Sequence
 

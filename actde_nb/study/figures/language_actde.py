@@ -1,4 +1,4 @@
-"""Figures of chapter 14: ACTDE on the small language."""
+"""Figures of chapter 15: ACTDE on the small language."""
 
 from collections.abc import Mapping, Sequence
 

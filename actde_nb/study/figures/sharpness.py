@@ -1,4 +1,4 @@
-"""Figures of chapter 13: a probe that stands elsewhere, curvature along a run, noise in weights and in nats."""
+"""Figures of chapter 14: a probe that stands elsewhere, curvature along a run, noise in weights and in nats."""
 
 from collections.abc import Mapping, Sequence
 
