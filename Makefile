@@ -30,6 +30,9 @@ $(READY): $(PINNED) pyproject.toml
 book: $(READY)
 	@$(BIN)/actde-nb build $(FLAGS)
 
+# Two workers fill two cores; more threads in each would wait for one another.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

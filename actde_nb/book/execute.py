@@ -100,10 +100,9 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 language="python",
                 cwd=SOURCES,
                 log_output=False,
-                request_save_on_cell_execute=False,
+                request_save_on_cell_execute=False,  # after each cell it takes as long as drawing
                 autosave_cell_every=0,
                 config=_transport(sockets),
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its transport at each start
                 progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
             )
         except PapermillExecutionError as error:

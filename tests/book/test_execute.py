@@ -38,6 +38,16 @@ def test_runs_once_and_gives_the_same_bytes_again(tmp_path: Path):
     assert notebook.read_bytes() == first, "two runs differ"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
+def test_kernels_that_start_together_cannot_be_given_one_port(tmp_path: Path):
+    code = "from ipykernel.kernelapp import IPKernelApp as App\nfrom actde_nb.study.numbers import put\n"
+    code += "app = App.instance()\nput('place', f'{app.transport} {app.ip}')"
+    two = execute([chapter(tmp_path, code, name) for name in ("98_one", "99_two")], "smoke", tmp_path / "out", jobs=2)
+    places = [glued(notebook)["place"] for notebook in two]
+    assert all(place.startswith("ipc ") for place in places)
+    assert places[0] != places[1]
+
+
 def test_parameters_and_scale_reach_the_chapter(tmp_path: Path):
     [notebook] = execute([chapter(tmp_path, COUNTING)], "smoke", tmp_path / "out", {"factor": 5})
     assert glued(notebook) == {"twice": 10, "at": "smoke"}
