@@ -103,6 +103,7 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 request_save_on_cell_execute=False,  # after each cell it takes as long as drawing
                 autosave_cell_every=0,
                 config=_transport(sockets),
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # at its end it would report an interrupt
                 progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
             )
         except PapermillExecutionError as error:

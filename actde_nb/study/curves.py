@@ -12,6 +12,34 @@ def alternating(data: xr.Dataset) -> Float[np.ndarray, "trial update"]:
     return data["outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome").values
 
 
+def towards_alternating(data: xr.Dataset) -> Float[np.ndarray, "trial update"]:
+    """Half the difference of the logit gaps after cooperating and after defecting, in nats: 0 without a habit."""
+    gaps = data["logit_gap"].values.astype(float)
+    return (gaps[..., 1] - gaps[..., 0]) / 2
+
+
+def moved(data: xr.Dataset, low: float, high: float, over: float = 500) -> Float[np.ndarray, "trial"]:
+    """How far each trial's :func:`towards_alternating` goes in ``over`` updates: root mean square, in nats.
+
+    Points at which a trial has not made one of its moves, and so has no gap after it, are left out.
+
+    Args:
+        data: a run's results, with points equally far apart.
+        low: first update at which such a change may begin.
+        high: last at which one may end.
+        over: updates between two points compared, up to the spacing of the points.
+
+    Raises:
+        ValueError: no two points between ``low`` and ``high`` are so far apart.
+    """
+    update = data["update"].values
+    lag = int(np.argmin(np.abs(update - update[0] - over)))
+    gap = towards_alternating(data)[:, (low <= update) & (update <= high)]
+    if not 0 < lag < gap.shape[1]:
+        raise ValueError(f"low = {low}, high = {high}: allowed are limits with two points {over} updates apart")
+    return np.sqrt(np.nanmean((gap[:, lag:] - gap[:, :-lag]) ** 2, axis=1))
+
+
 def later_shares(data: xr.Dataset, part: float = 0.5) -> Float[np.ndarray, "trial game"]:
     """Shares of cc, dd and alternating games over the last ``part`` of a run, the order of the tables' predictions."""
     checks.unit_interval("part", part)

@@ -19,11 +19,12 @@ PRISONER: dict[str, PrisonerRun] = {
     "prisoner_actde_b_07": PrisonerRun(trials=5, payoffs="b=.7"),
     "prisoner_actde_extreme": PrisonerRun(trials=5, payoffs="extreme"),
     "prisoner_actde_b_3a": PrisonerRun(trials=5, payoffs="b=3a"),
-    "prisoner_actde_epsilon": PrisonerRun(trials=5, updates=4_000, epsilon=1e-3),
-    # What could decide the limit, one at a time and together.
-    "prisoner_actde_no_decay": PrisonerRun(trials=5, weight_decay=0.0),
-    "prisoner_actde_one_step": PrisonerRun(trials=5, trace=0.0),
-    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=6_000, weight_decay=0.0, trace=0.0),
+    "prisoner_actde_epsilon": PrisonerRun(trials=5, epsilon=1e-3),
+    # What could decide the limit, one at a time and together, for longer.
+    "prisoner_actde_long": PrisonerRun(trials=5, updates=40_000),
+    "prisoner_actde_no_decay": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0),
+    "prisoner_actde_one_step": PrisonerRun(trials=5, updates=40_000, trace=0.0),
+    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0, trace=0.0),
     # The control: logits that are q / temperature by construction.
     "prisoner_boltzmann": PrisonerRun(algorithm="critic", temperature=1.0, trials=5, updates=4_000),
 }
@@ -65,6 +66,10 @@ SIZES: dict[str, LanguageRun] = {
         ("apa_whitened_010", "apa", {"beta": 0.1, "whiten": True}),
         ("awr_whitened_200", "awr", {"beta": 2.0, "whiten": True}),
     )
+} | {
+    # At a third of the others' learning rate, in all three.
+    f"apa_whitened_010_slow{end}": language("apa", size=size, beta=0.1, whiten=True, learning_rate=1e-4)
+    for size, end in (("small", ""), ("medium", "_medium"), ("large", "_large"))
 }
 
 #: What is optimised is not what is wanted: the learned reward.

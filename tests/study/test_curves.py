@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.study.curves import alternating, at_update, first_update, later_shares, slope
+from actde_nb.study.curves import (
+    alternating,
+    at_update,
+    first_update,
+    later_shares,
+    moved,
+    slope,
+    towards_alternating,
+)
 
 UPDATES = [0, 4, 8, 12]
 DATA = xr.Dataset(
@@ -24,6 +32,37 @@ DATA = xr.Dataset(
 
 def test_alternating_is_cd_and_dc_together():
     np.testing.assert_allclose(alternating(DATA), [[0, 0.4, 0.8, 1], [0, 0, 0, 0]])
+
+
+GAPS = xr.Dataset(
+    # The habit of trial 0 goes 0, 1, 3, 3; trial 1 has none, whatever its cooperation.
+    {
+        "logit_gap": (
+            ("trial", "update", "last_move"),
+            [[[0.0, 0.0], [-1.0, 1.0], [-2.0, 4.0], [-3.0, 3.0]], [[x, x] for x in (0.0, 5.0, -5.0, 2.0)]],
+        )
+    },
+    {"update": UPDATES, "last_move": ["c", "d"]},
+)
+
+
+def test_towards_alternating_is_half_the_difference():
+    np.testing.assert_allclose(towards_alternating(GAPS), [[0, 1, 3, 3], [0, 0, 0, 0]])
+
+
+def test_moved_is_the_root_mean_square_change():
+    np.testing.assert_allclose(moved(GAPS, 0, 12, over=4), [np.sqrt((1 + 4 + 0) / 3), 0])
+    np.testing.assert_allclose(moved(GAPS, 0, 12, over=8), [np.sqrt((9 + 4) / 2), 0])
+    np.testing.assert_allclose(moved(GAPS, 4, 12, over=4), [np.sqrt((4 + 0) / 2), 0])
+    unsaid = GAPS.where(GAPS["update"] != 4)
+    np.testing.assert_allclose(moved(unsaid, 0, 12, over=4), [0, 0])
+
+
+@pytest.mark.parametrize("window", [(0, 4, 8), (8, 4, 4), (0, 12, 0)])
+def test_moved_needs_two_points_so_far_apart(window):
+    low, high, over = window
+    with pytest.raises(ValueError, match=f"low = {low}, high = {high}: allowed are limits with two points {over} up"):
+        moved(GAPS, low, high, over)
 
 
 def test_first_update_at_a_level_counts_the_level_itself():

@@ -6,7 +6,7 @@ import xarray as xr
 
 from actde_nb.book.layout import RESULTS
 from actde_nb.study import effects, results
-from actde_nb.study.curves import alternating
+from actde_nb.study.curves import alternating, at_update, moved, towards_alternating
 
 
 def stored(name: str) -> xr.Dataset:
@@ -17,47 +17,58 @@ def stored(name: str) -> xr.Dataset:
 
 
 def rose(data: xr.Dataset) -> np.ndarray:
-    """Share of alternating games in the second half, minus that between updates 300 and 500."""
-    share, last = alternating(data), effects.end(data)
-    return effects.between(data, share, last / 2, last) - effects.between(data, share, 300, 500)
-
-
-def walk(data: xr.Dataset) -> float:
-    """Root mean square change over 500 updates of half the difference of the gaps, after update 500."""
-    gap, update = data["logit_gap"].values.astype(float), data["update"].values
-    towards = ((gap[..., 1] - gap[..., 0]) / 2)[:, update >= 500]
-    lag = np.argmin(np.abs(update - update[0] - 500))
-    return np.sqrt(((towards[:, lag:] - towards[:, :-lag]) ** 2).mean())
+    """Share of alternating games between updates 5,000 and 10,000, minus that between 300 and 500."""
+    share = alternating(data)
+    return effects.between(data, share, 5_000, 10_000) - effects.between(data, share, 300, 500)
 
 
 def test_share_falls_from_its_peak_with_adam_as_published():
     assert effects.mean(rose(stored("actde"))).high < -0.05
 
 
-def test_with_a_large_epsilon_every_trial_stays():
-    change = rose(stored("actde_epsilon"))
-    assert np.abs(change).max() < 0.05
-    assert effects.difference(change, rose(stored("actde"))).low > 0
+def test_with_a_large_epsilon_weight_decay_is_what_is_left():
+    data = stored("actde_epsilon")
+    gap, last = np.abs(data["logit_gap"].values.astype(float)).mean(-1), effects.end(data)
+    kept = effects.ratio(*(effects.between(data, gap, *at) for at in ((last - 200, last), (300, 500))))
+    assert kept.low < np.exp(-5e-4 * 0.1 * (last - 500)) < kept.high
+    share = alternating(data)
+    early = effects.between(data, share, 3_800, 4_000) - effects.between(data, share, 300, 500)
+    assert np.abs(early).max() < 0.05
 
 
-def test_without_lambda_the_mean_does_not_fall():
+def test_without_lambda_the_mean_does_not_fall_at_first():
     change = rose(stored("actde_one_step"))
     assert effects.mean(change).high > 0
     assert effects.difference(change, rose(stored("actde"))).low > 0
 
 
-def test_walk_is_slower_without_lambda_and_slowest_with_a_large_epsilon():
-    plain, one_step, calm = (walk(stored(name)) for name in ("actde", "actde_one_step", "actde_epsilon"))
-    assert one_step < 0.5 * plain
-    assert calm < 0.7 * one_step
+def test_at_first_the_walk_is_slower_without_lambda_and_slowest_with_a_large_epsilon():
+    names = "actde_long", "actde_one_step", "actde_epsilon"
+    plain, one_step, calm = (moved(stored(name), 500, 10_000).mean() for name in names)
+    assert calm < one_step < 0.6 * plain
+
+
+@pytest.mark.parametrize("name", ["actde_one_step", "actde_no_decay_one_step"])
+def test_later_the_walk_without_lambda_is_faster_and_ends_in_alternation(name):
+    data = stored(name)
+    grown = effects.ratio(moved(data, 20_000, 40_000), moved(data, 500, 10_000))
+    assert grown.low > 1
+    assert effects.between(data, alternating(data), 35_000, 40_000).mean() > 0.8
+    assert (data["final_entropy"] < 0.1 * np.log(2)).sum() >= 2
+
+
+def test_four_times_as_many_updates_bring_the_plain_run_to_no_rest():
+    data = stored("actde_long")
+    early, late = (effects.between(data, alternating(data), *at) for at in ((8_000, 10_000), (35_000, 40_000)))
+    assert late.std(ddof=1) > early.std(ddof=1) > 0.1
+    assert moved(data, 20_000, 40_000).min() > 0.1
 
 
 def test_without_decay_trials_end_further_apart_than_they_began():
     data = stored("actde_no_decay")
-    gap = data["logit_gap"].values.astype(float)
-    apart = ((gap[..., 1] - gap[..., 0]) / 2).std(0, ddof=1)
-    assert apart[-1] > 10 * apart[np.abs(data["update"].values - 300).argmin()]
-    assert walk(data) > walk(stored("actde"))
+    gap = towards_alternating(data)
+    assert gap[:, -1].std(ddof=1) > 10 * at_update(data, gap, 300).std(ddof=1)
+    assert moved(data, 500, 10_000).mean() > moved(stored("actde_long"), 500, 10_000).mean()
 
 
 def test_tied_logits_go_to_the_fixed_point_of_the_tables():
