@@ -36,6 +36,8 @@ class Algorithm:
             the same ones for all steps of a ``"batch"``; see :mod:`actde_nb.learning.greedy`.
         greedy_ratio: whose probability that part of the loss moves.
         greedy_scales_all: whether the weight of the ordinary part scales the other terms of the loss too.
+        greedy_unit: what the lead of the likeliest action is measured in: ``"deviation"`` of the rollout's
+            advantages, or ``"reward"``, in which a larger prize is a larger lead.
 
     Raises:
         ValueError: a negative coefficient.
@@ -51,6 +53,7 @@ class Algorithm:
     greedy: Greedy = "none"
     greedy_ratio: Literal["greedy", "sampled"] = "greedy"
     greedy_scales_all: bool = False
+    greedy_unit: Literal["deviation", "reward"] = "deviation"
 
     @property
     def grouped(self) -> bool:
@@ -95,6 +98,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     "gaa_batch": Algorithm("gae", greedy="batch"),
     "gaa_code": Algorithm("gae", greedy="batch", greedy_ratio="sampled", greedy_scales_all=True),
     "gaa_code_unscaled": Algorithm("gae", greedy="batch", greedy_ratio="sampled"),
+    # With leads in units of reward.
+    "gaa_reward": Algorithm("gae", greedy="step", greedy_unit="reward"),
+    "gaa_batch_reward": Algorithm("gae", greedy="batch", greedy_unit="reward"),
     # Learns to predict and nothing else, for policies that are a function of q.
     "critic": Algorithm("none", policy_loss="none", q_coefficient=1.0),
     "soft_critic": Algorithm("none", policy_loss="none", q_coefficient=1.0, soft=True),

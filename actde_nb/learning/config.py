@@ -45,7 +45,7 @@ class Config:
         warmup: updates over which the learning rate rises to its value.
         value_coefficient: weight of the value loss; None for that of the algorithm's row.
         sampling_temperature: divides the logits when actions are drawn; log-probabilities are those at one.
-        sigma_scale: of the greedy advantage's lead, in deviations, before it is cut to [0, 1].
+        sigma_scale: of the greedy advantage's lead, in the row's unit, before it is cut to [0, 1].
         eta_scale: of the greedy action's probability, before it is cut to [0, 1].
         evaluate_every: updates between evaluations, if the run has any; 0 for none.
         head_rate: learning rate of the heads of v and q, over that of the rest.

@@ -22,7 +22,7 @@ class Lead:
     Args:
         advantages: their one-step advantages, shifted and scaled as those of the actions taken.
         eta: their probability, scaled.
-        sigma: their lead over the action taken in deviations, scaled.
+        sigma: their lead over the action taken, in deviations or in units of reward, scaled.
     """
 
     advantages: Steps

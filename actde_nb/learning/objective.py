@@ -87,10 +87,11 @@ def _lead(rollout: Rollout, advantage: Steps, config: Config, price: PerTrial | 
     taken = advantages.gae(rollout.rewards, values, rollout.next_value, config.discount, 0.0)
     mean, variance = advantages.moments(advantage, rollout.mask)
     deviation = (variance + 1e-6).sqrt()
+    unit = deviation if ALGORITHMS[config.algorithm].greedy_unit == "deviation" else 1.0
     return greedy.Lead(
         (theirs - mean) / deviation if config.whiten else theirs,
         other.log_probs.exp() * config.eta_scale,
-        (theirs - taken) / deviation * config.sigma_scale,
+        (theirs - taken) / unit * config.sigma_scale,
     )
 
 

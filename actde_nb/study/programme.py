@@ -88,6 +88,11 @@ HONEYPOT: dict[str, LanguageRun] = {
         *product(("hp_cap", "hp_unc"), ("ppo",), (0.4, 0.5, 0.8, 1.5)),
     )
 }
+#: The same with leads in units of reward, of which one is all that a sentence can be paid.
+IN_REWARDS: dict[str, LanguageRun] = {
+    f"{algorithm}_hp_cap_{percent(leash)}": language(algorithm, reward="hp_cap", kl_loss=leash, sigma_scale=1.0)
+    for algorithm, leash in product(("gaa_reward", "gaa_batch_reward"), LEASHES)
+}
 #: As the published scripts have it: steeper cuts, sampling at .6.
 SCRIPTS: dict[str, LanguageRun] = {
     f"{algorithm}_{reward}_script": language(
@@ -119,7 +124,7 @@ ACTDE: dict[str, LanguageRun] = {
     "actde_return_hp_cap": language("actde_return", critic="separate", reward="hp_cap", **STILL),
 }
 
-LANGUAGE = {**MATCHED, **SIZES, **LEARNED, **HONEYPOT, **SCRIPTS, **ACTDE}
+LANGUAGE = {**MATCHED, **SIZES, **LEARNED, **HONEYPOT, **IN_REWARDS, **SCRIPTS, **ACTDE}
 
 #: File name, without its ending -> the run. Trials of the same number share their random draws across runs.
 PROGRAMME: dict[str, Run] = {**PRISONER, **{f"language_{name}": run for name, run in LANGUAGE.items()}}

@@ -67,6 +67,25 @@ def test_without_a_lead_it_is_ppo(algorithm):
     assert not torch.allclose(gradients(algorithm, kl_loss=0.3), ppo, atol=1e-4)
 
 
+def leads(algorithm: str, prize: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled leads where nothing is paid but a prize, and the differences of what is paid; values are zero."""
+    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, sigma_scale=1.0))
+    rollout = trainer.play()
+    other = dataclasses.replace(
+        rollout.greedy, rewards=prize * rollout.greedy.rewards, next_values=0 * rollout.greedy.next_values
+    )
+    zero = {"values": 0 * rollout.values, "next_value": 0 * rollout.next_value}
+    told = dataclasses.replace(rollout, rewards=prize * rollout.rewards, greedy=other, **zero)
+    return lesson(told, trainer.config).lead.sigma, other.rewards - told.rewards
+
+
+def test_a_larger_prize_is_a_larger_lead_in_units_of_reward_only():
+    lead, earned = leads("gaa_reward", 1.0)
+    torch.testing.assert_close(lead, earned)
+    torch.testing.assert_close(leads("gaa_reward", 10.0)[0], 10 * lead)
+    torch.testing.assert_close(leads("gaa", 10.0)[0], leads("gaa", 1.0)[0], rtol=1e-3, atol=1e-5)
+
+
 def test_rows_differ_in_what_they_say_they_do():
     found = {name: gradients(name, kl_loss=0.3) for name in GREEDY}
     for i, one in enumerate(GREEDY):
