@@ -11,11 +11,11 @@ from actde_nb.book import layout, references
 from actde_nb.book.chapters import chapters as find_chapters
 from actde_nb.book.execute import execute as run_chapters
 from actde_nb.book.render import render
-from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
+from actde_nb.checks import BookError, Mendable, ResultsError
 from actde_nb.study import runs
 from actde_nb.study.numbers import glued
 from actde_nb.study.programme import PROGRAMME, WITH_WEIGHTS
-from actde_nb.study.results import ResultsError, read, settings_of
+from actde_nb.study.results import read, settings_of
 
 Scale = Literal["smoke", "reader", "paper"]
 Chapters = Annotated[
@@ -82,7 +82,7 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> N
     print("rendering ...", flush=True)
     print(f"the book: {render(every, layout.executed(scale), html).as_uri()}")
     if moved and strict:
-        raise layout.BookError(f"{len(moved)} numbers are not what their references say")
+        raise BookError(f"{len(moved)} numbers are not what their references say")
 
 
 def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -> None:
@@ -155,7 +155,7 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
 
         for path in files or [layout.RESULTS / f"{name}.nc" for name in PROGRAMME]:
             if path.stem not in PROGRAMME:
-                raise layout.BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
+                raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
             run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
             runs.train(run, path)
             if path.stem in WITH_WEIGHTS and not networks.exists():
@@ -172,13 +172,13 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
         wrong += bool(found)
         print(line, flush=True)
     if wrong:
-        raise layout.BookError(f"results files that are not as they should be: {wrong}")
+        raise BookError(f"results files that are not as they should be: {wrong}")
 
 
 def _parse(assignments: tuple[str, ...]) -> dict:
     for assignment in assignments:
         if "=" not in assignment:
-            raise layout.BookError(f"set = {assignment!r}: allowed is NAME=VALUE")
+            raise BookError(f"set = {assignment!r}: allowed is NAME=VALUE")
     return {name: yaml.safe_load(value) for name, value in (a.split("=", 1) for a in assignments)}
 
 
@@ -192,5 +192,5 @@ def main() -> None:
             description=__doc__,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-    except (layout.BookError, ResultsError, CheckpointError, Diverged, SettingError) as error:
+    except Mendable as error:
         sys.exit(f"actde-nb: {error}")

@@ -15,7 +15,8 @@ import jupytext
 import nbformat
 import yaml
 
-from actde_nb.book.layout import LOCK, RESULTS, SOURCES, BookError
+from actde_nb.book.layout import LOCK, RESULTS, SOURCES
+from actde_nb.checks import BookError
 from actde_nb.study.numbers import SCALES
 
 PACKAGE = "actde_nb"

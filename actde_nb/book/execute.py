@@ -17,7 +17,8 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from actde_nb.book.chapters import Chapter, settings
-from actde_nb.book.layout import SOURCES, BookError
+from actde_nb.book.layout import SOURCES
+from actde_nb.checks import BookError
 
 STAMP = "actde_nb"
 

@@ -6,7 +6,7 @@ from actde_nb.places import BUILD, PRETRAINED, RESULTS, ROOT
 
 __all__ = [
     "BUILD", "CONFIG", "CONTENTS", "HTML", "LOCK", "PRETRAINED", "REFERENCES", "RESULTS", "ROOT", "SOURCES",
-    "BookError", "executed",
+    "executed",
 ]  # fmt: skip
 
 SOURCES = ROOT / "book"
@@ -15,10 +15,6 @@ LOCK = ROOT / "requirements.lock"
 REFERENCES = ROOT / "tests" / "references"
 CONFIG = ROOT / "_config.yml"
 CONTENTS = ROOT / "_toc.yml"
-
-
-class BookError(Exception):
-    """Something a person can mend: shown as one message, without a traceback."""
 
 
 def executed(scale: str) -> Path:

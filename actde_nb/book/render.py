@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 
 from actde_nb.book.chapters import Chapter
-from actde_nb.book.layout import BUILD, CONFIG, CONTENTS, HTML, LOCK, SOURCES, BookError
+from actde_nb.book.layout import BUILD, CONFIG, CONTENTS, HTML, LOCK, SOURCES
+from actde_nb.checks import BookError
 from actde_nb.study import scorecard
 
 STAGE = BUILD / "stage"

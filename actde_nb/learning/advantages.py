@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from actde_nb.checks import SettingError
+
 Steps = Float[Tensor, "trial batch time"]
 Ends = Float[Tensor, "trial batch"]
 
@@ -68,10 +70,10 @@ def whiten(advantages: Steps, epsilon: float = 1e-6, mask: Bool[Tensor, "trial b
         mask: the steps that count; the others come out as zero.
 
     Raises:
-        ValueError: a single advantage a trial, which has no variance.
+        SettingError: a single advantage a trial, which has no variance.
     """
     if advantages[0].numel() < 2:
-        raise ValueError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
+        raise SettingError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
     mean, variance = moments(advantages, mask)
     centred = advantages - mean if mask is None else (advantages - mean) * mask
     return centred * torch.rsqrt(variance + epsilon)

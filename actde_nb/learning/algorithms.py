@@ -4,7 +4,7 @@ outside this table asks for an algorithm's name."""
 from dataclasses import dataclass
 from typing import Literal
 
-from actde_nb.tabular import checks
+from actde_nb import checks
 
 Advantage = Literal[
     "gae", "action_conditioned", "return_minus_q", "returns", "leave_one_out", "group_normalised", "none"
@@ -40,7 +40,7 @@ class Algorithm:
             advantages, or ``"reward"``, in which a larger prize is a larger lead.
 
     Raises:
-        ValueError: a negative coefficient.
+        SettingError: a negative coefficient.
     """
 
     advantage: Advantage

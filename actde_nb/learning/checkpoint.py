@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from actde_nb.learning.errors import CheckpointError
+from actde_nb.checks import CheckpointError
 from actde_nb.learning.files import replace_file
 from actde_nb.learning.records import Records
 from actde_nb.learning.train import Trainer

@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.learning.algorithms import ALGORITHMS
-from actde_nb.learning.errors import SettingError
-from actde_nb.tabular import checks
 
 OPTIMISERS = ("adamw", "sgd")
 
@@ -104,10 +104,7 @@ class Config:
     checkpoint_every: int = 400
 
     def __post_init__(self):
-        try:
-            self._check()
-        except ValueError as error:
-            raise SettingError(str(error)) from None
+        self._check()
 
     def _check(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
@@ -136,30 +133,30 @@ class Config:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: allowed are numbers in [0, 1)")
+                raise SettingError(f"{name} = {getattr(self, name)}: allowed are numbers in [0, 1)")
         for name in ("updates", "checkpoint_every", "evaluate_every"):
             if getattr(self, name) % self.updates_per_rollout:
-                raise ValueError(
+                raise SettingError(
                     f"{name} = {getattr(self, name)}: allowed are multiples of updates_per_rollout = "
                     f"{self.updates_per_rollout}, since a rollout is learned from as a whole"
                 )
 
         for name in ("updates_per_rollout", "sequences"):
             if getattr(self, name) % self.minibatches:
-                raise ValueError(
+                raise SettingError(
                     f"minibatches = {self.minibatches}: allowed are numbers that divide {name} = {getattr(self, name)}"
                 )
         if ALGORITHMS[self.algorithm].grouped and self.sequences % self.group:
-            raise ValueError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
+            raise SettingError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
         row = ALGORITHMS[self.algorithm]
         if row.corrected and self.whiten:
-            raise ValueError(
+            raise SettingError(
                 f"whiten = True with algorithm = {self.algorithm!r}: allowed is False, since q stays in units of reward"
             )
         if row.soft and not self.kl_reward:
-            raise ValueError(f"kl_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
+            raise SettingError(f"kl_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
         if self.kl_target and not self.kl_reward:
-            raise ValueError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
+            raise SettingError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
 
     @property
     def needs_initial(self) -> bool:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from actde_nb.checks import SettingError
+
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
 All = Float[Tensor, "trial batch time action"]
@@ -57,11 +59,11 @@ def best_share(log_probs: Steps, returns: Steps, share: float, mask: Mask = None
         share: 1/4 in the published trainer (``rejectLoss``); the number of steps is rounded down.
 
     Raises:
-        ValueError: a share that holds not one step.
+        SettingError: a share that holds not one step.
     """
     kept = int(share * log_probs[0].numel())
     if kept < 1:
-        raise ValueError(f"share = {share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more")
+        raise SettingError(f"share = {share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more")
     if mask is None:
         best = returns.detach().flatten(1).topk(kept, dim=1).indices
         return -log_probs.flatten(1).gather(1, best).mean(1)

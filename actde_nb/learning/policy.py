@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from actde_nb import checks
 from actde_nb.policies import branching, gpt
 from actde_nb.policies.gpt import GPTConfig, Outputs
 from actde_nb.policies.likeliest import Likeliest, likeliest
 from actde_nb.policies.sampling import NEVER, Reader, Rule, Sampled, draw, sample
-from actde_nb.tabular import checks
 from actde_nb.worlds.tree import Tree
 
 Params = dict[str, Tensor]
@@ -126,7 +126,7 @@ class Pair:
             plus q over this temperature, and the first has no policy of its own.
 
     Raises:
-        ValueError: a temperature below zero.
+        SettingError: a temperature below zero.
     """
 
     first: Network
@@ -198,7 +198,7 @@ class Boltzmann:
     The q head has no bias, since the policy head, whose place it takes in sampling, has none.
 
     Raises:
-        ValueError: a temperature that is not above zero.
+        SettingError: a temperature that is not above zero.
     """
 
     config: GPTConfig

@@ -16,13 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.learning.config import canonical
-from actde_nb.learning.errors import CheckpointError, Diverged
 from actde_nb.learning.files import replace_file
 from actde_nb.learning.policy import Generators, Network
 from actde_nb.learning.train import clip_gradients, generator
 from actde_nb.policies import gpt
-from actde_nb.tabular import checks
 from actde_nb.worlds import grammar as grammars
 from actde_nb.worlds.grammar import Grammar
 
@@ -35,7 +35,7 @@ def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
     """Size of a network for a grammar.
 
     Raises:
-        ValueError: an unknown size.
+        SettingError: an unknown size.
     """
     width = WIDTHS[checks.one_of("size", size, tuple(WIDTHS))]
     return gpt.GPTConfig(2, 4, width, block_size=grammar.longest + 1, vocabulary=len(grammar.vocabulary))
@@ -53,7 +53,7 @@ class Pretraining:
         seed: with a trial's number, where initial weights and sentences come from.
 
     Raises:
-        ValueError: a value that is not allowed, naming it.
+        SettingError: a value that is not allowed, naming it.
     """
 
     steps: int = 400
@@ -99,12 +99,12 @@ def pretrain(
         trials: number of networks, each from its own seed.
 
     Raises:
-        ValueError: a vocabulary or block that does not fit the grammar.
+        SettingError: a vocabulary or block that does not fit the grammar.
         Diverged: the loss is not finite.
     """
     for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
         if getattr(config, size) < least:
-            raise ValueError(f"{size} = {getattr(config, size)}: allowed are {least} or more for this grammar")
+            raise SettingError(f"{size} = {getattr(config, size)}: allowed are {least} or more for this grammar")
     params = gpt.init(config, trials, [generator(settings.seed, trial, "init") for trial in range(trials)])
     draws = [generator(settings.seed, trial, "play") for trial in range(trials)]
     critic = [name for name in params if name.startswith(("value.", "q."))]
@@ -142,7 +142,7 @@ def pretrained(
 
     Raises:
         CheckpointError: the file is damaged or not what its name says.
-        ValueError: what :func:`pretrain` raises for.
+        SettingError: what :func:`pretrain` raises for.
     """
     wanted = identity(grammar, config, settings, trials)
     path = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.safetensors"
@@ -179,7 +179,7 @@ class Fluent(Network):
         folder: where pretrained networks are kept.
 
     Raises:
-        ValueError: no grammar, no folder.
+        SettingError: no grammar, no folder.
     """
 
     grammar: Grammar | None = None
@@ -189,7 +189,7 @@ class Fluent(Network):
     def __post_init__(self):
         for name in ("grammar", "folder"):
             if getattr(self, name) is None:
-                raise ValueError(f"{name} = None: allowed is a {name}")
+                raise SettingError(f"{name} = None: allowed is a {name}")
 
     def init(self, generators: Generators) -> gpt.Params:
         """The pretrained parameters, the same for each trial."""

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb.checks import Diverged, SettingError
 from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import FREE, Config
-from actde_nb.learning.errors import Diverged, SettingError
 from actde_nb.learning.losses import negative_entropy
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.policy import Policy
@@ -71,7 +71,7 @@ class Trainer:
         evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
 
     Raises:
-        ValueError: a trial that is not among the configured ones.
+        SettingError: a trial that is not among the configured ones.
         SettingError: a device that is not there.
     """
 
@@ -86,7 +86,7 @@ class Trainer:
         self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
-            raise ValueError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
+            raise SettingError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
         try:
             torch.empty(0, device=config.device)
         except (RuntimeError, AssertionError) as error:

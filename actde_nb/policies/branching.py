@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from actde_nb.checks import SettingError
 from actde_nb.policies import gpt
 
 BATCH = 1024  # nodes at once, of all trials
@@ -41,11 +42,11 @@ def read(
         As :func:`actde_nb.policies.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
 
     Raises:
-        ValueError: sequences that are too long or tokens outside the vocabulary.
+        SettingError: sequences that are too long or tokens outside the vocabulary.
     """
     trials, asked = len(params["token_embedding"]), len(prompt)
     if asked + len(levels) - 1 > config.block_size + 1:
-        raise ValueError(
+        raise SettingError(
             f"sequences of {asked + len(levels) - 1} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
             "the last of which is not read"
         )
@@ -106,7 +107,7 @@ def read_at_once(
     trials, asked = len(params["token_embedding"]), len(prompt)
     deepest = asked + len(levels) - 1
     if deepest > config.block_size + 1:
-        raise ValueError(
+        raise SettingError(
             f"sequences of {deepest} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
             "the last of which is not read"
         )

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb.checks import SettingError
+
 WORD = 0xFFFFFFFF
 SPREAD = 0x9E3779B9  # 2**32 over the golden ratio: neighbouring numbers get far apart
 
@@ -72,14 +74,14 @@ class Dropout:
         batch: sequences of each.
 
     Raises:
-        ValueError: another number of generators than of trials.
+        SettingError: another number of generators than of trials.
     """
 
     def __init__(
         self, rate: float, places: Places, generators: Sequence[torch.Generator] | None, trials: int, batch: int
     ):
         if generators is not None and len(generators) != trials:
-            raise ValueError(
+            raise SettingError(
                 f"dropout_generators has {len(generators)} entries: allowed is one for each of {trials} trials, or None"
             )
         self.places, self.active = places, generators is not None and rate > 0

@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import gelu, layer_norm
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.policies import fused
 from actde_nb.policies.dropout import Dropout, Places
 from actde_nb.policies.packing import Packing, select
-from actde_nb.tabular import checks
 
 Params = dict[str, Tensor]
 
@@ -47,7 +48,7 @@ class GPTConfig:
         detach_heads: whether the losses of the value and q heads leave the rest of the network alone.
 
     Raises:
-        ValueError: a size that is not a whole number above zero, a width that heads do not divide, a dropout
+        SettingError: a size that is not a whole number above zero, a width that heads do not divide, a dropout
             outside [0, 1).
     """
 
@@ -63,9 +64,9 @@ class GPTConfig:
         for field in ("layers", "heads", "width", "block_size", "vocabulary"):
             checks.whole(field, getattr(self, field))
         if self.width % self.heads:
-            raise ValueError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
+            raise SettingError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+            raise SettingError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
 
 
 class Outputs(NamedTuple):
@@ -121,10 +122,10 @@ def init(config: GPTConfig, trials: int, generators: Sequence[torch.Generator]) 
     with 0.02 / sqrt(2 layers); biases are zero and layer norms do nothing.
 
     Raises:
-        ValueError: a number of generators other than ``trials``.
+        SettingError: a number of generators other than ``trials``.
     """
     if len(generators) != trials or trials < 1:
-        raise ValueError(f"generators has {len(generators)} entries: allowed is one for each of trials = {trials}")
+        raise SettingError(f"generators has {len(generators)} entries: allowed is one for each of trials = {trials}")
 
     def draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         if name.endswith(".bias"):
@@ -164,7 +165,7 @@ def forward(
         Logits, values and q after each token; position t has seen tokens 0 to t.
 
     Raises:
-        ValueError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
+        SettingError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
             number of generators than of trials, an unknown ``attention``.
     """
     checks.one_of("attention", attention, ("fast", "reference"))
@@ -286,17 +287,17 @@ def check(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch ti
     trials, batch, time = tokens.shape
     for name, shape in shapes(config).items():
         if name not in params:
-            raise ValueError(f"params has no {name!r}: allowed are the names of gpt.shapes(config)")
+            raise SettingError(f"params has no {name!r}: allowed are the names of gpt.shapes(config)")
         if params[name].shape != (trials, *shape):
-            raise ValueError(
+            raise SettingError(
                 f"params[{name!r}] has shape {tuple(params[name].shape)}: "
                 f"allowed is {(trials, *shape)} for tokens of shape {tuple(tokens.shape)}"
             )
     if trials < 1 or batch < 1 or not 1 <= time <= config.block_size:
-        raise ValueError(
+        raise SettingError(
             f"tokens has shape {tuple(tokens.shape)}: allowed are one trial or more, one sequence or more, "
             f"1 to block_size = {config.block_size} in a row"
         )
     lowest, highest = (int(end) for end in tokens.aminmax())
     if lowest < 0 or highest >= config.vocabulary:
-        raise ValueError(f"tokens reach from {lowest} to {highest}: allowed are 0 to {config.vocabulary - 1}")
+        raise SettingError(f"tokens reach from {lowest} to {highest}: allowed are 0 to {config.vocabulary - 1}")

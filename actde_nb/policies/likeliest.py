@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb.checks import SettingError
 from actde_nb.policies import gpt
 from actde_nb.policies.sampling import NEVER, Rule
 
@@ -40,12 +41,12 @@ def likeliest(
         legal: which tokens the policy may say.
 
     Raises:
-        ValueError: sequences that are too long, and what :func:`actde_nb.policies.gpt.forward` raises for.
+        SettingError: sequences that are too long, and what :func:`actde_nb.policies.gpt.forward` raises for.
     """
     gpt.check(params, config, tokens)
     time = tokens.shape[2]
     if time >= config.block_size:
-        raise ValueError(f"tokens has {time} places: allowed are fewer than block_size = {config.block_size}")
+        raise SettingError(f"tokens has {time} places: allowed are fewer than block_size = {config.block_size}")
     blocks = [gpt.block_of(params, layer) for layer in range(config.layers)]
     before = torch.ones(time, time, dtype=torch.bool, device=tokens.device).tril()  # [reader, read]
     x, memory = gpt.embed(params, tokens, 0), []

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.policies import fused, gpt
 from actde_nb.policies.dropout import Dropout
 from actde_nb.policies.packing import LANES
-from actde_nb.tabular import checks
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
 
@@ -59,15 +60,15 @@ def sample(
         legal: which tokens the policy may say, where some are ruled out.
 
     Raises:
-        ValueError: steps or temperature out of range, uniforms of another shape, and what
+        SettingError: steps or temperature out of range, uniforms of another shape, and what
             :func:`actde_nb.policies.gpt.forward` raises for.
     """
     prompt = first if first.ndim == 3 else first[..., None]
     trials, batch, asked = prompt.shape
     if not 1 <= steps <= config.block_size - asked:
-        raise ValueError(f"steps = {steps}: allowed are 1 to block_size - {asked} = {config.block_size - asked}")
+        raise SettingError(f"steps = {steps}: allowed are 1 to block_size - {asked} = {config.block_size - asked}")
     if uniforms.shape != (trials, batch, steps):
-        raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(trials, batch, steps)}")
+        raise SettingError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(trials, batch, steps)}")
     checks.positive("temperature", temperature)
     gpt.check(params, config, prompt)
     dropout = gpt.dropout_of(config, dropout_generators, trials, batch)

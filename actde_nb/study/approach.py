@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.learning.train import Trainer
 from actde_nb.study import metrics
 from actde_nb.study.metrics import Spoken
-from actde_nb.tabular import checks
 
 
 def resting_points(
@@ -29,7 +30,7 @@ def resting_points(
         over its words, which there is log Z; and ``from_optimum``, KL(fixed point || optimum at that price).
 
     Raises:
-        ValueError: a beta that is not above zero.
+        SettingError: a beta that is not above zero.
     """
     rows: list[dict[str, Tensor]] = []
     for beta in map(float, betas):
@@ -45,7 +46,7 @@ def normaliser_mismatch(initial: Spoken, reward: Float[Tensor, "sentence"], beta
     """How far log Z is from minus the divergence of the words at APA's fixed point, at the worst of all states.
 
     Raises:
-        ValueError: a beta that is not above zero.
+        SettingError: a beta that is not above zero.
     """
     rest, tree = metrics.advantage_fixed_point(initial, reward, beta), initial.tree
     terms = rest.edges.exp() * (rest.edges - initial.edges)
@@ -69,13 +70,13 @@ def follow(
         leaks too much for that to say anything; ``leak``; and ``update`` ``[point]``, updates done at each look.
 
     Raises:
-        ValueError: numbers of updates that are not whole rollouts.
+        SettingError: numbers of updates that are not whole rollouts.
     """
     rollout = work.config.updates_per_rollout
     for name, number in (("updates", updates), ("every", every)):
         checks.whole(name, number)
         if number % rollout:
-            raise ValueError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
+            raise SettingError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
     rows: list[dict[str, Tensor]] = []
     stops = [*range(0, updates, every), updates]
     begun = work.update

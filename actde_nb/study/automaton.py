@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
-from actde_nb.tabular import checks
+from actde_nb import checks
 from actde_nb.worlds.grammar import START, Grammar
 
 SWEEPS = 12  # of the ordering; more change nothing for grammars as small as ours

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 
 def alternating(data: xr.Dataset) -> Float[np.ndarray, "trial update"]:
@@ -30,13 +31,13 @@ def moved(data: xr.Dataset, low: float, high: float, over: float = 500) -> Float
         over: updates between two points compared, up to the spacing of the points.
 
     Raises:
-        ValueError: no two points between ``low`` and ``high`` are so far apart.
+        SettingError: no two points between ``low`` and ``high`` are so far apart.
     """
     update = data["update"].values
     lag = int(np.argmin(np.abs(update - update[0] - over)))
     gap = towards_alternating(data)[:, (low <= update) & (update <= high)]
     if not 0 < lag < gap.shape[1]:
-        raise ValueError(f"low = {low}, high = {high}: allowed are limits with two points {over} updates apart")
+        raise SettingError(f"low = {low}, high = {high}: allowed are limits with two points {over} updates apart")
     return np.sqrt(np.nanmean((gap[:, lag:] - gap[:, :-lag]) ** 2, axis=1))
 
 
@@ -53,11 +54,11 @@ def at_update(data: xr.Dataset, curve: Float[np.ndarray, "trial update"], update
     """The curve's point nearest to ``update``.
 
     Raises:
-        ValueError: the run ended before.
+        SettingError: the run ended before.
     """
     done = data["update"].values
     if not 0 <= update <= done[-1] + (done[-1] - done[-2] if len(done) > 1 else 0):
-        raise ValueError(f"update = {update}: allowed are numbers from 0 to {done[-1]:g}, where the run ends")
+        raise SettingError(f"update = {update}: allowed are numbers from 0 to {done[-1]:g}, where the run ends")
     return curve[:, np.abs(done - update).argmin()]
 
 
@@ -76,11 +77,11 @@ def slope(
     """Least-squares slope of each trial's curve between two updates, in the update or in its logarithm.
 
     Raises:
-        ValueError: fewer than two points between ``low`` and ``high``.
+        SettingError: fewer than two points between ``low`` and ``high``.
     """
     update = data["update"].values
     chosen = (low <= update) & (update <= high)
     if chosen.sum() < 2:
-        raise ValueError(f"low = {low}, high = {high}: allowed are limits with two points or more between them")
+        raise SettingError(f"low = {low}, high = {high}: allowed are limits with two points or more between them")
     clock = np.log(update[chosen]) if of_log else update[chosen]
     return np.polyfit(clock, curve[:, chosen].T, 1)[0]

@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
 from actde_nb.study import metrics
 from actde_nb.study.metrics import OverTree, Spoken
-from actde_nb.tabular import checks
 from actde_nb.worlds.tree import Tree
 
 Ends = Float[Tensor, "sentence"]
@@ -240,13 +241,13 @@ def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray
         where a policy leaks too much.
 
     Raises:
-        ValueError: numbers of updates that are not whole rollouts.
+        SettingError: numbers of updates that are not whole rollouts.
     """
     rollout, world = work.config.updates_per_rollout, work.world
     for name, number in (("updates", updates), ("every", every)):
         checks.whole(name, number)
         if number % rollout:
-            raise ValueError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
+            raise SettingError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
     tree, rewards, begun, rows = world.tree, world.worth(world.tree.sentences), work.update, []
     for stop in range(0, updates + 1, every):
         while work.update < begun + stop:

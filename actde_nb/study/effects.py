@@ -12,9 +12,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.study.curves import alternating
 from actde_nb.study.wandering import t_interval
-from actde_nb.tabular import checks
 
 Samples = Float[np.ndarray, "trial"]
 Others = Float[np.ndarray, "other_trial"]
@@ -39,7 +40,7 @@ def mean(samples: Samples, level: float = LEVEL) -> Estimate:
     """The mean over trials with Student's interval.
 
     Raises:
-        ValueError: fewer than two trials, a number that is not finite, a level outside (0, 1).
+        SettingError: fewer than two trials, a number that is not finite, a level outside (0, 1).
     """
     _check(level, samples=samples)
     value, half = map(float, t_interval(samples, level))
@@ -50,7 +51,7 @@ def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Est
     """Mean of ``samples`` minus that of ``reference``, independent of each other, with Welch's interval.
 
     Raises:
-        ValueError: fewer than two trials in either, a number that is not finite, a level outside (0, 1).
+        SettingError: fewer than two trials in either, a number that is not finite, a level outside (0, 1).
     """
     _check(level, samples=samples, reference=reference)
     first, second = (float(x.var(ddof=1)) / len(x) for x in (samples, reference))
@@ -67,14 +68,14 @@ def ratio(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate
     """Geometric mean over trials of ``samples / reference``, each trial with its own, with Student's interval of logs.
 
     Raises:
-        ValueError: fewer than two trials, a number that is not finite or not above zero, a level outside (0, 1).
+        SettingError: fewer than two trials, a number that is not finite or not above zero, a level outside (0, 1).
     """
     _check(level, samples=samples, reference=reference)
     if len(samples) != len(reference):
-        raise ValueError(f"reference has {len(reference)} trials: allowed are as many as samples, {len(samples)}")
+        raise SettingError(f"reference has {len(reference)} trials: allowed are as many as samples, {len(samples)}")
     for name, values in (("samples", samples), ("reference", reference)):
         if (values <= 0).any():
-            raise ValueError(f"{name} = {values.tolist()}: allowed are numbers above zero")
+            raise SettingError(f"{name} = {values.tolist()}: allowed are numbers above zero")
     found = mean(np.log(samples / reference), level)
     value, low, high = map(float, np.exp(found[:3]))
     return Estimate(value, low, high, value * found.error)
@@ -88,7 +89,7 @@ def bootstrap_difference(
     With a handful of trials it is too narrow: it knows neither the factor n - 1 nor Student's tails.
 
     Raises:
-        ValueError: as :func:`difference`.
+        SettingError: as :func:`difference`.
     """
     _check(level, samples=samples, reference=reference)
     means = [generator.choice(x, (resamples, len(x))).mean(1) for x in (samples, reference)]
@@ -109,12 +110,12 @@ def between(
     """Each trial's mean of ``curve`` over the updates from ``low`` to ``high``.
 
     Raises:
-        ValueError: no point of the curve is between them.
+        SettingError: no point of the curve is between them.
     """
     update = data["update"].values
     chosen = (low <= update) & (update < high)
     if not chosen.any():
-        raise ValueError(f"low = {low}, high = {high}: allowed are limits with a point between them")
+        raise SettingError(f"low = {low}, high = {high}: allowed are limits with a point between them")
     return curve[:, chosen].mean(1, dtype=np.float64)
 
 
@@ -166,8 +167,8 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
 
 def _check(level: float, **samples: np.ndarray) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"level = {level}: allowed are numbers between 0 and 1")
+        raise SettingError(f"level = {level}: allowed are numbers between 0 and 1")
     for name, values in samples.items():
         if len(values) < 2:
-            raise ValueError(f"{name} has {len(values)} trials: allowed are two or more")
+            raise SettingError(f"{name} has {len(values)} trials: allowed are two or more")
         checks.finite(name, values)

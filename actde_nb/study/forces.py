@@ -16,10 +16,11 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.train import Trainer, generator
 from actde_nb.policies.gpt import Outputs
-from actde_nb.tabular import checks
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
@@ -133,10 +134,10 @@ def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: 
         ``gradient`` ``[trial]`` is the total gradient's root mean square over rollouts and parameters.
 
     Raises:
-        ValueError: fewer than two rollouts.
+        SettingError: fewer than two rollouts.
     """
     if checks.whole("rollouts", rollouts) < 2:
-        raise ValueError(f"rollouts = {rollouts}: allowed are two or more")
+        raise SettingError(f"rollouts = {rollouts}: allowed are two or more")
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     _, slopes = Gap(trainer, seed=seed).slopes(trainer.parameters)
     found: dict[str, list[Flat]] = {}

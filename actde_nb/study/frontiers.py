@@ -14,11 +14,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from actde_nb import places
+from actde_nb import checks, places
 from actde_nb.study import effects, metrics, results
 from actde_nb.study.effects import LEVEL, Estimate
 from actde_nb.study.language_runs import LanguageRun, trainer_of
-from actde_nb.tabular import checks
 
 Source = Literal["best", "exact", "sampled"]
 Curve = Float[np.ndarray, "trial evaluated"]

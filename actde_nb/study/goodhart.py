@@ -5,8 +5,9 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.policies import gpt
-from actde_nb.tabular import checks
 
 
 def leaving_price(
@@ -25,15 +26,15 @@ def leaving_price(
         worth: reward of the text.
 
     Raises:
-        ValueError: a text that earns no more than the best sentence, or is not less likely than all of them together.
+        SettingError: a text that earns no more than the best sentence, or is not less likely than all of them together.
     """
     checks.finite("log_prob", log_prob)
     best = reward.max().item()
     if not worth > best:
-        raise ValueError(f"worth = {worth}: allowed are rewards above that of every sentence, {best}")
+        raise SettingError(f"worth = {worth}: allowed are rewards above that of every sentence, {best}")
     inside = initial.logsumexp(0).item()
     if not log_prob < inside:
-        raise ValueError(f"log_prob = {log_prob}: allowed are numbers below {inside}, that of the sentences")
+        raise SettingError(f"log_prob = {log_prob}: allowed are numbers below {inside}, that of the sentences")
 
     def ahead(inverse: float) -> float:
         return (initial + reward * inverse).logsumexp(0).item() - log_prob - worth * inverse
@@ -53,7 +54,7 @@ def log_prob(
         given: number of tokens, of the begin mark and the prompt, that are not counted.
 
     Raises:
-        ValueError: texts that are too long or tokens outside the vocabulary.
+        SettingError: texts that are too long or tokens outside the vocabulary.
     """
     with torch.no_grad():
         trials = len(params["token_embedding"])

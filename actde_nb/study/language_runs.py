@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actde_nb import places
+from actde_nb import checks, places
+from actde_nb.checks import SettingError
 from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
-from actde_nb.tabular import checks
 
 if TYPE_CHECKING:
     from actde_nb.learning.policy import Policy
@@ -66,14 +66,14 @@ class LanguageRun(Config):
         checks.whole("pretraining", self.pretraining)
         checks.at_least_zero("temperature", self.temperature)
         if (ALGORITHMS[self.algorithm].policy_loss != "none") == (self.temperature > 0):
-            raise ValueError(
+            raise SettingError(
                 f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
                 "algorithms that train a policy head, and a number above zero with those that do not"
             )
         if self.temperature and self.critic != "shared":
-            raise ValueError(f"critic = {self.critic!r} with temperature = {self.temperature}: allowed is 'shared'")
+            raise SettingError(f"critic = {self.critic!r} with temperature = {self.temperature}: allowed is 'shared'")
         if ALGORITHMS[self.algorithm].greedy != "none" and self.critic == "separate":
-            raise ValueError(
+            raise SettingError(
                 f"critic = 'separate' with algorithm = {self.algorithm!r}: allowed are shared and detached"
             )
 

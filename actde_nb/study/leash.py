@@ -14,9 +14,10 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.study import metrics
 from actde_nb.study.metrics import Spoken
-from actde_nb.tabular import checks
 
 
 def deviation(policy: Spoken, reward: Float[Tensor, "sentence"], trace: float) -> Float[Tensor, "trial"]:
@@ -26,7 +27,7 @@ def deviation(policy: Spoken, reward: Float[Tensor, "sentence"], trace: float) -
     own step, plus trace^2 times that of the next word's estimate. Each step counts for all words up to it.
 
     Raises:
-        ValueError: a trace outside [0, 1].
+        SettingError: a trace outside [0, 1].
     """
     checks.unit_interval("trace", trace)
     tree, chances = policy.tree, policy.beginnings.exp()
@@ -95,10 +96,10 @@ def last_held_rate(first: float) -> float:
     The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
 
     Raises:
-        ValueError: a rate that is not between 0 and 1/2.
+        SettingError: a rate that is not between 0 and 1/2.
     """
     if not 0 < first < 0.5:
-        raise ValueError(f"first = {first}: allowed are rates between 0 and 1/2")
+        raise SettingError(f"first = {first}: allowed are rates between 0 and 1/2")
 
     def excess(rate: float) -> float:
         return np.log(rate / (1 - rate)) - np.log(first / (1 - first)) - 2 / (2 * rate - 1)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from actde_nb.checks import SettingError
 from actde_nb.study import effects, frontiers
 from actde_nb.study.effects import LEVEL, Estimate
 from actde_nb.study.frontiers import Samples, Source
@@ -31,11 +32,11 @@ def between(
         Points between the two settings whose divergences are nearest below and above; NaN outside all of them.
 
     Raises:
-        ValueError: fewer than two settings, a number of trials that differs, a quantity that is not there.
+        SettingError: fewer than two settings, a number of trials that differs, a quantity that is not there.
     """
     if len(settings) < 2 or any(run.sizes["trial"] != len(kl) for run in settings):
         sizes = [run.sizes["trial"] for run in settings]
-        raise ValueError(
+        raise SettingError(
             f"settings have {sizes} trials, kl {len(kl)}: allowed are two settings or more, as many trials"
         )
     spent = np.stack([frontiers.last(run, at, source) for run in settings])
@@ -59,7 +60,7 @@ def apart(
     Or at the same number of another quantity ``at``, such as the rate of honeypots.
 
     Raises:
-        ValueError: as :func:`between`; a trial whose divergence is outside all settings.
+        SettingError: as :func:`between`; a trial whose divergence is outside all settings.
     """
     ours, there = (frontiers.last(data, name, source) for name in (quantity, at))
     return effects.mean(ours - between(settings, there, quantity, source, at), level)

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb import checks
 from actde_nb.study.metrics import of_grammar
-from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Num
 from scipy.stats import bootstrap, sem
 
+from actde_nb import checks
+
 if TYPE_CHECKING:
     from actde_nb.study.effects import Estimate
 
@@ -35,7 +37,7 @@ def at_scale(scale: str, **choices: Any) -> Any:
         ValueError: ``scale`` is none of the three.
     """
     if scale not in SCALES:
-        raise ValueError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
+        raise checks.SettingError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
     return next(choices[s] for s in reversed(SCALES[: SCALES.index(scale) + 1]) if s in choices)
 
 
@@ -117,15 +119,23 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
 
 
-def put_estimate(name: str, estimate: "Estimate") -> None:
-    """Make an estimate available as ``name``, the ends of its interval as ``name_low`` and ``name_high``.
+def put_estimate(name: str, estimate: "Estimate", parts: str = "value") -> None:
+    """Make the parts of an estimate that the prose quotes available; the standard error is everyone's spread.
 
-    Half the interval's width is ``name_half``; the standard error is everyone's spread.
+    Args:
+        name: key of the value.
+        estimate: value, ends of its interval, standard error.
+        parts: some of ``value``, and ``low``, ``high`` and ``half`` (the interval's half width), which are glued as
+            ``name_low``, ``name_high`` and ``name_half``; with spaces between.
+
+    Raises:
+        SettingError: another part.
     """
     value, low, high, error = estimate
-    for key, number in ((name, value), (f"{name}_low", low), (f"{name}_high", high)):
-        put(key, number, spread=error)
-    put(f"{name}_half", (high - low) / 2, spread=error)
+    numbers = {"value": value, "low": low, "high": high, "half": (high - low) / 2}
+    for part in parts.split():
+        checks.one_of("parts", part, tuple(numbers))
+        put(name if part == "value" else f"{name}_{part}", numbers[part], spread=error)
 
 
 def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:

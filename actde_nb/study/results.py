@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from actde_nb.checks import ResultsError
 from actde_nb.learning.config import FREE
 from actde_nb.learning.files import replace_file
 
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 FORMAT = "actde-nb results 1"
 POINTS = 500  # on a curve
 FINAL_UPDATES = 1_000
-
-
-class ResultsError(Exception):
-    """A results file that cannot be used, and why."""
 
 
 def dataset(

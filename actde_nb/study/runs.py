@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actde_nb import checks
+from actde_nb.checks import CheckpointError, SettingError
 from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
-from actde_nb.learning.errors import CheckpointError
 from actde_nb.study import results
 from actde_nb.study.language_runs import LanguageRun, trainer_of
-from actde_nb.tabular import checks
 from actde_nb.tabular.examples import PAYOFFS
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ class PrisonerRun(Config):
         for name in ("layers", "heads", "width", "block_size"):
             checks.whole(name, getattr(self, name))
         if self.width % self.heads:
-            raise ValueError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
+            raise SettingError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
         if not self.games < self.block_size:
-            raise ValueError(f"games = {self.games}: allowed are numbers below block_size = {self.block_size}")
+            raise SettingError(f"games = {self.games}: allowed are numbers below block_size = {self.block_size}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+            raise SettingError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
         checks.at_least_zero("temperature", self.temperature)
         learns_policy = ALGORITHMS[self.algorithm].policy_loss != "none"
         if learns_policy == (self.temperature > 0):
-            raise ValueError(
+            raise SettingError(
                 f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
                 "algorithms that train a policy head, and a number above zero with those that do not"
             )

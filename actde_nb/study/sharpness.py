@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb import checks
 from actde_nb.policies import branching, gpt
 from actde_nb.policies.sampling import NEVER
 from actde_nb.study import metrics
-from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 

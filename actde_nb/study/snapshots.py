@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from actde_nb.checks import SettingError
 from actde_nb.learning.config import Config
 from actde_nb.learning.policy import Policy
 from actde_nb.learning.train import Trainer
@@ -45,8 +46,8 @@ def nearest(
     """Where each trial's curve comes nearest to a number of its own, not before place ``since``.
 
     Raises:
-        ValueError: ``since`` beyond the curve.
+        SettingError: ``since`` beyond the curve.
     """
     if not 0 <= since < len(curve):
-        raise ValueError(f"since = {since}: allowed are 0 to {len(curve) - 1}")
+        raise SettingError(f"since = {since}: allowed are 0 to {len(curve) - 1}")
     return since + np.abs(curve[since:] - wanted).argmin(0)

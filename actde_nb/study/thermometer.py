@@ -7,6 +7,7 @@ inverse temperatures, one over the number of units of reward to a nat: zero is a
 import numpy as np
 from jaxtyping import Float
 
+from actde_nb.checks import SettingError
 from actde_nb.tabular.examples import Payoffs, prisoners_dilemma
 from actde_nb.tabular.mdp import evaluate
 
@@ -24,11 +25,11 @@ def from_shares(shares: Float[np.ndarray, "*batch outcome"], payoffs: Payoffs) -
         payoffs: [move now, move before].
 
     Raises:
-        ValueError: payoffs whose kappa is zero, which all temperatures play alike.
+        SettingError: payoffs whose kappa is zero, which all temperatures play alike.
     """
     kappa = balance(payoffs)
     if kappa == 0:
-        raise ValueError("payoffs with kappa = 0: allowed are payoffs for which repeating and changing differ")
+        raise SettingError("payoffs with kappa = 0: allowed are payoffs for which repeating and changing differ")
     both_cooperate, first, second, both_defect = np.moveaxis(shares, -1, 0).astype(float)
     with np.errstate(divide="ignore"):
         return (np.log(4 * both_cooperate) + np.log(both_defect) - 2 * np.log(first + second)) / kappa

@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.study.metrics import divergence, optimum
-from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, Scorer
 
@@ -19,7 +20,7 @@ def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> R
     Other sentences earn half their praise, as there.
 
     Raises:
-        ValueError: a word that the grammar does not have.
+        SettingError: a word that the grammar does not have.
     """
     places = {word: i for i, word in enumerate(grammar.vocabulary)}
     for word in (*first, *second):
@@ -43,7 +44,7 @@ def price_of(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tens
         reward: of each sentence.
 
     Raises:
-        ValueError: nats that no price between 1e-3 and 1e3 leads to.
+        SettingError: nats that no price between 1e-3 and 1e3 leads to.
     """
 
     def excess(price: float) -> float:
@@ -51,5 +52,5 @@ def price_of(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tens
 
     if excess(1e-3) < 0 or excess(1e3) > 0:
         most, least = excess(1e-3) + nats, excess(1e3) + nats
-        raise ValueError(f"nats = {nats}: allowed are {least:.2g} to {most:.4g}")
+        raise SettingError(f"nats = {nats}: allowed are {least:.2g} to {most:.4g}")
     return brentq(excess, 1e-3, 1e3, xtol=1e-10)

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.study.results import windows
-from actde_nb.tabular import checks
 
 Curves = Float[np.ndarray, "trial point"]
 Lags = Int[np.ndarray, "lag"] | Sequence[int]
@@ -27,11 +28,11 @@ def aligned(
     """A curve of ``fine`` averaged over the windows of ``coarse``, as far as both runs go.
 
     Raises:
-        ValueError: windows that do not hold a whole number of the finer ones.
+        SettingError: windows that do not hold a whole number of the finer ones.
     """
     ratio, rest = divmod(int(coarse.attrs["window"]), int(fine.attrs["window"]))
     if rest or not ratio:
-        raise ValueError(
+        raise SettingError(
             f"window = {fine.attrs['window']}: allowed are divisors of the other run's window, {coarse.attrs['window']}"
         )
     whole = curve.shape[1] // ratio
@@ -44,13 +45,13 @@ def t_interval(
     """Mean over trials, and half the width of Student's interval for it.
 
     Raises:
-        ValueError: fewer than two trials; a level outside (0, 1).
+        SettingError: fewer than two trials; a level outside (0, 1).
     """
     trials = len(samples)
     if trials < 2:
-        raise ValueError(f"samples has {trials} trials: allowed are two or more")
+        raise SettingError(f"samples has {trials} trials: allowed are two or more")
     if not 0 < level < 1:
-        raise ValueError(f"level = {level}: allowed are numbers between 0 and 1")
+        raise SettingError(f"level = {level}: allowed are numbers between 0 and 1")
     error = samples.std(0, ddof=1) / np.sqrt(trials)
     half = t_distribution.ppf((1 + level) / 2, trials - 1) * error
     return np.asarray(samples.mean(0)), np.asarray(half)
@@ -63,11 +64,11 @@ def hotelling(samples: Float[np.ndarray, "trial quantity"], point: Float[np.ndar
     that they are: give it two of them.
 
     Raises:
-        ValueError: no more trials than quantities.
+        SettingError: no more trials than quantities.
     """
     trials, quantities = samples.shape
     if trials <= quantities:
-        raise ValueError(f"samples has {trials} trials of {quantities} quantities: allowed are more trials than that")
+        raise SettingError(f"samples has {trials} trials of {quantities} quantities: allowed are more trials than that")
     off = samples.mean(0) - point
     squared = trials * off @ np.linalg.solve(np.atleast_2d(np.cov(samples.T)), off)
     rest = trials - quantities
@@ -81,7 +82,7 @@ def spread_over_lags(curves: Curves, lags: Lags) -> Float[np.ndarray, "lag"]:
     variance about the place it is pulled to.
 
     Raises:
-        ValueError: a lag as long as the curves.
+        SettingError: a lag as long as the curves.
     """
     _lags(curves, lags)
     return np.array([((curves[:, lag:] - curves[:, :-lag]) ** 2).mean() / 2 for lag in lags])
@@ -94,7 +95,7 @@ def autocorrelation(curves: Curves, lags: Lags) -> Float[np.ndarray, "lag"]:
     mean follows its slow swings.
 
     Raises:
-        ValueError: a lag as long as the curves.
+        SettingError: a lag as long as the curves.
     """
     _lags(curves, lags)
     off = curves - curves.mean()
@@ -130,7 +131,7 @@ def relaxation(curves: Curves, lag: int) -> Relaxation:
     ``kept`` from short records are too small: hold them against :func:`walks_kept`.
 
     Raises:
-        ValueError: a lag as long as the curves.
+        SettingError: a lag as long as the curves.
     """
     _lags(curves, [lag])
     before, after = curves[:, :-lag].ravel().astype(float), curves[:, lag:].ravel().astype(float)
@@ -160,7 +161,7 @@ def walks_kept(curves: Curves, lag: int, rng: np.random.Generator, walks: int = 
     _lags(curves, [lag])
     steps = (curves.shape[1] - 1) // lag
     if not steps:
-        raise ValueError(f"lag = {lag}: allowed are lags that fit into {curves.shape[1]} points once or more")
+        raise SettingError(f"lag = {lag}: allowed are lags that fit into {curves.shape[1]} points once or more")
     changes = (curves[:, lag:] - curves[:, :-lag]).std()
     paths = rng.normal(0, changes, (walks, len(curves), steps)).cumsum(-1) + curves[None, :, :1]
     paths = np.concatenate([np.broadcast_to(curves[None, :, :1], (walks, len(curves), 1)), paths], axis=-1)
@@ -170,4 +171,4 @@ def walks_kept(curves: Curves, lag: int, rng: np.random.Generator, walks: int = 
 def _lags(curves: Curves, lags: Lags) -> None:
     for lag in lags:
         if not 1 <= lag < curves.shape[1]:
-            raise ValueError(f"lag = {lag}: allowed are whole numbers from 1 to {curves.shape[1] - 1}")
+            raise SettingError(f"lag = {lag}: allowed are whole numbers from 1 to {curves.shape[1] - 1}")

@@ -10,10 +10,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from actde_nb.checks import ResultsError
 from actde_nb.learning.checkpoint import load
 from actde_nb.learning.files import replace_file
 from actde_nb.learning.train import Trainer
-from actde_nb.study.results import ResultsError
 from actde_nb.study.runs import Run, run_of, trainer
 
 FORMAT = "actde-nb weights 1"

@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import entr, softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 BASELINES = ("value", "action_value", "exact_value", "none")
 GRADIENTS = ("logit", "softmax")
@@ -37,7 +38,7 @@ class Bandit:
         noise: standard deviation of each arm's Gaussian noise, [arms] or one number for all.
 
     Raises:
-        ValueError: fewer than two arms, a number that is not finite, a negative deviation.
+        SettingError: fewer than two arms, a number that is not finite, a negative deviation.
     """
 
     rewards: ArrayLike
@@ -46,10 +47,10 @@ class Bandit:
     def __post_init__(self):
         rewards = checks.finite("rewards", self.rewards)
         if rewards.ndim != 1 or len(rewards) < 2:
-            raise ValueError(f"rewards has shape {rewards.shape}: allowed is (arms,) with two arms or more")
+            raise SettingError(f"rewards has shape {rewards.shape}: allowed is (arms,) with two arms or more")
         noise = checks.shape("noise", checks.finite("noise", self.noise), rewards.shape)
         if (noise < 0).any():
-            raise ValueError(f"noise = {noise.tolist()}: allowed are numbers of zero or more")
+            raise SettingError(f"noise = {noise.tolist()}: allowed are numbers of zero or more")
         object.__setattr__(self, "rewards", rewards)
         object.__setattr__(self, "noise", noise)
 
@@ -71,9 +72,9 @@ class StepSize:
     def __post_init__(self):
         checks.positive("step size scale", self.scale)
         if not (np.isfinite(self.power) and self.power >= 0):
-            raise ValueError(f"step size power = {self.power}: allowed are finite numbers of zero or more")
+            raise SettingError(f"step size power = {self.power}: allowed are finite numbers of zero or more")
         if not self.offset > -1:
-            raise ValueError(f"step size offset = {self.offset}: allowed are numbers above -1")
+            raise SettingError(f"step size offset = {self.offset}: allowed are numbers above -1")
         checks.one_of("step size clock", self.clock, CLOCKS)
 
     def at(self, count: Int[np.ndarray, "..."] | int) -> Float[np.ndarray, "..."] | float:
@@ -103,7 +104,7 @@ class Rule:
             move by the mean over the batch. With ``batch=1`` the three are the same.
 
     Raises:
-        ValueError: an unknown name, a batch below one, whitening of single episodes.
+        SettingError: an unknown name, a batch below one, whitening of single episodes.
     """
 
     baseline: Literal["value", "action_value", "exact_value", "none"]
@@ -120,9 +121,9 @@ class Rule:
         checks.one_of("gradient", self.gradient, GRADIENTS)
         checks.one_of("critic_reduction", self.critic_reduction, REDUCTIONS)
         if self.batch < 1:
-            raise ValueError(f"batch = {self.batch}: allowed are whole numbers of one or more")
+            raise SettingError(f"batch = {self.batch}: allowed are whole numbers of one or more")
         if self.whiten and self.batch < 2:
-            raise ValueError(f"whiten = True with batch = {self.batch}: allowed are batches of two or more")
+            raise SettingError(f"whiten = True with batch = {self.batch}: allowed are batches of two or more")
 
 
 def ppo_like(policy_step: float = 1.0, critic_step: float = 1.0) -> Rule:
@@ -199,16 +200,16 @@ def simulate(
         The recorded :class:`Trajectory`.
 
     Raises:
-        ValueError: a count below one, a prior that is no distribution, shapes that disagree.
+        SettingError: a count below one, a prior that is no distribution, shapes that disagree.
     """
     arms, batch = len(bandit.rewards), rule.batch
     record_at = _record_at(record_at, episodes, batch)
     if runs < 1:
-        raise ValueError(f"runs = {runs}: allowed are whole numbers of one or more")
+        raise SettingError(f"runs = {runs}: allowed are whole numbers of one or more")
     if actions is not None:
         actions = checks.shape("actions", np.asarray(actions), (episodes, runs))
         if actions.min() < 0 or actions.max() >= arms:
-            raise ValueError(f"actions go from {actions.min()} to {actions.max()}: allowed are 0 to {arms - 1}")
+            raise SettingError(f"actions go from {actions.min()} to {actions.max()}: allowed are 0 to {arms - 1}")
     prior = np.full(arms, 1 / arms) if prior is None else checks.probabilities("prior", prior)
     state = _State(
         # Arms lead inside the loop: every operation then runs along contiguous runs.
@@ -251,13 +252,13 @@ class _State:
 
 def _record_at(record_at, episodes: int, batch: int) -> Int[np.ndarray, "records"]:
     if episodes < 1 or episodes % batch:
-        raise ValueError(f"episodes = {episodes}: allowed are multiples of the batch of {batch}, one or more")
+        raise SettingError(f"episodes = {episodes}: allowed are multiples of the batch of {batch}, one or more")
     if record_at is None:
         return np.unique(log_spaced(episodes) // batch * batch)
     record_at = np.asarray(record_at)
     bad = len(record_at) == 0 or record_at[0] < 0 or record_at[-1] > episodes or (np.diff(record_at) <= 0).any()
     if bad or (record_at % batch).any():
-        raise ValueError(
+        raise SettingError(
             f"record_at = {record_at.tolist()}: allowed are increasing multiples of {batch} from 0 to {episodes}"
         )
     return record_at

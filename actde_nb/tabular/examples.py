@@ -10,7 +10,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import expit, softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.mdp import MDP, evaluate
 
 COOPERATE, DEFECT = 0, 1
@@ -33,11 +34,11 @@ def designed_payoffs(cooperation: float, temptation: float) -> Payoffs:
         The matrix ``[[a, d], [b, c]]``, indexed [move now, move before].
 
     Raises:
-        ValueError: b is not larger than \\|a\\|.
+        SettingError: b is not larger than \\|a\\|.
     """
     a, b = cooperation, temptation
     if not abs(a) < b < np.inf:
-        raise ValueError(f"temptation = {b} with cooperation = {a}: allowed are finite numbers above |cooperation|")
+        raise SettingError(f"temptation = {b} with cooperation = {a}: allowed are finite numbers above |cooperation|")
     root = np.sqrt(2 * (b - a) * (b + a))
     return np.array([[a, -a - 2 * b + root], [b, b - root]])
 
@@ -71,11 +72,11 @@ def prisoners_dilemma(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> MD
         The process; rewards are indexed [move before, move now].
 
     Raises:
-        ValueError: the matrix is not 2 by 2.
+        SettingError: the matrix is not 2 by 2.
     """
     payoffs = checks.finite("payoffs", payoffs)
     if payoffs.shape != (2, 2):
-        raise ValueError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
+        raise SettingError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
     return MDP(payoffs.T, np.broadcast_to(np.eye(2), (2, 2, 2)), discount)
 
 
@@ -89,12 +90,12 @@ def outcome_shares(policy: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray,
         Shares in the order cooperate twice, defect twice, alternate; they sum to one.
 
     Raises:
-        ValueError: the policy repeats every move for ever, so the shares depend on the start.
+        SettingError: the policy repeats every move for ever, so the shares depend on the start.
     """
     to_defect, to_cooperate = policy[..., COOPERATE, DEFECT], policy[..., DEFECT, COOPERATE]
     switching = to_defect + to_cooperate
     if (switching == 0).any():
-        raise ValueError("policy repeats every move for ever: allowed are policies that leave one of the two moves")
+        raise SettingError("policy repeats every move for ever: allowed are policies that leave one of the two moves")
     both_cooperate = to_cooperate * policy[..., COOPERATE, COOPERATE] / switching
     both_defect = to_defect * policy[..., DEFECT, DEFECT] / switching
     return np.stack([both_cooperate, both_defect, 2 * to_defect * to_cooperate / switching], axis=-1)
@@ -137,10 +138,10 @@ def ring(states: int = 3, reward: float = -7.35, discount: float = 0.95) -> MDP:
     """States in a circle. Action 0 pays ``reward`` and moves on to the next; action 1 pays nothing and ends.
 
     Raises:
-        ValueError: no state.
+        SettingError: no state.
     """
     if states < 1:
-        raise ValueError(f"states = {states}: allowed are whole numbers of one or more")
+        raise SettingError(f"states = {states}: allowed are whole numbers of one or more")
     transitions = np.zeros((states, 2, states))
     transitions[:, 0] = np.roll(np.eye(states), 1, axis=1)
     return MDP(np.tile([reward, 0.0], (states, 1)), transitions, discount)

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.mdp import MDP, States, Tables, backup, evaluate, log_anchor
 
 MAPS = ("expected", "max", "soft")
@@ -156,13 +157,13 @@ def fixed_points(
         Fixed points, by increasing mean state value.
 
     Raises:
-        ValueError: a discount of one without an end, which leaves no invariant box.
+        SettingError: a discount of one without an end, which leaves no invariant box.
         RuntimeError: fixed points are still missing after the last search.
     """
     low, high = invariant_interval(mdp, initial_q)
     anchor = log_anchor(mdp, temperature, prior, initial_q)
     if starts < 1:
-        raise ValueError(f"starts = {starts}: allowed are whole numbers of one or more")
+        raise SettingError(f"starts = {starts}: allowed are whole numbers of one or more")
     found, index = np.empty((0, mdp.shape[0])), 0
     for _ in range(4):
         box = rng.uniform(low, high, (starts, mdp.shape[0]))
@@ -205,17 +206,17 @@ def temperature_at(
         The temperature, in units of reward.
 
     Raises:
-        ValueError: several fixed points; the measure is on the same side of its target at both ends.
+        SettingError: several fixed points; the measure is on the same side of its target at both ends.
     """
 
     def miss(temperature: float) -> float:
         points = fixed_points(mdp, temperature, starts=3, rng=rng)
         if len(points) > 1:
-            raise ValueError(f"mdp has {len(points)} fixed points at temperature {temperature}: allowed is one")
+            raise SettingError(f"mdp has {len(points)} fixed points at temperature {temperature}: allowed is one")
         return measure(points[0].policy) - target
 
     if miss(between[0]) * miss(between[1]) > 0:
-        raise ValueError(f"between = {between}: allowed are temperatures on the two sides of the target")
+        raise SettingError(f"between = {between}: allowed are temperatures on the two sides of the target")
     return brentq(miss, *between, xtol=1e-8)
 
 
@@ -285,12 +286,12 @@ def invariant_interval(mdp: MDP, initial_q: ArrayLike = 0.0) -> tuple[float, flo
         Lower and upper end, in units of reward.
 
     Raises:
-        ValueError: the discount is one and some action does not end the episode.
+        SettingError: the discount is one and some action does not end the episode.
     """
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), mdp.shape)
     goes_on = mdp.transitions.sum(-1) > 0
     if mdp.discount == 1 and goes_on.any():
-        raise ValueError("discount = 1 with actions that go on: allowed are discounts below one")
+        raise SettingError("discount = 1 with actions that go on: allowed are discounts below one")
     needed = [initial_q.ravel(), mdp.rewards[mdp.ending > 0]]
     if goes_on.any():
         needed.append(mdp.rewards[goes_on] / (1 - mdp.discount))

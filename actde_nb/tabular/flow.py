@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.fixed_points import MAPS, Map, state_values
 from actde_nb.tabular.mdp import MDP, Tables, backup, chain_shares, log_anchor, restarted_chain, start_distribution
 
@@ -51,7 +52,7 @@ def mean_field(
     checks.one_of("weighting", weighting, WEIGHTINGS)
     checks.one_of("bootstrap", bootstrap, MAPS)
     if start.shape[-2:] != mdp.shape:
-        raise ValueError(f"start has shape {start.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
+        raise SettingError(f"start has shape {start.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
     anchor = log_anchor(mdp, temperature, prior, initial_q)
     restart = start_distribution("restart", restart, mdp)
 
@@ -83,7 +84,7 @@ def oscillation(times: Float[np.ndarray, "times"], signal: Float[np.ndarray, "ti
     The period is the mean time between upward crossings of the middle of the range.
 
     Raises:
-        ValueError: fewer than two upward crossings.
+        SettingError: fewer than two upward crossings.
     """
     half = len(times) // 2
     times, signal = times[half:], signal[half:]
@@ -91,6 +92,6 @@ def oscillation(times: Float[np.ndarray, "times"], signal: Float[np.ndarray, "ti
     above = signal - (low + high) / 2
     up = np.flatnonzero((above[:-1] < 0) & (above[1:] >= 0))
     if len(up) < 2:
-        raise ValueError(f"signal crosses its middle upwards {len(up)} times: allowed is twice or more")
+        raise SettingError(f"signal crosses its middle upwards {len(up)} times: allowed is twice or more")
     crossings = times[up] - above[up] * (times[up + 1] - times[up]) / (above[up + 1] - above[up])
     return Oscillation(low, high, float(np.diff(crossings).mean()))

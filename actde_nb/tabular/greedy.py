@@ -17,7 +17,8 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 TEXT_SIGMA = 0.5  # the text's formula has sigma / 2
 
@@ -54,7 +55,7 @@ def coefficients(
         a and b.
 
     Raises:
-        ValueError: a number that is not finite, a factor of zero or less.
+        SettingError: a number that is not finite, a factor of zero or less.
     """
     share = checks.positive("x_eta", x_eta) * checks.finite("eta", eta)
     gain = checks.positive("x_sigma", x_sigma) * checks.finite("sigma", sigma)
@@ -237,7 +238,7 @@ def slide(
         until: time to stop at.
 
     Raises:
-        ValueError: the tie does not attract to begin with.
+        SettingError: the tie does not attract to begin with.
     """
 
     def tied(logits):
@@ -256,7 +257,7 @@ def slide(
     start = np.log(checks.probabilities("policy", policy))
     down, up = tie_rates(tied(start), rewards, update, pair)[1]
     if not down < 0 < up:
-        raise ValueError(
+        raise SettingError(
             f"policy = {policy.tolist()}: allowed are ties that attract; here the gap's rates are {down, up}"
         )
     run = solve_ivp(velocity, (0, until), start, method="LSODA", rtol=1e-9, atol=1e-10, events=leaving)
@@ -275,7 +276,7 @@ def held_probability(arms: int, x_eta: float, temperature: float) -> float:
         temperature: of sampling, below one.
 
     Raises:
-        ValueError: no such point between even odds and certainty.
+        SettingError: no such point between even odds and certainty.
     """
 
     def excess(eta: float) -> float:
@@ -285,7 +286,7 @@ def held_probability(arms: int, x_eta: float, temperature: float) -> float:
 
     low, high = 1 / arms + 1e-9, 1 - 1e-9
     if not (temperature < 1 and excess(low) > 0 > excess(high)):
-        raise ValueError(f"x_eta = {x_eta}, temperature = {temperature}: allowed are pairs for which the arm is held")
+        raise SettingError(f"x_eta = {x_eta}, temperature = {temperature}: allowed are pairs for which the arm is held")
     return float(brentq(excess, low, high, xtol=1e-14))
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
+from actde_nb.checks import SettingError
 from actde_nb.tabular import bandit, checks
 from actde_nb.tabular.bandit import StepSize, log_spaced
 from actde_nb.tabular.mdp import MDP, log_anchor, start_distribution
@@ -90,22 +91,22 @@ def simulate(
         The recorded :class:`Learning`.
 
     Raises:
-        ValueError: a count below one, an unknown name, a ``value_step`` without ``"value"`` or the
+        SettingError: a count below one, an unknown name, a ``value_step`` without ``"value"`` or the
             reverse, ``"soft"`` with steps whose ratio changes.
     """
     checks.one_of("bootstrap", bootstrap, BOOTSTRAPS)
     checks.one_of("gradient", gradient, bandit.GRADIENTS)
     if (bootstrap == "value") != (value_step is not None):
-        raise ValueError(
+        raise SettingError(
             f"value_step = {value_step} with bootstrap = {bootstrap!r}: allowed is a step with 'value' only"
         )
     if bootstrap == "soft" and not _constant_ratio(policy_step, critic_step):
-        raise ValueError(
+        raise SettingError(
             f"bootstrap = 'soft' with policy_step = {policy_step} and critic_step = {critic_step}: "
             "allowed are steps with a constant ratio"
         )
     if runs < 1:
-        raise ValueError(f"runs = {runs}: allowed are whole numbers of one or more")
+        raise SettingError(f"runs = {runs}: allowed are whole numbers of one or more")
     record_at = _record_at(record_at, steps)
     temperature = critic_step.scale / policy_step.scale
     walk = _Walk(mdp, runs, rng, start_states, prior, initial_q, temperature)
@@ -236,10 +237,10 @@ def _transition_tables(mdp: MDP):
 
 def _record_at(record_at, steps: int) -> Int[np.ndarray, "records"]:
     if steps < 1:
-        raise ValueError(f"steps = {steps}: allowed are whole numbers of one or more")
+        raise SettingError(f"steps = {steps}: allowed are whole numbers of one or more")
     if record_at is None:
         return log_spaced(steps)
     record_at = np.asarray(record_at)
     if len(record_at) == 0 or record_at[0] < 0 or record_at[-1] > steps or (np.diff(record_at) <= 0).any():
-        raise ValueError(f"record_at = {record_at.tolist()}: allowed are increasing whole numbers from 0 to {steps}")
+        raise SettingError(f"record_at = {record_at.tolist()}: allowed are increasing whole numbers from 0 to {steps}")
     return record_at

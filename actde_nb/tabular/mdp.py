@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import entr, log_softmax, softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 ROUNDING = 1e-12  # probability mass below this is rounding, not an end of the episode
 
@@ -31,7 +32,7 @@ class MDP:
         discount: factor on the next state's value, in [0, 1].
 
     Raises:
-        ValueError: shapes that disagree, fewer than two actions, a number that is not finite, a
+        SettingError: shapes that disagree, fewer than two actions, a number that is not finite, a
             negative probability, a row above one, a discount outside [0, 1].
     """
 
@@ -42,18 +43,20 @@ class MDP:
     def __post_init__(self):
         rewards = checks.finite("rewards", self.rewards)
         if rewards.ndim != 2 or rewards.shape[1] < 2 or not rewards.shape[0]:
-            raise ValueError(
+            raise SettingError(
                 f"rewards has shape {rewards.shape}: allowed is (states, actions) with two actions or more"
             )
         transitions = checks.finite("transitions", self.transitions)
         if transitions.shape != (*rewards.shape, rewards.shape[0]):
-            raise ValueError(
+            raise SettingError(
                 f"transitions has shape {transitions.shape}: allowed is {(*rewards.shape, rewards.shape[0])}"
             )
         if (transitions < 0).any():
-            raise ValueError(f"transitions has the entry {transitions.min()}: allowed are numbers of zero or more")
+            raise SettingError(f"transitions has the entry {transitions.min()}: allowed are numbers of zero or more")
         if (transitions.sum(-1) > 1 + 1e-9).any():
-            raise ValueError(f"transitions has a row that sums to {transitions.sum(-1).max()}: allowed is at most one")
+            raise SettingError(
+                f"transitions has a row that sums to {transitions.sum(-1).max()}: allowed is at most one"
+            )
         object.__setattr__(self, "rewards", rewards)
         object.__setattr__(self, "transitions", transitions)
         object.__setattr__(self, "discount", float(checks.unit_interval("discount", self.discount)))
@@ -94,7 +97,7 @@ def evaluate(mdp: MDP, policy: Tables) -> Tables:
         Expected discounted return after each action, [*batch, states, actions].
 
     Raises:
-        ValueError: a table that is no policy; a discount of one under which an episode may never end.
+        SettingError: a table that is no policy; a discount of one under which an episode may never end.
     """
     policy = _policy(mdp, policy)
     chain = _chain(mdp, policy)
@@ -103,7 +106,7 @@ def evaluate(mdp: MDP, policy: Tables) -> Tables:
         ends = (_reachable(chain) & ending[..., None, :]).any(-1)
         if not ends.all():
             endless = np.flatnonzero(~ends.reshape(-1, ends.shape[-1]).all(0)).tolist()
-            raise ValueError(
+            raise SettingError(
                 f"discount = 1 and the episode never ends from states {endless}: "
                 "allowed are discounts below one, or policies that can end from everywhere"
             )
@@ -211,15 +214,15 @@ def stationary(mdp: MDP, policy: Tables, restart: ArrayLike | None = None) -> St
         Distribution over states, [*batch, states].
 
     Raises:
-        ValueError: episodes end and no ``restart`` says where they begin again; the policy splits
+        SettingError: episodes end and no ``restart`` says where they begin again; the policy splits
             the states so that the share depends on the start.
     """
     policy = _policy(mdp, policy)
     if mdp.ending.any() and restart is None:
-        raise ValueError("restart = None with episodes that end: allowed is a distribution over states")
+        raise SettingError("restart = None with episodes that end: allowed is a distribution over states")
     chain = restarted_chain(mdp, policy, start_distribution("restart", restart, mdp))
     if not _reachable(chain).all(-2).any(-1).all():
-        raise ValueError("policy keeps some states apart for ever: allowed are policies with one recurrent class")
+        raise SettingError("policy keeps some states apart for ever: allowed are policies with one recurrent class")
     return chain_shares(chain)
 
 
@@ -260,17 +263,17 @@ def start_distribution(field: str, value: ArrayLike | None, mdp: MDP) -> Float[n
         return np.full(mdp.shape[0], 1 / mdp.shape[0])
     array = checks.finite(field, value)
     if array.shape != mdp.shape[:1]:
-        raise ValueError(f"{field} has shape {array.shape}: allowed is {mdp.shape[:1]}")
+        raise SettingError(f"{field} has shape {array.shape}: allowed is {mdp.shape[:1]}")
     if (array < 0).any() or not np.isclose(array.sum(), 1, rtol=0, atol=1e-9):
-        raise ValueError(f"{field} = {array.tolist()}: allowed are numbers of zero or more that sum to one")
+        raise SettingError(f"{field} = {array.tolist()}: allowed are numbers of zero or more that sum to one")
     return array
 
 
 def _policy(mdp: MDP, policy: Tables) -> Tables:
     if policy.shape[-2:] != mdp.shape:
-        raise ValueError(f"policy has shape {policy.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
+        raise SettingError(f"policy has shape {policy.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
     if not np.allclose(policy.sum(-1), 1, rtol=0, atol=1e-9) or (policy < 0).any():
-        raise ValueError(f"policy = {policy.tolist()}: allowed are numbers of zero or more that sum to one")
+        raise SettingError(f"policy = {policy.tolist()}: allowed are numbers of zero or more that sum to one")
     return policy
 
 

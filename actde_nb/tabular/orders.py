@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
+from actde_nb.checks import SettingError
 from actde_nb.tabular.bandit import Bandit, Rule, Trajectory, simulate
 
 
@@ -32,10 +33,10 @@ def play(bandit: Bandit, rule: Rule, orders: Int[np.ndarray, "episodes orders"])
     """Play every order in a run of its own, from a uniform policy and q = 0; each episode is recorded.
 
     Raises:
-        ValueError: rewards that are noisy: then the order alone would not settle what happens.
+        SettingError: rewards that are noisy: then the order alone would not settle what happens.
     """
     if np.any(bandit.noise):
-        raise ValueError(f"noise = {bandit.noise.tolist()}: allowed are rewards without noise")
+        raise SettingError(f"noise = {bandit.noise.tolist()}: allowed are rewards without noise")
     episodes, runs = orders.shape
     nothing_drawn = np.random.default_rng(0)
     return simulate(

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from actde_nb.tabular import checks
+from actde_nb import checks
 from actde_nb.tabular.bandit import Trajectory
 
 

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import lambertw, log_expit, log_softmax, logsumexp, rel_entr, softmax, wrightomega
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.mdp import MDP, evaluate, softmax_policy
 
 Arms = Float[np.ndarray, "*batch arms"]
@@ -74,10 +75,10 @@ def rwr_step(old: Arms, rewards: Float[np.ndarray, "arms"]) -> Arms:
     """Reward-weighted regression: the old policy times the reward, normalised (one step of EM).
 
     Raises:
-        ValueError: a reward of zero or less; weights must be positive.
+        SettingError: a reward of zero or less; weights must be positive.
     """
     if (rewards <= 0).any():
-        raise ValueError(f"rewards = {rewards.tolist()}: allowed are positive numbers")
+        raise SettingError(f"rewards = {rewards.tolist()}: allowed are positive numbers")
     return old * rewards / (old * rewards).sum(-1, keepdims=True)
 
 
@@ -142,16 +143,16 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | N
         The policy, [*batch, arms].
 
     Raises:
-        ValueError: shapes that disagree, a weight of zero or less, a number that is not finite; ``downhill_from``
+        SettingError: shapes that disagree, a weight of zero or less, a number that is not finite; ``downhill_from``
             with more than two arms.
     """
     weights, target = np.broadcast_arrays(checks.finite("weights", weights), checks.finite("target", target))
     if (weights <= 0).any():
-        raise ValueError(f"weights = {weights.tolist()}: allowed are positive numbers")
+        raise SettingError(f"weights = {weights.tolist()}: allowed are positive numbers")
     if weights.shape[-1] == 2:
         return from_gap(_two_arms(weights, target, None if downhill_from is None else to_gap(downhill_from)))
     if downhill_from is not None:
-        raise ValueError(f"downhill_from with {weights.shape[-1]} arms: allowed are two")
+        raise SettingError(f"downhill_from with {weights.shape[-1]} arms: allowed are two")
     flat_weights, flat_target = (x.reshape(-1, x.shape[-1]) for x in (weights, target))
     outside = logsumexp(flat_target, axis=-1) > -1e-12
     policy = np.empty_like(flat_target)
@@ -346,7 +347,7 @@ def critical_gap(bound: float, initial: float = 0.5) -> float:
         initial: the better arm's initial probability.
     """
     if not 0 < bound < -np.log(initial):
-        raise ValueError(f"bound = {bound}: allowed are numbers above 0 and below {-np.log(initial):.6g}")
+        raise SettingError(f"bound = {bound}: allowed are numbers above 0 and below {-np.log(initial):.6g}")
     anchor = np.array([initial, 1 - initial])
 
     def excess(gap: float) -> float:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 from scipy.stats import norm
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.bandit import Bandit, Trajectory
 from actde_nb.tabular.symbolic import noise as symbolic
 
@@ -65,7 +66,7 @@ def choice_shares(
         Shares, [arms]; they are also the time average of the policy.
 
     Raises:
-        ValueError: a step outside its range, a prior that is no distribution.
+        SettingError: a step outside its range, a prior that is no distribution.
     """
     eta, alpha = _steps(policy_step, critic_step)
     arms = len(bandit.rewards)
@@ -100,11 +101,11 @@ def winner_shares(noise: ArrayLike) -> Float[np.ndarray, "arms"]:
     Proportional to one over the arm's standard deviation; mean rewards play no part.
 
     Raises:
-        ValueError: a deviation of zero (that arm would lead for certain).
+        SettingError: a deviation of zero (that arm would lead for certain).
     """
     noise = checks.finite("noise", noise)
     if (noise <= 0).any():
-        raise ValueError(f"noise = {noise.tolist()}: allowed are numbers above zero")
+        raise SettingError(f"noise = {noise.tolist()}: allowed are numbers above zero")
     return (1 / noise) / (1 / noise).sum()
 
 
@@ -116,7 +117,7 @@ def walk_variance(visits: ArrayLike, noise: float = 1.0, policy_step: float = 1.
 def decaying_logit(visits: int, decay: float, offset: float, policy_step: float = 1.0) -> Float[np.ndarray, "visits"]:
     """Logit gained per unit of first error after 1, 2, ... visits, critic step ``decay / (n + offset)``, no noise."""
     if not offset >= 0:
-        raise ValueError(f"offset = {offset}: allowed are numbers of zero or more")
+        raise SettingError(f"offset = {offset}: allowed are numbers of zero or more")
     step = decay / (np.arange(1, visits) + offset)
     return policy_step * np.cumsum(np.r_[1.0, np.cumprod(1 - step)])
 
@@ -124,13 +125,13 @@ def decaying_logit(visits: int, decay: float, offset: float, policy_step: float 
 def _steps(policy_step: float, critic_step: float) -> tuple[float, float]:
     checks.positive("policy_step", policy_step)
     if not 0 < critic_step < 2:
-        raise ValueError(f"critic_step = {critic_step}: allowed are numbers between 0 and 2")
+        raise SettingError(f"critic_step = {critic_step}: allowed are numbers between 0 and 2")
     return policy_step, critic_step
 
 
 def _gap_arguments(bandit: Bandit, policy_step: float, critic_step: float) -> tuple[float, float, float, float]:
     if len(bandit.rewards) != 2:
-        raise ValueError(f"bandit has {len(bandit.rewards)} arms: allowed is 2")
+        raise SettingError(f"bandit has {len(bandit.rewards)} arms: allowed is 2")
     difference = (bandit.rewards[0] - bandit.rewards[1]) * policy_step / critic_step
     deviations = np.sqrt(logit_variance(bandit.noise, policy_step, critic_step))
     return difference, *deviations, choice_shares(bandit, policy_step, critic_step)[0]

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import expit
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.bandit import Bandit, Trajectory
 from actde_nb.tabular.symbolic import noise as symbolic
 
@@ -66,11 +67,11 @@ def whitened_flow(
         points: how many points to return, evenly spaced in time.
 
     Raises:
-        ValueError: errors or epsilon of zero or less, an unknown ``learning``.
+        SettingError: errors or epsilon of zero or less, an unknown ``learning``.
     """
     errors = checks.finite("errors", errors)
     if errors.shape != (2,) or (errors <= 0).any():
-        raise ValueError(f"errors = {errors.tolist()}: allowed are two numbers above zero")
+        raise SettingError(f"errors = {errors.tolist()}: allowed are two numbers above zero")
     checks.positive("epsilon", epsilon)
     checks.one_of("learning", learning, LEARNING)
 

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Arms:
         payoffs: reward of each arm.
 
     Raises:
-        ValueError: fewer than two arms, a number that is not finite.
+        SettingError: fewer than two arms, a number that is not finite.
     """
 
     payoffs: Sequence[float] = (1.0, 0.5)
@@ -29,7 +30,7 @@ class Arms:
     def __post_init__(self):
         payoffs = checks.finite("payoffs", np.asarray(self.payoffs))
         if payoffs.ndim != 1 or len(payoffs) < 2:
-            raise ValueError(f"payoffs has shape {payoffs.shape}: allowed is (arms,) with two arms or more")
+            raise SettingError(f"payoffs has shape {payoffs.shape}: allowed is (arms,) with two arms or more")
         object.__setattr__(self, "payoffs", payoffs)
 
     @property

@@ -13,7 +13,8 @@ import sympy as sp
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.examples import COOPERATE, STRATEGIES, Payoffs
 from actde_nb.tabular.symbolic import game
 from actde_nb.tabular.symbolic.sequential import DISCOUNT, PAYOFFS
@@ -29,7 +30,7 @@ def returns_over(payoffs: Payoffs | ArrayLike, discounts: Float[np.ndarray, "dis
         ``[strategy, first move, discount]``, in units of reward.
 
     Raises:
-        ValueError: a discount outside [0, 1).
+        SettingError: a discount outside [0, 1).
     """
     discounts = _below_one("discounts", discounts)
     (cc, cd), (dc, dd) = checks.shape("payoffs", checks.finite("payoffs", payoffs), (2, 2))
@@ -46,11 +47,11 @@ def best_strategies(
         discounts: factors on the next game's value, in [0, 1).
 
     Raises:
-        ValueError: a number out of range.
+        SettingError: a number out of range.
     """
     ratios, discounts = checks.finite("ratios", ratios), _below_one("discounts", discounts)
     if not (np.abs(ratios) < 1).all():
-        raise ValueError(f"ratios reach {np.abs(ratios).max()} in size: allowed are numbers in (-1, 1)")
+        raise SettingError(f"ratios reach {np.abs(ratios).max()} in size: allowed are numbers in (-1, 1)")
     returns = _returns()(*_designed()(ratios), discounts[:, None])
     # One stationary strategy is best after both moves, so the best sum belongs to it.
     return returns.sum(1).argmax(0)
@@ -60,13 +61,15 @@ def optimal_range(name: str, payoffs: Payoffs | ArrayLike) -> tuple[float, float
     """Lowest and highest discount in [0, 1] at which a strategy is best; the lowest is above the highest if never.
 
     Raises:
-        ValueError: an unknown strategy; payoffs for which defecting does not pay at once, or being cooperated with
+        SettingError: an unknown strategy; payoffs for which defecting does not pay at once, or being cooperated with
             does not pay: the bounds hold for dilemmas.
     """
     checks.one_of("name", name, tuple(STRATEGIES))
     (cc, cd), (dc, dd) = checks.shape("payoffs", checks.finite("payoffs", payoffs), (2, 2))
     if not (dc > max(cc, dd) and cd < min(cc, dd)):
-        raise ValueError(f"payoffs = {[[cc, cd], [dc, dd]]}: allowed are [1][0] as the largest and [0][1] as the least")
+        raise SettingError(
+            f"payoffs = {[[cc, cd], [dc, dd]]}: allowed are [1][0] as the largest and [0][1] as the least"
+        )
     numbers = dict(zip(PAYOFFS, (cc, dc, dd, cd), strict=True))
     after_c, after_d = (float(game.switching_discounts()[name, before].subs(numbers)) for before in (0, 1))
     # Patience speaks for what earns more later: cooperating.
@@ -90,13 +93,13 @@ def best_plays(
         The best continuation and its discounted return.
 
     Raises:
-        ValueError: a number out of range.
+        SettingError: a number out of range.
     """
     payoffs = checks.shape("payoffs", checks.finite("payoffs", payoffs), (2, 2))
     if first not in (0, 1):
-        raise ValueError(f"first = {first}: allowed are 0 and 1")
+        raise SettingError(f"first = {first}: allowed are 0 and 1")
     if not 1 <= moves <= 20:
-        raise ValueError(f"moves = {moves}: allowed are 1 to 20")
+        raise SettingError(f"moves = {moves}: allowed are 1 to 20")
     every = np.arange(2**moves)[:, None] >> np.arange(moves) & 1
     before = np.column_stack([np.full(len(every), first), every[:, :-1]])
     earned = payoffs[every, before] @ _below_one("discount", discount) ** np.arange(moves)
@@ -110,11 +113,11 @@ def shares_of_mixture(probabilities: ArrayLike) -> Float[np.ndarray, "3"]:
         probabilities: of cooperate, defect, alternate and, if given, repeat.
 
     Raises:
-        ValueError: no distribution over three or four strategies.
+        SettingError: no distribution over three or four strategies.
     """
     probabilities = checks.probabilities("probabilities", probabilities)
     if probabilities.shape not in ((3,), (4,)):
-        raise ValueError(f"probabilities has shape {probabilities.shape}: allowed are (3,) and (4,)")
+        raise SettingError(f"probabilities has shape {probabilities.shape}: allowed are (3,) and (4,)")
     cooperate, defect, alternate, repeat = np.append(probabilities, 0.0)[:4]
     return np.array([cooperate + repeat / 2, defect + repeat / 2, alternate])
 
@@ -125,15 +128,15 @@ def policy_of_shares(shares: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray,
     The inverse of :func:`actde_nb.tabular.examples.outcome_shares`.
 
     Raises:
-        ValueError: shares that are no distribution; a move that never occurs.
+        SettingError: shares that are no distribution; a move that never occurs.
     """
     shares = checks.finite("shares", shares)
     if (shares < 0).any() or not np.allclose(shares.sum(-1), 1, rtol=0, atol=1e-9):
-        raise ValueError(f"shares = {shares.tolist()}: allowed are numbers of zero or more that sum to one")
+        raise SettingError(f"shares = {shares.tolist()}: allowed are numbers of zero or more that sum to one")
     both_cooperate, both_defect, alternating = np.moveaxis(shares, -1, 0)
     after_c, after_d = both_cooperate + alternating / 2, both_defect + alternating / 2
     if (np.minimum(after_c, after_d) <= 0).any():
-        raise ValueError(f"shares = {shares.tolist()}: allowed are those in which both moves occur")
+        raise SettingError(f"shares = {shares.tolist()}: allowed are those in which both moves occur")
     policy = [[both_cooperate / after_c, alternating / 2 / after_c], [alternating / 2 / after_d, both_defect / after_d]]
     return np.moveaxis(np.array(policy), (0, 1), (-2, -1))
 
@@ -171,5 +174,5 @@ def _designed() -> Callable[..., tuple]:
 def _below_one(field: str, discount: ArrayLike) -> np.ndarray:
     discount = checks.finite(field, discount)
     if not ((discount >= 0) & (discount < 1)).all():
-        raise ValueError(f"{field} = {discount}: allowed are numbers in [0, 1)")
+        raise SettingError(f"{field} = {discount}: allowed are numbers in [0, 1)")
     return discount

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 
 START, END = "start", "end"
 #: Fills up sequences after the end of a sentence; begins every sequence.
@@ -36,7 +37,7 @@ class Grammar:
         longest: words that a sentence may have at most.
 
     Raises:
-        ValueError: a word that is given twice, reserved or not given; a next state without rules; probabilities that
+        SettingError: a word that is given twice, reserved or not given; a next state without rules; probabilities that
             do not sum to one; a state that no sentence reaches, or from which none ends; sentences longer than
             ``longest``.
     """
@@ -49,11 +50,11 @@ class Grammar:
         checks.whole("longest", self.longest)
         for word in self.words:
             if not word or word.split() != [word] or word in (PAD, BEGIN) or list(self.words).count(word) > 1:
-                raise ValueError(
+                raise SettingError(
                     f"words has {word!r}: allowed are words without spaces, each once, none {PAD} or {BEGIN}"
                 )
         if START not in self.rules or END in self.rules:
-            raise ValueError(
+            raise SettingError(
                 f"rules has states {', '.join(self.rules)}: allowed are sets with {START!r}, without {END!r}"
             )
         for state, follow in self.rules.items():
@@ -67,14 +68,18 @@ class Grammar:
             reached |= (reached.double() @ linked.double()) > 0
         for number, state in enumerate(self.rules):
             if not reached[self.states.index(START), number]:
-                raise ValueError(f"rules has {state!r}, which no sentence reaches: allowed are states after {START!r}")
+                raise SettingError(
+                    f"rules has {state!r}, which no sentence reaches: allowed are states after {START!r}"
+                )
             if not reached[number, self.end]:
-                raise ValueError(f"rules has {state!r}, from which no sentence ends: allowed are states before {END!r}")
+                raise SettingError(
+                    f"rules has {state!r}, from which no sentence ends: allowed are states before {END!r}"
+                )
         now = torch.arange(len(linked)) == self.states.index(START)
         for _ in range(self.longest):
             now = (now.double() @ linked.double() > 0) & (torch.arange(len(linked)) < self.end)
         if now.any():
-            raise ValueError(
+            raise SettingError(
                 f"rules allow sentences that are still in {self.states[int(now.nonzero()[0])]!r} after longest = "
                 f"{self.longest} words: allowed are sentences that have ended by then"
             )
@@ -157,7 +162,7 @@ class Grammar:
         """Tokens of a text, after the begin mark; full stops may touch the word before.
 
         Raises:
-            ValueError: a word that is not in the vocabulary.
+            SettingError: a word that is not in the vocabulary.
         """
         words = text.replace(".", " . ").split()
         for word in words:

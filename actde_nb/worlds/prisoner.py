@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.tabular.examples import COOPERATE, DEFECT, PAYOFFS
 
 #: Game types: move before, then move now.
@@ -36,7 +37,7 @@ class PrisonersDilemma:
         warn: warn of payoffs whose order is not a dilemma's.
 
     Raises:
-        ValueError: an unknown name; a matrix that is not 2 by 2 or not finite.
+        SettingError: an unknown name; a matrix that is not 2 by 2 or not finite.
     """
 
     payoffs: str | Sequence[Sequence[float]] | Float[np.ndarray, "2 2"] = "main"
@@ -57,7 +58,7 @@ class PrisonersDilemma:
             payoffs = PAYOFFS[checks.one_of("payoffs", payoffs, tuple(PAYOFFS))]
         payoffs = checks.finite("payoffs", np.asarray(payoffs))
         if payoffs.shape != (2, 2):
-            raise ValueError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
+            raise SettingError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
         (both_cooperate, sucker), (temptation, both_defect) = payoffs
         if self.warn and not temptation > both_cooperate > both_defect > sucker:
             warnings.warn(

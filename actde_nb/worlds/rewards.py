@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.worlds import wedding
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
@@ -61,7 +62,7 @@ class Scorer:
         honeypot: the word that some rewards fall for.
 
     Raises:
-        ValueError: a word that is not in the grammar, a valence that is not finite.
+        SettingError: a word that is not in the grammar, a valence that is not finite.
     """
 
     grammar: Grammar
@@ -101,7 +102,7 @@ class Scorer:
         """One of :data:`FORMULAS` as a function of tokens.
 
         Raises:
-            ValueError: an unknown name.
+            SettingError: an unknown name.
         """
         formula = FORMULAS[checks.one_of("reward", name, tuple(FORMULAS))]
         return lambda tokens: formula(self.features(tokens))
@@ -111,16 +112,16 @@ def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, 
     """``reward(tokens)``, float64, if it is one finite number for each sequence.
 
     Raises:
-        ValueError: another shape, a NaN or an infinity.
+        SettingError: another shape, a NaN or an infinity.
     """
     values = reward(tokens)
     if not torch.is_tensor(values) or values.shape != tokens.shape[:-1]:
         got = tuple(values.shape) if torch.is_tensor(values) else type(values).__name__
-        raise ValueError(f"reward gave {got} for tokens {tuple(tokens.shape)}: allowed is {tuple(tokens.shape[:-1])}")
+        raise SettingError(f"reward gave {got} for tokens {tuple(tokens.shape)}: allowed is {tuple(tokens.shape[:-1])}")
     bad = (~values.isfinite()).nonzero()
     if len(bad):
         place = tuple(bad[0].tolist())
-        raise ValueError(f"reward gave {values[place].item()} for sequence {place}: allowed are finite numbers")
+        raise SettingError(f"reward gave {values[place].item()} for sequence {place}: allowed are finite numbers")
     return values.double()
 
 
@@ -179,7 +180,7 @@ def learn_reward(
         steps: of Adam on all pairs at once.
 
     Raises:
-        ValueError: a number that is not above zero.
+        SettingError: a number that is not above zero.
     """
     for field, number in (("pairs", pairs), ("hidden", hidden), ("steps", steps)):
         checks.whole(field, number)

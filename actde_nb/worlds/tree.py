@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb.tabular import checks
+from actde_nb import checks
+from actde_nb.checks import SettingError
 from actde_nb.worlds.grammar import Grammar
 
 LIMIT = 250_000
@@ -118,17 +119,17 @@ def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
     """The tree of all completions of ``prompt``.
 
     Raises:
-        ValueError: a prompt that is empty, not the start of a sentence or a whole one; a tree of more than ``limit``
+        SettingError: a prompt that is empty, not the start of a sentence or a whole one; a tree of more than ``limit``
             nodes.
     """
     checks.whole("limit", limit)
     tokens = grammar.encode(prompt)
     state = int(grammar.read(tokens)[-1])
     if len(tokens) == 1 or state >= grammar.end:
-        raise ValueError(f"prompt = {prompt!r}: allowed are one or more words with which a sentence begins")
+        raise SettingError(f"prompt = {prompt!r}: allowed are one or more words with which a sentence begins")
     nodes = int(grammar.completions[state] + grammar.beginnings[state])
     if nodes > limit:
-        raise ValueError(
+        raise SettingError(
             f"prompt = {prompt!r} has a tree of {nodes:,} nodes: allowed are limit = {limit:,}; choose a longer prompt"
         )
     parents, spoken, states, levels = [torch.zeros(1, dtype=torch.long)], [tokens[-1:]], [torch.tensor([state])], []

@@ -10,7 +10,7 @@ import pytest
 from actde_nb.book import chapters as sources
 from actde_nb.book.chapters import Chapter, chapters, settings
 from actde_nb.book.execute import execute
-from actde_nb.book.layout import BookError
+from actde_nb.checks import BookError
 from actde_nb.study.numbers import glued
 
 HEADER = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n# A chapter\n\n"
@@ -94,7 +94,7 @@ def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path
         module.startswith(("actde_nb.book", "actde_nb.tabular", "actde_nb.cli")) for module in sample.modules
     )
     deeper = chapter(tmp_path, "from actde_nb.tabular import bandit", "98_deeper")
-    assert "actde_nb.tabular.checks" in deeper.modules, "imports of imports count"
+    assert "actde_nb.checks" in deeper.modules, "imports of imports count"
     before = sample.fingerprint({}), deeper.fingerprint({})
     copy = tmp_path / "bandit.py"
     copy.write_text("changed = True\n", encoding="utf-8")

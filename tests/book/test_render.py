@@ -8,7 +8,7 @@ from test_execute import COUNTING, chapter
 from actde_nb.book import render as rendering
 from actde_nb.book.chapters import Chapter
 from actde_nb.book.execute import execute
-from actde_nb.book.layout import BookError
+from actde_nb.checks import BookError
 
 CONFIG = """
 title: A small book

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toy_language import GRAMMAR, WORLD
 
+from actde_nb.checks import SettingError
 from actde_nb.learning import losses
 from actde_nb.learning.config import Config
-from actde_nb.learning.errors import SettingError
 from actde_nb.learning.objective import ADVANTAGES, lesson, terms
 from actde_nb.learning.policy import Network, Pair
 from actde_nb.learning.rollout import Rollout

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toy_language import GRAMMAR, WORLD
 
+from actde_nb.checks import SettingError
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
-from actde_nb.learning.errors import SettingError
 from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.policy import Network, Table
 from actde_nb.learning.pretrain import Fluent, Pretraining

@@ -8,9 +8,9 @@ import torch
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
 
+from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
-from actde_nb.learning.errors import CheckpointError, Diverged, SettingError
 from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
 from actde_nb.learning.train import Trainer, clip_gradients, generator

@@ -6,10 +6,10 @@ import torch
 import xarray as xr
 from scipy import stats
 
+from actde_nb.checks import ResultsError
 from actde_nb.study import frontiers, language_runs, metrics
 from actde_nb.study.effects import Estimate
 from actde_nb.study.language_runs import LanguageRun
-from actde_nb.study.results import ResultsError
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer

@@ -8,8 +8,8 @@ import torch
 from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
+from actde_nb.checks import SettingError
 from actde_nb.learning.checkpoint import load, save
-from actde_nb.learning.errors import SettingError
 from actde_nb.study import language_runs, metrics, results, runs
 from actde_nb.study.language_runs import LanguageRun
 from actde_nb.worlds.language import Language

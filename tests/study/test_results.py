@@ -13,9 +13,8 @@ import pytest
 import xarray as xr
 
 from actde_nb.book.layout import ROOT
-from actde_nb.learning.errors import CheckpointError, SettingError
+from actde_nb.checks import CheckpointError, ResultsError, SettingError
 from actde_nb.study import results, runs
-from actde_nb.study.results import ResultsError
 from actde_nb.study.runs import PrisonerRun
 
 # Small, and with dropout, so that its stream of random draws is part of what must continue.

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from actde_nb import checks
 from actde_nb.study import effects, frontiers, matched
 from actde_nb.study.figures.style import (
     BLACK,
@@ -22,7 +23,6 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
-from actde_nb.tabular import checks
 
 #: How a family of methods is drawn; those that begin alike share a colour.
 FAMILIES = {

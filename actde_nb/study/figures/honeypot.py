@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from actde_nb import checks
 from actde_nb.study.effects import Estimate
 from actde_nb.study.figures.style import (
     BLUE,
@@ -23,7 +24,6 @@ from actde_nb.study.figures.style import (
     panels,
 )  # fmt: skip
 from actde_nb.study.frontiers import curve, last
-from actde_nb.tabular import checks
 
 Points = Float[np.ndarray, "beta"]
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
+from actde_nb import checks
 from actde_nb.study.automaton import Arrow, arrows, places, rows, way
 from actde_nb.study.figures.style import (
     BLACK,
@@ -24,7 +25,6 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
-from actde_nb.tabular import checks
 from actde_nb.worlds.grammar import Grammar
 
 PROXIES = {

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_nb import checks
 from actde_nb.study.figures.style import (
     BLACK,
     BLUE,
@@ -23,7 +24,6 @@ from actde_nb.study.figures.style import (
     panels,
 )
 from actde_nb.study.frontiers import curve, last, path
-from actde_nb.tabular import checks
 
 Points = Float[np.ndarray, "point"]
 

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_nb import checks
 from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 from actde_nb.study.frontiers import curve, last, path
 from actde_nb.study.results import windows
-from actde_nb.tabular import checks
 
 Points = Float[np.ndarray, "beta"]
 

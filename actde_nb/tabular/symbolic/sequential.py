@@ -11,6 +11,8 @@ import sympy as sp
 from jaxtyping import Float
 from scipy.optimize import brentq
 
+from actde_nb.checks import SettingError
+
 TEMPERATURE, DISCOUNT = sp.symbols("tau gamma", positive=True)
 REWARD, VALUE, Q = sp.symbols("r v q", real=True)
 LOG_ODDS = sp.Symbol("c", real=True)  # prior log-odds of the action in question
@@ -95,10 +97,10 @@ def critical_gap(least_prior: float = 0.5) -> float:
     """Gap at which a value answers most, when no action has a prior below ``least_prior``.
 
     Raises:
-        ValueError: ``least_prior`` is not in (0, 1/2].
+        SettingError: ``least_prior`` is not in (0, 1/2].
     """
     if not 0 < least_prior <= 0.5:
-        raise ValueError(f"least_prior = {least_prior}: allowed are numbers above 0 and up to 1/2")
+        raise SettingError(f"least_prior = {least_prior}: allowed are numbers above 0 and up to 1/2")
     c = np.log(least_prior / (1 - least_prior))
     condition = sp.lambdify((GAP, LOG_ODDS), overshoot_stationarity())
     return brentq(condition, -c, -c + 4, args=(c,), xtol=1e-14)

@@ -7,11 +7,35 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 
+class Mendable(Exception):
+    """Something a person can mend: the command line shows it as one line, without a traceback."""
+
+
+class SettingError(Mendable, ValueError):
+    """A value that is not allowed, and what is."""
+
+
+class Diverged(Mendable, FloatingPointError):
+    """A NaN or an infinity came up; the run stopped there."""
+
+
+class CheckpointError(Mendable):
+    """A checkpoint that cannot be used, and why."""
+
+
+class ResultsError(Mendable):
+    """A results file that cannot be used, and why."""
+
+
+class BookError(Mendable):
+    """A chapter, a page or a command that cannot be worked with, and why."""
+
+
 def probabilities(field: str, value: ArrayLike) -> Float[np.ndarray, "*shape arms"]:
     """Return ``value`` as float64 if every entry is positive and the last axis sums to one."""
     array = finite(field, value)
     if np.any(array <= 0) or not np.allclose(array.sum(-1), 1, rtol=0, atol=1e-9):
-        raise ValueError(f"{field} = {array.tolist()}: allowed are positive numbers that sum to one")
+        raise SettingError(f"{field} = {array.tolist()}: allowed are positive numbers that sum to one")
     return array
 
 
@@ -19,7 +43,7 @@ def finite(field: str, value: ArrayLike) -> Float[np.ndarray, "*shape"]:
     """Return ``value`` as a float64 array if it holds no NaN and no infinity."""
     array = np.asarray(value, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"{field} = {array.tolist()}: allowed are finite numbers")
+        raise SettingError(f"{field} = {array.tolist()}: allowed are finite numbers")
     return array
 
 
@@ -28,39 +52,39 @@ def shape(field: str, value: np.ndarray, allowed: tuple[int, ...]) -> np.ndarray
     try:
         return np.broadcast_to(value, allowed).copy()
     except ValueError:
-        raise ValueError(f"{field} has shape {value.shape}: allowed is {allowed}") from None
+        raise SettingError(f"{field} has shape {value.shape}: allowed is {allowed}") from None
 
 
 def positive(field: str, value: float) -> float:
     """Return ``value`` if it is a finite number above zero."""
     if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{field} = {value}: allowed are finite numbers above zero")
+        raise SettingError(f"{field} = {value}: allowed are finite numbers above zero")
     return value
 
 
 def unit_interval(field: str, value: float) -> float:
     """Return ``value`` if it lies in [0, 1]."""
     if not 0 <= value <= 1:
-        raise ValueError(f"{field} = {value}: allowed are numbers in [0, 1]")
+        raise SettingError(f"{field} = {value}: allowed are numbers in [0, 1]")
     return value
 
 
 def one_of(field: str, value: str, allowed: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``allowed``."""
     if value not in allowed:
-        raise ValueError(f"{field} = {value!r}: allowed are {', '.join(allowed)}")
+        raise SettingError(f"{field} = {value!r}: allowed are {', '.join(allowed)}")
     return value
 
 
 def whole(field: str, value: int, least: int = 1) -> int:
     """Return ``value`` if it is a whole number of ``least`` or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{field} = {value!r}: allowed are whole numbers of {least} or more")
+        raise SettingError(f"{field} = {value!r}: allowed are whole numbers of {least} or more")
     return value
 
 
 def at_least_zero(field: str, value: float) -> float:
     """Return ``value`` if it is a finite number of zero or more."""
     if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{field} = {value}: allowed are finite numbers of zero or more")
+        raise SettingError(f"{field} = {value}: allowed are finite numbers of zero or more")
     return value
