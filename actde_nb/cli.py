@@ -12,10 +12,10 @@ from actde_nb.book.chapters import chapters as find_chapters
 from actde_nb.book.execute import execute as run_chapters
 from actde_nb.book.render import render
 from actde_nb.checks import BookError, Mendable, ResultsError
-from actde_nb.study import runs
+from actde_nb.experiments import runs
+from actde_nb.experiments.results import read, settings_of
+from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
 from actde_nb.study.numbers import glued
-from actde_nb.study.programme import PROGRAMME, WITH_WEIGHTS
-from actde_nb.study.results import read, settings_of
 
 Scale = Literal["smoke", "reader", "paper"]
 Chapters = Annotated[
@@ -151,7 +151,7 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
         trials: which to do again.
     """
     if verb == "train":
-        from actde_nb.study import weights  # with PyTorch, which the other commands need not wait for
+        from actde_nb.experiments import weights
 
         for path in files or [layout.RESULTS / f"{name}.nc" for name in PROGRAMME]:
             if path.stem not in PROGRAMME:

@@ -4,5 +4,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
-RESULTS = ROOT / "book" / "results"
+RESULTS = ROOT / "book" / "actde_book" / "results"
 PRETRAINED = BUILD / "pretrained"

@@ -18,11 +18,11 @@ import joblib
 import torch
 
 from actde_nb.book import layout
-from actde_nb.learning.config import Config
-from actde_nb.learning.pretrain import WIDTHS, Fluent, Pretraining, network
-from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
 from actde_nb.study import metrics
+from actde_nb.training.config import Config
+from actde_nb.training.pretrain import WIDTHS, Fluent, Pretraining, network
+from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.language import MEASURES, Language
 
 SENTENCES, SEEDS, REPEATS, WANTED = 64, 5, 3, 3

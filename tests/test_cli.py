@@ -6,8 +6,8 @@ import pytest
 
 from actde_nb import cli
 from actde_nb.book import layout
-from actde_nb.study import weights
-from actde_nb.study.runs import PrisonerRun
+from actde_nb.experiments import weights
+from actde_nb.experiments.runs import PrisonerRun
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_train_then_verify(command, tmp_path):
 
 
 def test_what_is_stored_is_not_trained_again(command, monkeypatch):
-    monkeypatch.setattr("actde_nb.learning.train.Trainer.step", lambda _: pytest.fail("there was nothing to do"))
+    monkeypatch.setattr("actde_nb.training.trainer.Trainer.step", lambda _: pytest.fail("there was nothing to do"))
     assert command("results", "train", str(layout.RESULTS / "prisoner_ppo.nc"))[0] == 0
 
 

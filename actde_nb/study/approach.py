@@ -9,9 +9,9 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.learning.train import Trainer
 from actde_nb.study import metrics
 from actde_nb.study.metrics import Spoken
+from actde_nb.training.trainer import Trainer
 
 
 def resting_points(

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.learning.objective import Lesson, lesson, terms
-from actde_nb.learning.train import Trainer, generator
 from actde_nb.policies.gpt import Outputs
+from actde_nb.training.objective import Lesson, lesson, terms
+from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
@@ -292,7 +292,7 @@ def branch(trainer: Trainer, **changes) -> Trainer:
 
     Args:
         trainer: a run that is left as it is.
-        changes: settings of its :class:`~actde_nb.learning.config.Config` that the branch has otherwise, such as
+        changes: settings of its :class:`~actde_nb.training.config.Config` that the branch has otherwise, such as
             ``epsilon`` or ``updates``. If ``optimiser`` is among them, the branch starts with none of Adam's memory.
     """
     other = Trainer(trainer.world, trainer.policy, replace(trainer.config, **changes), trainer.trials)

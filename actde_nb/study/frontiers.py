@@ -15,9 +15,10 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from actde_nb import checks, places
-from actde_nb.study import effects, metrics, results
+from actde_nb.experiments import results
+from actde_nb.experiments.language_runs import LanguageRun, trainer_of
+from actde_nb.study import effects, metrics
 from actde_nb.study.effects import LEVEL, Estimate
-from actde_nb.study.language_runs import LanguageRun, trainer_of
 
 Source = Literal["best", "exact", "sampled"]
 Curve = Float[np.ndarray, "trial evaluated"]

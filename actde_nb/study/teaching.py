@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.learning.pretrain import Pretraining, divergence
-from actde_nb.learning.train import clip_gradients, generator
 from actde_nb.policies import gpt
+from actde_nb.training.pretrain import Pretraining, divergence
+from actde_nb.training.trainer import clip_gradients, generator
 from actde_nb.worlds.grammar import Grammar
 
 
@@ -17,7 +17,7 @@ def lesson(
     soft: bool = True,
     trials: int = 1,
 ) -> tuple[gpt.Params, Float[Tensor, "trial step"]]:
-    """Teach networks as :func:`actde_nb.learning.pretrain.pretrain` does, and watch.
+    """Teach networks as :func:`actde_nb.training.pretrain.pretrain` does, and watch.
 
     Networks with either kind of targets see the same sentences from the same initial weights.
 

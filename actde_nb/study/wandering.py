@@ -16,7 +16,7 @@ from scipy.stats import t as t_distribution
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.study.results import windows
+from actde_nb.experiments.results import windows
 
 Curves = Float[np.ndarray, "trial point"]
 Lags = Int[np.ndarray, "lag"] | Sequence[int]

@@ -7,14 +7,14 @@ import torch
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
-from actde_nb.learning import losses
-from actde_nb.learning.config import Config
-from actde_nb.learning.objective import ADVANTAGES, lesson, terms
-from actde_nb.learning.policy import Network, Pair
-from actde_nb.learning.rollout import Rollout
-from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
 from actde_nb.study import metrics
+from actde_nb.training import losses
+from actde_nb.training.config import Config
+from actde_nb.training.objective import ADVANTAGES, lesson, terms
+from actde_nb.training.policy import Network, Pair
+from actde_nb.training.rollout import Rollout
+from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
 CONFIG = Config(

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actde_nb.learning import advantages
-from actde_nb.learning.advantages import action_conditioned, discounted_sums, gae, whiten
+from actde_nb.training import advantages
+from actde_nb.training.advantages import action_conditioned, discounted_sums, gae, whiten
 
 
 def steps(*numbers: float) -> torch.Tensor:

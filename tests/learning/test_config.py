@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
-from actde_nb.learning.config import Config, canonical, fingerprint
+from actde_nb.training.algorithms import ALGORITHMS, Algorithm
+from actde_nb.training.config import Config, canonical, fingerprint
 
 
 def test_defaults_are_the_published_ones():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.learning import losses
+from actde_nb.training import losses
 
 
 def steps(*numbers: float, learn: bool = False) -> torch.Tensor:

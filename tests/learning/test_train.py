@@ -9,12 +9,12 @@ from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
-from actde_nb.learning.checkpoint import load, save
-from actde_nb.learning.config import Config
-from actde_nb.learning.objective import lesson, terms
-from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
-from actde_nb.learning.train import Trainer, clip_gradients, generator
 from actde_nb.policies.gpt import GPTConfig, Outputs
+from actde_nb.training.checkpoint import load, save
+from actde_nb.training.config import Config
+from actde_nb.training.objective import lesson, terms
+from actde_nb.training.policy import Boltzmann, Network, Policy, Table
+from actde_nb.training.trainer import Trainer, clip_gradients, generator
 from actde_nb.worlds.bandit import Arms
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

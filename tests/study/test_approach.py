@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.study import approach, language_runs, metrics
-from actde_nb.study.language_runs import LanguageRun
+from actde_nb.experiments import language_runs
+from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.study import approach, metrics
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer

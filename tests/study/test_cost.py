@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
+from actde_book.ch16_one_frontier.cost import operations
 
-from actde_nb.study.cost import operations
-from actde_nb.study.programme import LANGUAGE
+from actde_nb.experiments.stored_runs import LANGUAGE
 from actde_nb.worlds.language import Language
 
 

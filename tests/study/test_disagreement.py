@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from actde_nb.book import layout
-from actde_nb.learning.policy import Network
+from actde_nb.experiments import runs
+from actde_nb.experiments.language_runs import LanguageRun
 from actde_nb.policies import gpt
-from actde_nb.study import disagreement, metrics, runs
+from actde_nb.study import disagreement, metrics
 from actde_nb.study.disagreement import Critics, Signal
-from actde_nb.study.language_runs import LanguageRun
+from actde_nb.training.policy import Network
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.learning.config import Config
-from actde_nb.learning.objective import lesson
-from actde_nb.learning.policy import Network, Table
-from actde_nb.learning.train import Trainer
 from actde_nb.policies.gpt import GPTConfig
 from actde_nb.study import forces
+from actde_nb.training.config import Config
+from actde_nb.training.objective import lesson
+from actde_nb.training.policy import Network, Table
+from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TINY = Network(GPTConfig(layers=1, heads=2, width=4, block_size=24))

@@ -7,9 +7,10 @@ import xarray as xr
 from scipy import stats
 
 from actde_nb.checks import ResultsError
-from actde_nb.study import frontiers, language_runs, metrics
+from actde_nb.experiments import language_runs
+from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.study import frontiers, metrics
 from actde_nb.study.effects import Estimate
-from actde_nb.study.language_runs import LanguageRun
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from actde_nb.study import effects, frontiers, leash, matched, results
-from actde_nb.study.language_runs import trainer_of
-from actde_nb.study.programme import LANGUAGE
+from actde_nb.experiments import results
+from actde_nb.experiments.language_runs import trainer_of
+from actde_nb.experiments.stored_runs import LANGUAGE
+from actde_nb.study import effects, frontiers, leash, matched
 
 ENDS = ("030", "040", "050", "060", "080", "100", "150")
 FORMS = ("gaa", "gaa_scaled", "gaa_batch", "gaa_code", "gaa_code_unscaled")

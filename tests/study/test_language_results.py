@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from actde_nb.book.layout import RESULTS
-from actde_nb.study import approach, effects, frontiers, metrics, results, runs
-from actde_nb.study.programme import LANGUAGE, LEARNED, MATCHED, SIZES
+from actde_nb.experiments import results, runs
+from actde_nb.experiments.stored_runs import LANGUAGE, LEARNED, MATCHED, SIZES
+from actde_nb.study import approach, effects, frontiers, metrics
 
 ALL = sorted(path.stem.removeprefix("language_") for path in RESULTS.glob("language_*.nc"))
 ENDS = {0.3: "030", 0.1: "010", 0.05: "005"}

@@ -9,9 +9,10 @@ from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
 from actde_nb.checks import SettingError
-from actde_nb.learning.checkpoint import load, save
-from actde_nb.study import language_runs, metrics, results, runs
-from actde_nb.study.language_runs import LanguageRun
+from actde_nb.experiments import language_runs, results, runs
+from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.study import metrics
+from actde_nb.training.checkpoint import load, save
 from actde_nb.worlds.language import Language
 
 RUN = LanguageRun(
@@ -122,7 +123,7 @@ def test_a_world_is_known_by_what_it_is(monkeypatch):
 
 
 def test_a_world_and_a_row_of_ones_own(monkeypatch):
-    from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
+    from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 
     def short(tokens):
         return -(tokens > 1).sum(-1).double()

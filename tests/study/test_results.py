@@ -14,8 +14,8 @@ import xarray as xr
 
 from actde_nb.book.layout import ROOT
 from actde_nb.checks import CheckpointError, ResultsError, SettingError
-from actde_nb.study import results, runs
-from actde_nb.study.runs import PrisonerRun
+from actde_nb.experiments import results, runs
+from actde_nb.experiments.runs import PrisonerRun
 
 # Small, and with dropout, so that its stream of random draws is part of what must continue.
 RUN = PrisonerRun(

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from actde_book.ch14_sharpness import snapshots
 
-from actde_nb.learning.config import Config
-from actde_nb.learning.policy import Table
-from actde_nb.learning.train import Trainer
-from actde_nb.study import metrics, snapshots
+from actde_nb.study import metrics
 from actde_nb.study.twins import pays_for, price_of
+from actde_nb.training.config import Config
+from actde_nb.training.policy import Table
+from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding

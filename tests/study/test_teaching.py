@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from actde_nb.learning.pretrain import Pretraining, divergence, pretrain
-from actde_nb.learning.train import generator
 from actde_nb.policies import gpt
 from actde_nb.study.teaching import lesson
+from actde_nb.training.pretrain import Pretraining, divergence, pretrain
+from actde_nb.training.trainer import generator
 from actde_nb.worlds.grammar import END, START, Grammar
 
 TOY = Grammar(

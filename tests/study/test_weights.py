@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from actde_nb.checks import ResultsError
-from actde_nb.learning import checkpoint
-from actde_nb.study import runs, weights
+from actde_nb.experiments import runs, weights
+from actde_nb.training import checkpoint
 
 RUN = runs.PrisonerRun(
     trials=2, updates=8, sequences=6, games=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8

@@ -1,0 +1,1 @@
+"""Runs: a configuration, a world and a network; what is stored of them."""

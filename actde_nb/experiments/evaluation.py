@@ -1,0 +1,101 @@
+"""What is known of the policies of a language run, on the way and at the end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.study import disagreement, metrics
+from actde_nb.study.metrics import Spoken
+from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training.trainer import Trainer, generator
+from actde_nb.worlds.rewards import Reward
+
+LIKELIEST = 5  # sentences that are kept of each policy
+WORDS = 300  # words of which the log-ratio and the advantage are kept
+
+
+class Evaluation:
+    """What is known of the policies of a run: exactly over all sentences, and from samples where they leave them.
+
+    Args:
+        run: its settings.
+        work: the run at its start.
+    """
+
+    def __init__(self, run: LanguageRun, work: Trainer):
+        world, sentences = work.world, work.world.tree.sentences
+        self.run, self.masked = run, run.masked
+        self.start = {name: value.detach()[:1].clone() for name, value in work.parameters.items()}
+        self.rewards: dict[str, Reward] = {
+            "reward": world.worth,
+            "gold": world.scorer.reward("gold"),
+            "honeypot": lambda tokens: (world.scorer.features(tokens).honeypots > 0).double(),
+        }
+        self.known = {name: reward(sentences) for name, reward in self.rewards.items()}
+        self.initial: Spoken = metrics.of_policy(world.tree, world.grammar, work.policy, self.start, self.masked)
+
+    def spoken(self, work: Trainer) -> Spoken:
+        """The present policies on the sentences of the tree."""
+        return metrics.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters, self.masked)
+
+    def __call__(self, work: Trainer) -> dict[str, Float[Tensor, "trial"]]:
+        """``exact_...`` over all sentences, and ``sampled_...`` from as many sentences as a rollout has."""
+        config = work.config
+        found = metrics.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
+        draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
+        uniforms = torch.stack([torch.rand(config.sequences, config.games, generator=draw) for draw in draws])
+        uniforms = uniforms.to(config.device)
+        with torch.no_grad():
+            tokens = work.policy.sample(work.parameters, work.world.start(uniforms[..., 0]), uniforms).tokens
+            start = {name: value.expand_as(work.parameters[name]) for name, value in self.start.items()}
+            said, before = (
+                work.policy.forward(params, tokens[..., :-1]).logits[:, :, -config.games :]
+                for params in (work.parameters, start)
+            )
+        guessed = metrics.sampled(work.world.grammar, tokens, said, before, self.rewards)
+        return {f"exact_{n}": v for n, v in found.items()} | {f"sampled_{n}": v for n, v in guessed.items()}
+
+    def last_words(self, work: Trainer) -> Mapping[str, tuple[tuple[str, ...], Any]]:
+        """The likeliest sentences of the policies, and words drawn from them with what APA says of these.
+
+        Returns:
+            Arrays by name, with their dimensions. ``likeliest_sentence`` and ``likeliest_probability``
+            ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
+            ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
+            only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
+            (:func:`actde_nb.study.disagreement.ending`).
+        """
+        policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
+        chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
+        sentences = [[grammar.decode(tree.sentences[i]) for i in row] for row in which.tolist()]
+        found = {
+            "likeliest_sentence": (("trial", "rank"), sentences),
+            "likeliest_probability": (("trial", "rank"), chances.numpy()),
+            "trial_leak": (("trial",), policy.leak.numpy()),
+        }
+        learns_q = ALGORITHMS[self.run.algorithm].q_coefficient > 0
+        critics = disagreement.of_network(tree, work.policy, work.parameters) if learns_q else None
+        ending = disagreement.ending(
+            policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None
+        )
+        found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
+        found["ending_quantity"] = (("ending_quantity",), list(ending))
+        if self.run.price is None:
+            return found
+        advantages = policy.advantages(self.known["reward"])
+        normaliser = torch.zeros_like(policy.edges)
+        normaliser[:, tree.inner] = metrics.log_z(self.initial, advantages, self.run.price)
+        visits, words = policy.beginnings[:, 1:].exp(), []
+        for trial, row in zip(work.trials, visits, strict=True):
+            words.append(torch.multinomial(row, WORDS, True, generator=generator(0, trial, "evaluation")) + 1)
+        words = torch.stack(words)
+        drawn = {
+            "word_log_ratio": policy.edges - self.initial.edges,
+            "word_advantage": advantages,
+            "word_log_z": normaliser[:, tree.parent],
+        }
+        return found | {name: (("trial", "word"), value.gather(1, words).numpy()) for name, value in drawn.items()}

@@ -1,0 +1,230 @@
+"""What a training run found, as labelled arrays in one netCDF file that says where it came from.
+
+Dimensions are ``trial``, ``update`` and, by variable, ``outcome``, ``last_move``, ``term`` or ``parameter``.
+Curves are means over windows of rollouts; ``final_...`` are means over the last updates of the run.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from actde_nb.checks import ResultsError
+from actde_nb.training.config import FREE
+from actde_nb.training.files import replace_file
+
+if TYPE_CHECKING:
+    from actde_nb.training.trainer import Trainer
+
+FORMAT = "actde-nb results 1"
+POINTS = 500  # on a curve
+FINAL_UPDATES = 1_000
+
+
+def dataset(
+    trainer: "Trainer",
+    settings: Mapping[str, Any],
+    *,
+    points: int = POINTS,
+    final_updates: int | None = None,
+    more: Mapping[str, tuple[tuple[str, ...], Any]] | None = None,
+) -> xr.Dataset:
+    """A run's records, thinned out, with the state it ended in and where it came from.
+
+    Args:
+        trainer: a run of one update or more.
+        settings: what to ask for to have the same run again; kept as JSON.
+        points: the most that a curve may have.
+        final_updates: the last updates, of which to take means.
+        more: further arrays, with their dimensions.
+
+    Returns:
+        Per rollout statistics as curves ``[trial, update, ...]`` at float32, ``final_...`` means, evaluations
+        ``exact`` and ``sampled`` ``[trial, evaluated, quantity]`` and ``parameter_norm``, that of each of
+        a trial's parameters at the end.
+    """
+    per_rollout = trainer.config.updates_per_rollout
+    window = -(-len(trainer.records) // points)
+    last = min(max((final_updates or FINAL_UPDATES) // per_rollout, 1), len(trainer.records))
+    labels = trainer.labels()
+    stacked = {name: trainer.records.column(name) for name in sorted(trainer.records.names)}
+    if "loss" in labels:
+        stacked["loss"] = np.stack([stacked.pop(f"loss_{term}") for term in labels["loss"][1]], axis=-1)
+    variables, coordinates = {}, {"trial": trainer.trials}
+    for name, values in stacked.items():  # [rollout, trial, ...]
+        extra = ()
+        if name in labels:
+            axis, entries = labels[name]
+            coordinates[axis], extra = list(entries), (axis,)
+        variables[name] = (("trial", "update", *extra), np.moveaxis(windows(values, window), 0, 1))
+        variables[f"final_{name}"] = (("trial", *extra), windows(values[-last:], last)[0])
+    norms = {name: value.detach().reshape(len(value), -1).norm(dim=1) for name, value in trainer.parameters.items()}
+    variables["parameter_norm"] = (("trial", "parameter"), np.stack([n.cpu().numpy() for n in norms.values()], axis=1))
+    coordinates["parameter"] = list(norms)
+    begun = np.arange(len(trainer.records)) * per_rollout
+    coordinates["update"] = windows(begun[:, None].astype(np.float32), window)[:, 0]
+    if len(trainer.evaluations):
+        coordinates["evaluated"] = trainer.evaluations.column("updates_done")[:, 0]
+    for kind in ("exact", "sampled"):  # one array each: a variable of its own for every number would double the file
+        names = [name for name in trainer.evaluations.names if name.startswith(f"{kind}_")]
+        if names:
+            values = np.stack([trainer.evaluations.column(name).T for name in names], axis=-1)
+            variables[kind] = (("trial", "evaluated", f"{kind}_quantity"), values)
+            coordinates[f"{kind}_quantity"] = [name.removeprefix(f"{kind}_") for name in names]
+    data = xr.Dataset({n: (d, np.asarray(v, np.float32)) for n, (d, v) in variables.items()}, coordinates)
+    for name, (dimensions, values) in (more or {}).items():
+        values = np.asarray(values)
+        data[name] = (dimensions, values if values.dtype.kind == "U" else values.astype(np.float32))
+    data["update"].attrs["description"] = "updates done before the window's rollouts, on average"
+    data.attrs = {
+        "format": FORMAT,
+        "settings": json.dumps(dict(settings), sort_keys=True),
+        "window": window,
+        "final_updates": last * per_rollout,
+        **provenance(trainer),
+    }
+    data.attrs["sha256"] = digest(data)
+    return data
+
+
+def windows(values: Float[np.ndarray, "rollouts ..."], window: int) -> Float[np.ndarray, "points ..."]:
+    """Means over consecutive windows, of the last one over what is there; NaN are left out."""
+    starts = np.arange(0, len(values), window)
+    seen = np.isfinite(values)
+    total = np.add.reduceat(np.where(seen, values, 0).astype(np.float64), starts)
+    count = np.add.reduceat(seen.astype(np.float64), starts)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def provenance(trainer: "Trainer") -> dict[str, Any]:
+    """Versions, commit, machine and speed of a run."""
+    import torch
+
+    device = torch.device(trainer.config.device)
+    seconds = sum(trainer.seconds.values())
+    return {
+        "package": version("actde-nb"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 1),
+        "trial_updates_per_second": round(trainer.update * len(trainer.trials) / seconds, 1),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).resolve().parents[2]
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "actde_nb") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def digest(data: xr.Dataset) -> str:
+    """A hash of the settings and of every number."""
+    total = hashlib.sha256(data.attrs["settings"].encode())
+    for name in sorted(map(str, data.variables)):
+        values = data[name].values
+        total.update(f"{name} {data[name].dims} {values.shape}".encode())
+        total.update(
+            "\0".join(values.ravel()).encode() if values.dtype.kind in "OUT" else values.astype("<f8").tobytes()
+        )
+    return total.hexdigest()
+
+
+def write(data: xr.Dataset, path: Path) -> None:
+    """Write ``data`` to ``path`` in one move; what is there must be an older state of the same run.
+
+    Raises:
+        ResultsError: ``path`` holds something else, which is left as it is.
+    """
+    settings = json.loads(data.attrs["settings"])
+    claim(path, settings, usual=settings)
+    # Compression comes with chunks, which cost more than they save in small arrays.
+    encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
+    replace_file(path, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf", encoding=encoding))
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read what :func:`write` wrote.
+
+    Raises:
+        ResultsError: there is no such file, it is damaged, or it is not one of ours.
+    """
+    if not path.exists():
+        raise ResultsError(f"{path} does not exist")
+    try:
+        data = xr.load_dataset(path, engine="h5netcdf")
+    # Whatever a damaged file makes the libraries raise means the same thing.
+    except Exception as error:
+        raise ResultsError(f"{path} cannot be read as netCDF: {error}") from None
+    if data.attrs.get("format") != FORMAT:
+        raise ResultsError(f"{path} has format {data.attrs.get('format')!r}: allowed is {FORMAT!r}")
+    missing = {"settings", "sha256", "window"} - set(data.attrs)
+    if missing or digest(data) != data.attrs["sha256"]:
+        raise ResultsError(f"{path} is damaged: its numbers are not those it was written with")
+    return data
+
+
+def settings_of(data: xr.Dataset) -> dict[str, Any]:
+    """What was asked for."""
+    return json.loads(data.attrs["settings"])
+
+
+def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> xr.Dataset | None:
+    """Make sure that a run with ``settings`` may write to ``path``.
+
+    Args:
+        path: where.
+        settings: of the run; those named in :data:`~actde_nb.training.config.FREE` may differ.
+        usual: what a setting was before it could be set, for files that are older than it.
+
+    Returns:
+        What is there already, or None.
+
+    Raises:
+        ResultsError: ``path`` holds something that is not this run's.
+    """
+    if not path.exists():
+        return None
+    try:
+        data = read(path)
+    except ResultsError as error:
+        raise ResultsError(f"{error}; it is left as it is. Move it away, or choose another file") from None
+    there = {**usual, **settings_of(data)}
+    differing = [
+        f"{name} = {there.get(name)!r} there, {settings.get(name)!r} here"
+        for name in sorted(set(there) | set(settings))
+        if name not in FREE and there.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise ResultsError(f"{path} holds another run ({'; '.join(differing)}). Move it away, or choose another file")
+    return data

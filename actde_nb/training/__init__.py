@@ -1,0 +1,1 @@
+"""The training loop, and the table of algorithms that it trains with."""

@@ -1,0 +1,199 @@
+"""Teach a network a grammar, from the grammar's own probabilities instead of samples of them.
+
+At every position of sampled sentences the target is the whole distribution of the next word. What is minimised is then
+the divergence itself, without the noise of which word happened to come: a few hundred steps bring it near zero.
+"""
+
+import hashlib
+import inspect
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from actde_nb import checks
+from actde_nb.checks import CheckpointError, Diverged, SettingError
+from actde_nb.policies import gpt
+from actde_nb.training.config import canonical
+from actde_nb.training.files import replace_file
+from actde_nb.training.policy import Generators, Network
+from actde_nb.training.trainer import clip_gradients, generator
+from actde_nb.worlds import grammar as grammars
+from actde_nb.worlds.grammar import Grammar
+
+FORMAT = "actde-nb pretrained 1"
+#: Widths of the three sizes; with two layers about 27, 107 and 400 thousand parameters without the heads of v and q.
+WIDTHS = {"small": 32, "medium": 64, "large": 128}
+
+
+def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
+    """Size of a network for a grammar.
+
+    Raises:
+        SettingError: an unknown size.
+    """
+    width = WIDTHS[checks.one_of("size", size, tuple(WIDTHS))]
+    return gpt.GPTConfig(2, 4, width, block_size=grammar.longest + 1, vocabulary=len(grammar.vocabulary))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How to pretrain.
+
+    Args:
+        steps: of Adam.
+        batch: sentences in each.
+        learning_rate: the highest; it rises over the first tenth of the steps and falls to zero like a cosine.
+        gradient_clip: largest norm of a network's gradient.
+        seed: with a trial's number, where initial weights and sentences come from.
+
+    Raises:
+        SettingError: a value that is not allowed, naming it.
+    """
+
+    steps: int = 400
+    batch: int = 64
+    learning_rate: float = 4e-3
+    gradient_clip: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch"):
+            checks.whole(name, getattr(self, name))
+        checks.whole("seed", self.seed, least=0)
+        for name in ("learning_rate", "gradient_clip"):
+            checks.positive(name, getattr(self, name))
+
+
+def divergence(
+    logits: Float[Tensor, "trial batch time token"], tokens: Int[Tensor, "trial batch time"], grammar: Grammar
+) -> Float[Tensor, "trial"]:
+    """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
+
+    Args:
+        logits: after each of ``tokens``.
+        tokens: beginnings of sentences; begin mark first, padding at the end.
+        grammar: gives the target.
+    """
+    states = grammar.read(tokens)
+    target = grammar.chances.to(logits)[states]
+    gap = (torch.xlogy(target, target) - target * logits.log_softmax(-1)).sum(-1)
+    asked = (states < grammar.end).to(gap.dtype)
+    return (gap * asked).sum((1, 2)) / asked.sum((1, 2))
+
+
+def pretrain(
+    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1
+) -> gpt.Params:
+    """Networks that speak the grammar; their v and q are zero everywhere.
+
+    Args:
+        grammar: to learn, whole sentences of it.
+        config: size of the networks.
+        settings: how.
+        trials: number of networks, each from its own seed.
+
+    Raises:
+        SettingError: a vocabulary or block that does not fit the grammar.
+        Diverged: the loss is not finite.
+    """
+    for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
+        if getattr(config, size) < least:
+            raise SettingError(f"{size} = {getattr(config, size)}: allowed are {least} or more for this grammar")
+    params = gpt.init(config, trials, [generator(settings.seed, trial, "init") for trial in range(trials)])
+    draws = [generator(settings.seed, trial, "play") for trial in range(trials)]
+    critic = [name for name in params if name.startswith(("value.", "q."))]
+    learned = {name: value.requires_grad_() for name, value in params.items() if name not in critic}
+    optimiser = torch.optim.Adam(learned.values(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, settings.steps + 1, pct_start=0.1, cycle_momentum=False
+    )
+    for step in range(settings.steps):
+        tokens = torch.stack([grammar.sample(settings.batch, draw) for draw in draws])[..., :-1]
+        losses = divergence(gpt.forward(params, config, tokens).logits, tokens, grammar)
+        if not losses.isfinite().all():
+            raise Diverged(f"pretraining step {step}: divergences are {losses.tolist()}")
+        losses.sum().backward()
+        clip_gradients(list(learned.values()), settings.gradient_clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+    return {name: torch.zeros_like(value) if name in critic else value.detach() for name, value in params.items()}
+
+
+def identity(grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining, trials: int) -> str:
+    """All that decides what :func:`pretrain` returns: the arguments and the text of the modules that do the work."""
+    code = "".join(inspect.getsource(inspect.getmodule(part)) for part in (pretrain, gpt.forward, grammars.Grammar))
+    said = [list(grammar.words), grammar.rules, grammar.longest, asdict(config), canonical(settings), trials]
+    return json.dumps([*said, hashlib.sha256(code.encode()).hexdigest()])
+
+
+def pretrained(
+    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining, folder: Path, trials: int = 1
+) -> gpt.Params:
+    """What :func:`pretrain` returns, from a file in ``folder`` if it has been made before.
+
+    The file's name is a hash of all that decides what is in it.
+
+    Raises:
+        CheckpointError: the file is damaged or not what its name says.
+        SettingError: what :func:`pretrain` raises for.
+    """
+    wanted = identity(grammar, config, settings, trials)
+    path = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        params = pretrain(grammar, config, settings, trials)
+        header = {"format": FORMAT, "identity": wanted, "digest": digest(params)}
+        replace_file(path, lambda temporary: save_file(params, temporary, header))
+        return params
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, params = file.metadata() or {}, {name: file.get_tensor(name) for name in gpt.shapes(config)}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a pretrained network: {error}; delete it") from None
+    if (header.get("format"), header.get("identity"), header.get("digest")) != (FORMAT, wanted, digest(params)):
+        raise CheckpointError(f"{path} does not hold what its name says; delete it")
+    return params
+
+
+def digest(params: gpt.Params) -> str:
+    """A hash of every number."""
+    total = hashlib.sha256()
+    for name in sorted(params):
+        total.update(name.encode() + params[name].detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Fluent(Network):
+    """A small GPT that speaks a grammar to begin with; every trial starts from the same one.
+
+    Args:
+        grammar: what it speaks.
+        settings: how it was taught.
+        folder: where pretrained networks are kept.
+
+    Raises:
+        SettingError: no grammar, no folder.
+    """
+
+    grammar: Grammar | None = None
+    settings: Pretraining = Pretraining()
+    folder: Path | None = field(default=None, repr=False)  # the numbers do not depend on where they lie
+
+    def __post_init__(self):
+        for name in ("grammar", "folder"):
+            if getattr(self, name) is None:
+                raise SettingError(f"{name} = None: allowed is a {name}")
+
+    def init(self, generators: Generators) -> gpt.Params:
+        """The pretrained parameters, the same for each trial."""
+        # Which gradients reach the trunk does not matter for what it knows.
+        taught = replace(self.config, detach_heads=False)
+        params = pretrained(self.grammar, taught, self.settings, self.folder)
+        return {name: value.repeat(len(generators), *[1] * (value.ndim - 1)) for name, value in params.items()}

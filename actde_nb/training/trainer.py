@@ -1,0 +1,313 @@
+"""The training loop: one for every algorithm, world and policy.
+
+A rollout is played, learned from in a few updates, and forgotten but for its last token, from which the next
+one starts. All trials advance together. One step of the optimiser updates them all: their losses are added up,
+each enters only its own trial's parameters, gradients are clipped trial by trial, and the optimiser works
+element by element, so that no trial knows of another.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from actde_nb.checks import Diverged, SettingError
+from actde_nb.policies.gpt import Outputs
+from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training.config import FREE, Config
+from actde_nb.training.losses import negative_entropy
+from actde_nb.training.objective import Lesson, lesson, terms
+from actde_nb.training.policy import Policy
+from actde_nb.training.records import Records
+from actde_nb.training.rollout import Alternative, Rollout
+from actde_nb.worlds.world import World
+
+Hook = Callable[["Trainer"], None]
+Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]
+
+#: What a trial's random draws are for; each has a stream of its own.
+PURPOSES = ("init", "play", "dropout", "evaluation")
+
+
+def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch.Generator:
+    """One trial's stream of random draws: the same alone, in any stack, and on any day."""
+    [state] = np.random.SeedSequence([seed, trial, PURPOSES.index(purpose)]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Float[Tensor, "trial"]:
+    """Scale each trial's gradients down to a norm of ``limit`` (0: leave them) and return the norms before.
+
+    As ``torch.nn.utils.clip_grad_norm_`` does for a single network. A parameter whose gradient is zero throughout is
+    one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it alone
+    whichever way the zeros came about.
+    """
+    used = [p for p in parameters if p.grad is not None]
+    squares = torch.stack([p.grad.reshape(len(p), -1).square().sum(1) for p in used])  # [parameter, trial]
+    norms = squares.sum(0).sqrt()
+    scale = (limit / (norms + 1e-6)).clamp(max=1)
+    for parameter, idle in zip(used, (squares == 0).all(1).tolist(), strict=True):
+        if idle:
+            parameter.grad = None
+        elif limit:
+            parameter.grad.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+    return norms
+
+
+class Trainer:
+    """A run in progress.
+
+    Args:
+        world: where the tokens come from and what they earn.
+        policy: what plays.
+        config: how to train.
+        trials: numbers of the trials to run, out of the configured ones; all of them by default.
+        evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
+
+    Raises:
+        SettingError: a trial that is not among the configured ones.
+        SettingError: a device that is not there.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        policy: Policy,
+        config: Config,
+        trials: Sequence[int] | None = None,
+        evaluate: Evaluation | None = None,
+    ):
+        self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
+        self.trials = list(range(config.trials) if trials is None else trials)
+        if not self.trials or not set(self.trials) <= set(range(config.trials)):
+            raise SettingError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
+        try:
+            torch.empty(0, device=config.device)
+        except (RuntimeError, AssertionError) as error:
+            raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
+        fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
+        self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
+        self.initial = {name: value.detach().clone() for name, value in self.parameters.items() if config.needs_initial}
+        #: Price of a nat in the reward, by trial; it moves where it is adapted.
+        self.price = torch.full((len(self.trials),), config.kl_reward, device=config.device)
+        self.optimiser = self._optimiser()
+        self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
+        self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
+        self.last = self._start()
+        self.update = 0
+        #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
+        self.records = Records()
+        #: The same of each evaluation, with the number of updates done.
+        self.evaluations = Records()
+        #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
+        self.seconds: dict[str, float] = {}
+
+    def identity(self) -> str:
+        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later.
+
+        Settings at their defaults are left out, so that one which is added later does not orphan old checkpoints.
+        """
+        usual = asdict(Config())
+        settings = {n: v for n, v in asdict(self.config).items() if n not in FREE and v != usual[n]}
+        return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
+
+    def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Name of the second axis, and of its entries, of each record that has one."""
+        names = tuple(sorted(name.removeprefix("loss_") for name in self.records.names if name.startswith("loss_")))
+        return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
+
+    def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:
+        """Train to the configured number of updates.
+
+        Args:
+            save: called with the trainer every ``checkpoint_every`` updates and at the end.
+            report: called with the trainer after every rollout.
+        """
+        if self.update == 0:
+            self._evaluate()
+        while self.update < self.config.updates:
+            self.step()
+            self._evaluate()
+            report(self)
+            if self.update % self.config.checkpoint_every == 0 or self.update == self.config.updates:
+                save(self)
+
+    def step(self) -> None:
+        """Play one rollout and learn from it.
+
+        Raises:
+            Diverged: a loss or a gradient is not finite.
+        """
+        with self._clock("sampling"):
+            rollout = self.play()
+        with self._clock("advantages", small=True):
+            learned_from = lesson(rollout, self.config, self.price if self.config.kl_reward else None)
+            paid = self.price
+            if self.config.kl_target:
+                self.price = self._adapted(rollout)
+        sums: dict[str, Tensor] = {}
+        parts = self.config.minibatches
+        for inner in range(self.config.updates_per_rollout):
+            part = learned_from if parts == 1 else learned_from.part(inner % parts, parts)
+            with self._clock("forward"):
+                context, needed = part.rollout.context, part.rollout.needed
+                outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
+            if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
+                with self._clock("statistics", small=True):
+                    record = self._describe(part, outputs)
+                    if self.config.needs_initial:
+                        record |= {"log_ratio": rollout.log_ratio.sum(-1).mean(-1), "price": paid}
+            seen = self.learn(outputs, part)
+            self.update += 1
+            sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
+        record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
+        self.records.append({name: value.float().cpu().numpy() for name, value in record.items()})
+
+    def _evaluate(self) -> None:
+        if self.evaluate is None or not self.config.evaluate_every or self.update % self.config.evaluate_every:
+            return
+        with self._clock("evaluation"):
+            found = {name: value.cpu().numpy() for name, value in self.evaluate(self).items()}
+        self.evaluations.append({"updates_done": np.full(len(self.trials), self.update), **found})
+
+    @torch.no_grad()
+    def play(self) -> Rollout:
+        """Play one rollout on from the last token of the one before."""
+        config = self.config
+        if not self.world.continues and self.update:
+            self.last = self._start()
+        uniforms = self._uniforms(config.sequences, config.games)
+        sampled = self.policy.sample(
+            self.parameters, self.last, uniforms, self.dropout_draws, config.sampling_temperature
+        )
+        self.last = sampled.tokens[..., -1]
+        next_value = sampled.values[..., -1]
+        values, q_taken = (
+            sampled.values[..., :-1],
+            sampled.q.gather(-1, sampled.tokens[..., -config.games :, None])[..., 0],
+        )
+        mask = self.world.mask(sampled.tokens)
+        if mask is not None:
+            values, q_taken = values * mask, q_taken * mask
+        rollout = Rollout(
+            tokens=sampled.tokens,
+            rewards=self.world.rewards(sampled.tokens).to(sampled.values.dtype),
+            log_probs=sampled.log_probs,
+            values=values,
+            next_value=next_value if self.world.continues else torch.zeros_like(next_value),
+            q_taken=q_taken,
+            mask=mask,
+            q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
+            greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy != "none" else None,
+        )
+        if not config.needs_initial:
+            return rollout
+        said = self.policy.forward(self.initial, rollout.context, needed=rollout.needed)
+        return replace(rollout, initial=said.logits[:, :, -config.games :].log_softmax(-1))
+
+    def _alternative(self, tokens: Int[Tensor, "trial batch moves"]) -> Alternative:
+        """What the likeliest tokens would have earned, and v after them."""
+        games, length = self.config.games, tokens.shape[-1]
+        chosen, log_probs, values = self.policy.likeliest(self.parameters, tokens[..., :-1], games)
+        # One sequence for each place: up to there as it was said, then the other token, then nothing.
+        place, here = torch.arange(games, device=tokens.device), length - games
+        others = tokens[:, :, None].expand(-1, -1, games, -1).clone()
+        others[..., place, here + place] = chosen
+        others.masked_fill_(torch.arange(length, device=tokens.device) > here + place[:, None], 0)
+        others = others.flatten(1, 2)
+        rewards = self.world.rewards(others).unflatten(1, (-1, games)).diagonal(dim1=-2, dim2=-1)
+        mask = self.world.mask(others)
+        if mask is not None:
+            after = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1).unflatten(1, (-1, games))
+            values = values * after.diagonal(dim1=-2, dim2=-1)
+        return Alternative(chosen, log_probs, rewards.to(values.dtype), values)
+
+    def _adapted(self, rollout: Rollout) -> Float[Tensor, "trial"]:
+        """The price after a rollout: up where the log-ratio is above target, by 2 % at most (Ziegler et al., 2019)."""
+        error = rollout.log_ratio.sum(-1).mean(-1) / self.config.kl_target - 1
+        return self.price * (1 + 0.1 * error.clamp(-0.2, 0.2))
+
+    def learn(self, outputs: Outputs, learned_from: Lesson) -> dict[str, Float[Tensor, "trial"]]:
+        """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
+        with self._clock("loss", small=True):
+            parts = terms(outputs, learned_from, self.config)
+            self._check({f"loss term {name}": value for name, value in parts.items()})
+            loss = torch.stack(list(parts.values())).sum()
+            gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
+        with self._clock("backward"):
+            reached = [(said, g) for said, g in zip(outputs, gradients, strict=True) if g is not None]
+            torch.autograd.backward(*zip(*reached, strict=True))
+        with self._clock("optimiser", small=True):
+            norms = clip_gradients(list(self.parameters.values()), self.config.gradient_clip)
+            self._check({"gradient norm": norms})
+            if self.config.warmup:
+                rise = min((self.update + 1) / self.config.warmup, 1)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = group["highest"] * rise
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return {**{f"loss_{name}": value.detach() for name, value in parts.items()}, "gradient_norm": norms}
+
+    @torch.no_grad()
+    def _describe(self, learned_from: Lesson, outputs: Outputs) -> dict[str, Tensor]:
+        rollout = learned_from.rollout
+        logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
+        # One advantage alone has no deviation.
+        deviation, mean = torch.std_mean(learned_from.advantages, dim=(1, 2), correction=0)
+        return {
+            **self.world.statistics(rollout.tokens, logits, q),
+            "reward": rollout.rewards.mean((1, 2)),
+            "entropy": -negative_entropy(logits.log_softmax(-1), rollout.mask),
+            "advantage_mean": mean,
+            "advantage_sd": deviation,
+        }
+
+    def _check(self, quantities: dict[str, Float[Tensor, "trial"]]) -> None:
+        if torch.stack(list(quantities.values())).isfinite().all():
+            return
+        for name, value in quantities.items():
+            for trial, number in zip(self.trials, value.tolist(), strict=True):
+                if not np.isfinite(number):
+                    raise Diverged(f"update {self.update}: {name} of trial {trial} is {number}")
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        config, named = self.config, self.parameters.items()
+        kinds: dict[tuple[bool, bool], list[Tensor]] = {}
+        for name, parameter in named:
+            head = config.head_rate != 1 and name.removeprefix("second.").startswith(("value", "q"))
+            kinds.setdefault((head, not self.policy.decays(name)), []).append(parameter)
+        groups = []
+        for (head, kept), parameters in sorted(kinds.items(), key=lambda kind: kind[0]):
+            rate = config.learning_rate * (config.head_rate if head else 1.0)
+            decay = 0.0 if kept else config.weight_decay
+            groups.append({"params": parameters, "weight_decay": decay, "lr": rate, "highest": rate})
+        if config.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=config.learning_rate)
+        betas = (config.beta1, config.beta2)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
+
+    def _start(self) -> Tensor:
+        return self.world.start(self._uniforms(self.config.sequences))
+
+    def _uniforms(self, *shape: int) -> Float[Tensor, "trial ..."]:
+        # Drawn on the CPU: the same numbers on every device.
+        return torch.stack([torch.rand(shape, generator=draw) for draw in self.play_draws]).to(self.config.device)
+
+    @contextmanager
+    def _clock(self, stage: str, *, small: bool = False) -> Iterator[None]:
+        """Count the time of a stage. One of ``small`` operations runs in one thread: where others use the machine too,
+        waiting for a second thread takes many times as long as the work."""
+        start, threads = time.perf_counter(), torch.get_num_threads()
+        if small:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""What only the page ``02_finite_reinforcement`` needs."""

@@ -1,0 +1,208 @@
+"""Figures of chapter 2: where the action-conditioned error stops, and what it costs to stop there."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from scipy.stats import sem
+
+from actde_nb.study.figures.drawing import CORNERS, simplex
+from actde_nb.study.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LOOK,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    band,
+    figure,
+    panels,
+)
+from actde_nb.tabular.bandit import Trajectory
+from actde_nb.tabular.predictions import boltzmann
+
+REGRET = {
+    "ACTDE, fixed temperature": LOOK["actde"],
+    "ACTDE, falling temperature": {"color": GREEN, "linestyle": "--"},
+    "ordinary TD error": LOOK["value"] | {"linestyle": "-."},
+}
+
+
+@figure
+def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
+    """Logit gap over episodes under the two errors; ``end`` is where theory says ACTDE stops."""
+    drawn, axes = panels(height=4.0)
+    for (name, run), look in zip(runs.items(), (LOOK["value"] | {"linestyle": "-."}, LOOK["actde"]), strict=True):
+        band(axes, run.episodes[1:], run.gap[1:], name, **look)
+    axes.axhline(end, linewidth=1.4, label="reward difference", **LOOK["theory"])
+    axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
+    axes.legend(loc="upper left", fontsize=12)
+    return drawn
+
+
+@figure
+def orders(
+    logit: Float[np.ndarray, "records runs"],
+    softmax: Float[np.ndarray, "records runs"],
+    lateness: Float[np.ndarray, "runs"],
+    end: float,
+) -> Figure:
+    """Gap along every order of visits, one line each: the raw logit update above, the softmax gradient below.
+
+    Args:
+        logit: gaps under the raw update.
+        softmax: gaps under the softmax gradient.
+        lateness: mean episode at which the first arm is visited, from 0 (early) to 1; gives the colour.
+        end: gap that theory gives the raw update after these visits.
+    """
+    drawn, rows = panels(2, 2, height=3.3, sharey=True, width_ratios=(5, 1))
+    shades = plt.get_cmap("cividis")
+    drawing_order = np.argsort(np.abs(lateness - 0.5))  # the extreme orders go on top
+    for (axes, side), gaps, title in zip(
+        rows, (logit, softmax), ("error added to the logit of the arm taken", "error times the gradient of log π"),
+        strict=True,
+    ):  # fmt: skip
+        episodes = np.arange(len(gaps))
+        lines = [np.column_stack([episodes, gaps[:, run]]) for run in drawing_order]
+        axes.add_collection(LineCollection(lines, colors=shades(lateness[drawing_order]), linewidths=0.7, alpha=0.55))
+        for run, style, label in ((lateness.argmax(), "-", "party first"), (lateness.argmin(), "--", "wedding first")):
+            axes.plot(episodes, gaps[:, run], style, color=shades(lateness[run]), linewidth=2.6)
+            halfway = len(gaps) // 2
+            axes.annotate(label, (halfway, gaps[halfway, run]), xytext=(8, 0), textcoords="offset points", va="center")
+        axes.set(xlim=(0, len(gaps) - 1), ylabel="logit gap x (nats)", title=title)
+        axes.axhline(end, linewidth=1.2, **LOOK["theory"])
+        bins = np.linspace(*axes.get_ylim(), 61)
+        side.hist(gaps[-1], bins=bins, orientation="horizontal", color=GREY)
+        side.axhline(end, linewidth=1.2, **LOOK["theory"])
+        side.set(xticks=[], title="ends")
+        side.grid(visible=False)
+        side.spines["bottom"].set_visible(False)
+    rows[1, 0].set(xlabel="episode")
+    return drawn
+
+
+@figure
+def learning_paths(
+    extremes: Trajectory, sampled: Trajectory, rewards: Float[np.ndarray, "2"], limit: float, raw: float
+) -> Figure:
+    """Gap against how much has been learned, in small steps under the softmax gradient.
+
+    Args:
+        extremes: two runs, wedding learned before party and party before wedding.
+        sampled: on-policy runs; the first 40 are drawn.
+        rewards: of the two arms; what there is to learn.
+        limit: end gap of the on-policy mean field.
+        raw: end gap of the raw logit update.
+    """
+    drawn, axes = panels(height=4.6)
+    for run, (colour, style) in enumerate(((PURPLE, "-."), (VERMILION, "--"))):
+        axes.plot(_share(extremes, rewards)[:, run], extremes.gap[:, run], style, color=colour)
+    axes.plot(_share(sampled, rewards)[:, :40], sampled.gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
+    low, high = np.sort(extremes.gap[-1])
+    axes.plot([1, 1], [low, high], color=ORANGE, linewidth=7, alpha=0.5, solid_capstyle="butt")
+    axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, zorder=5)
+    axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, zorder=5)
+    for label, x, y, where in (
+        ("wedding first", 0.6, extremes.gap[:, 0].max(), {"ha": "right"}),
+        ("party first", 0.4, extremes.gap[:, 1].min(), {"ha": "left"}),
+        ("on-policy runs", 0.36, -0.08, {"ha": "center"}),
+        ("raw logit update", 1.04, raw, {}),
+        ("on-policy limit", 1.04, limit, {}),
+        ("reachable ends", 1.04, low, {}),
+    ):
+        axes.text(x, y, label, va="center", **where)
+    axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.42))
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    return drawn
+
+
+def _share(run: Trajectory, rewards: Float[np.ndarray, "arms"]) -> Float[np.ndarray, "records runs"]:
+    """How much of the rewards the critic has learned, of all there is."""
+    return run.action_values.sum(-1) / rewards.sum()
+
+
+@figure
+def temperature_family(
+    rewards: Sequence[float],
+    priors: Sequence[Sequence[float]],
+    temperatures: Sequence[float],
+    ends: Sequence[Float[np.ndarray, "runs 3"]],
+    names: Sequence[str],
+) -> Figure:
+    """The simplex of three arms: end policies from several priors as the temperature falls.
+
+    Args:
+        rewards: of the three arms.
+        priors: one curve starts at each.
+        temperatures: where theory and runs are marked.
+        ends: where simulated runs stopped, for each prior and, within it, each temperature.
+        names: arms, in the order of their corners: left, right, top.
+    """
+    drawn, axes = panels(height=5.4)
+    looks = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"))
+    marks = [np.array([boltzmann(rewards, tau, prior) for tau in temperatures]) for prior in priors]
+    for (colour, style, marker), prior, mark in zip(looks, priors, marks, strict=True):
+        curve = np.array([boltzmann(rewards, tau, prior) for tau in np.geomspace(50, 0.03, 200)])
+        axes.plot(*(curve @ CORNERS).T, style, color=colour)
+        axes.plot(*(prior @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
+        axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
+    axes.plot(*(np.concatenate(ends) @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
+    patch = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
+        axes.annotate(
+            f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right", bbox=patch
+        )
+    simplex(axes, names)
+    handles = [
+        plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),
+        plt.Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor=GREY, markersize=9, label="theory"),
+        plt.Line2D([], [], linestyle="", marker="x", color=BLACK, markersize=6, label="sampled runs"),
+    ]
+    axes.legend(handles=handles, loc="upper left", fontsize=12)
+    return drawn
+
+
+@figure
+def waits(
+    shifts: Sequence[float],
+    sampled: Sequence[Int[np.ndarray, "runs"]],
+    law: Callable[[Float[np.ndarray, "points"]], Float[np.ndarray, "points"]],
+) -> Figure:
+    """Mean number of episodes until both arms have been tried, against a constant added to every reward.
+
+    Args:
+        shifts: the constants.
+        sampled: waits of simulated runs, for each constant.
+        law: constant -> mean wait in theory.
+    """
+    drawn, axes = panels(height=3.8)
+    fine = np.linspace(min(shifts) - 0.3, max(shifts) + 0.3, 100)
+    axes.plot(fine, law(fine), label="closed form", linewidth=1.4, **LOOK["theory"])
+    means, errors = [np.mean(s) for s in sampled], [2 * sem(s) for s in sampled]
+    axes.errorbar(shifts, means, errors, fmt="o", color=BLUE, capsize=4, label="sampled, ± 2 standard errors")
+    axes.set(yscale="log", xlabel="added to every reward", ylabel="episodes until both tried")
+    axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
+    axes.minorticks_off()
+    axes.legend(loc="upper left", fontsize=12)
+    return drawn
+
+
+@figure
+def regrets(
+    runs: Mapping[str, Trajectory], difference: float, laws: Mapping[str, Float[np.ndarray, "records"]]
+) -> Figure:
+    """Mean reward forgone over episodes, on logarithmic axes; ``laws`` are predictions at the recorded episodes."""
+    drawn, axes = panels(height=4.4)
+    for name, run in runs.items():
+        regret = difference * run.visits[1:, :, 1].mean(1)
+        axes.plot(run.episodes[1:], regret, label=name, **REGRET[name])
+    for k, law in enumerate(laws.values()):
+        axes.plot(run.episodes[1:], law, linewidth=1.3, label="theory" if k == 0 else None, **LOOK["theory"])
+    axes.set(xscale="log", yscale="log", xlabel="episode", ylabel="regret so far")
+    axes.legend(loc="upper left", fontsize=12)
+    return drawn

@@ -1,0 +1,1 @@
+"""What only the page ``03_noise_and_whitening`` needs."""

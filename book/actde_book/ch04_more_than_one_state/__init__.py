@@ -1,0 +1,1 @@
+"""What only the page ``04_more_than_one_state`` needs."""

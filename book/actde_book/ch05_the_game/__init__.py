@@ -1,0 +1,1 @@
+"""What only the page ``05_the_game`` needs."""

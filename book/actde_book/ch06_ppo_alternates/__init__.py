@@ -1,0 +1,1 @@
+"""What only the page ``06_ppo_alternates`` needs."""

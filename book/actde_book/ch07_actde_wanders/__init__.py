@@ -1,0 +1,1 @@
+"""What only the page ``07_actde_wanders`` needs."""

@@ -1,0 +1,1 @@
+"""What only the page ``08_what_moves_it`` needs."""

@@ -1,0 +1,1 @@
+"""What only the page ``09_weighted_regression`` needs."""

@@ -1,0 +1,1 @@
+"""What only the page ``12_greedy_advantage`` needs."""

@@ -1,0 +1,1 @@
+"""What only the page ``13_honeypots`` needs."""

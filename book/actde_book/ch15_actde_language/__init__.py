@@ -1,0 +1,1 @@
+"""What only the page ``15_actde_language`` needs."""

@@ -1,0 +1,1 @@
+"""What only the page ``16_one_frontier`` needs."""
