@@ -26,7 +26,7 @@ from actde_nb.learning.policy import Policy
 from actde_nb.learning.records import Records
 from actde_nb.learning.rollout import Alternative, Rollout
 from actde_nb.policies.gpt import Outputs
-from actde_nb.worlds.world import World
+from actde_nb.worlds import World
 
 Hook = Callable[["Trainer"], None]
 Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]

@@ -18,7 +18,7 @@ MEASURES = ("reward", "gold", "honeypots", "grammatical", "length", "distinct")
 
 @dataclass(frozen=True, eq=False)
 class Language:
-    """The :class:`~actde_nb.worlds.world.World` of sentences that begin with a prompt.
+    """The :class:`~actde_nb.worlds.World` of sentences that begin with a prompt.
 
     Args:
         grammar: decides what a sentence is and where it ends.

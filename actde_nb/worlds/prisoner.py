@@ -29,7 +29,7 @@ class NotADilemma(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class PrisonersDilemma:
-    """The game as a :class:`~actde_nb.worlds.world.World`.
+    """The game as a :class:`~actde_nb.worlds.World`.
 
     Args:
         payoffs: the name of one of :data:`~actde_nb.tabular.examples.PAYOFFS`, or a matrix indexed

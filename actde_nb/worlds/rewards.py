@@ -126,7 +126,7 @@ def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, 
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class RewardModel:
     """A reward model: a small network on the counts of words, which learned from pairs of sentences which is better.
 
     Args:
@@ -141,7 +141,7 @@ class Learned:
 
     def __repr__(self) -> str:
         """Short, and the same wherever it was learned in the same way."""
-        return f"Learned(accuracy={self.accuracy:.3f}, correlation={self.correlation:.3f})"
+        return f"RewardModel(accuracy={self.accuracy:.3f}, correlation={self.correlation:.3f})"
 
     def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
@@ -167,7 +167,7 @@ def learn_reward(
     sharpness: float = 8.0,
     hidden: int = 32,
     steps: int = 300,
-) -> Learned:
+) -> RewardModel:
     """Train a reward model on synthetic preferences (Bradley and Terry, 1952).
 
     Args:
@@ -219,6 +219,6 @@ def learn_reward(
     judged = _network(weights, x)
     ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
     correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
-    return Learned(
+    return RewardModel(
         {**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item()
     )

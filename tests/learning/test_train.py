@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from arms import Arms
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
 
@@ -15,7 +16,6 @@ from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
 from actde_nb.learning.train import Trainer, clip_gradients, generator
 from actde_nb.policies.gpt import GPTConfig, Outputs
-from actde_nb.worlds.bandit import Arms
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TINY = Network(GPTConfig(layers=1, heads=2, width=4, block_size=16))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from actde_book.ch07_actde_wanders import thermometer
 
 from actde_nb.book.layout import RESULTS
-from actde_nb.study import results, runs, thermometer, wandering, weights
+from actde_nb.study import results, runs, wandering, weights
 from actde_nb.study.curves import alternating, at_update, first_update, later_shares, slope
 from actde_nb.study.figures.actde import difference
 from actde_nb.tabular.examples import PAYOFFS, outcome_shares, prisoners_dilemma, softmax_return_lines

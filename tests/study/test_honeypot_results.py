@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from actde_book.ch13_honeypots import kl_penalty_rest
 
-from actde_nb.study import effects, frontiers, leash, matched, results
+from actde_nb.study import effects, frontiers, matched, results
 from actde_nb.study.language_runs import trainer_of
 from actde_nb.study.programme import LANGUAGE
 
@@ -23,7 +24,7 @@ def ppo():
 @pytest.fixture(scope="module")
 def rests():
     start = trainer_of(LANGUAGE["ppo_hp_cap_030"], (0,)).evaluate
-    return leash.held(leash.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
+    return kl_penalty_rest.held(kl_penalty_rest.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
 
 
 def test_methods_are_compared_at_equal_learning_rates(ppo):

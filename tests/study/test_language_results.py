@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from actde_nb.book.layout import RESULTS
-from actde_nb.study import approach, effects, frontiers, metrics, results, runs
+from actde_nb.exact import policy_on_tree
+from actde_nb.study import approach, effects, frontiers, results, runs
 from actde_nb.study.programme import LANGUAGE, LEARNED, MATCHED, SIZES
 
 ALL = sorted(path.stem.removeprefix("language_") for path in RESULTS.glob("language_*.nc"))
@@ -134,4 +135,4 @@ def test_likeliest_sentences_are_those_of_the_table(stored, start):
     assert frontiers.estimate(stored["ppo_free"], "top").low > 0.2
     assert frontiers.estimate(stored["grpo_free"], "top").low > 0.4
     assert frontiers.estimate(stored["apa_010"], "top").high < 2 * before
-    assert metrics.entropy(start.initial.sentences)[0] > 7.3
+    assert policy_on_tree.entropy(start.initial.sentences)[0] > 7.3

@@ -9,8 +9,9 @@ from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
 from actde_nb.checks import SettingError
+from actde_nb.exact import policy_on_tree
 from actde_nb.learning.checkpoint import load, save
-from actde_nb.study import language_runs, metrics, results, runs
+from actde_nb.study import language_runs, results, runs
 from actde_nb.study.language_runs import LanguageRun
 from actde_nb.worlds.language import Language
 
@@ -57,10 +58,10 @@ def test_evaluations_are_what_the_metrics_say():
     assert work.evaluations.column("updates_done")[:, 0].tolist() == [0, 8, 16]
     first, last = work.evaluations[0], work.evaluations[2]
     assert first["exact_kl"] == pytest.approx([0, 0], abs=1e-9)
-    policy = metrics.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
+    policy = policy_on_tree.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
     worth = TOY.worth(TOY.tree.sentences)
     np.testing.assert_allclose(last["exact_leak"], policy.leak, atol=1e-9)
-    inside = policy.leak.numpy() <= metrics.LEAK
+    inside = policy.leak.numpy() <= policy_on_tree.LEAK
     expected = np.where(inside, (policy.sentences.exp() @ worth).numpy(), np.nan)
     np.testing.assert_allclose(last["exact_reward"], expected, rtol=1e-6)
     assert (last["sampled_kl"] >= 0).all()

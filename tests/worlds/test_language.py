@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from actde_nb.worlds import World
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import MEASURES, Language
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding
-from actde_nb.worlds.world import World
 
 TOY = Grammar(
     (".", "a", "b"),

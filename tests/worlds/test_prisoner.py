@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from actde_nb.tabular.examples import PAYOFFS
+from actde_nb.worlds import World
 from actde_nb.worlds.prisoner import OUTCOMES, NotADilemma, PrisonersDilemma
-from actde_nb.worlds.world import World
 
 CCDDC = torch.tensor([[[0, 0, 1, 1, 0]]])
 

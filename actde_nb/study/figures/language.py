@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from actde_book.ch10_a_small_language.graph_layout import Arrow, arrows, places, rows, way
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +11,6 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
 from actde_nb import checks
-from actde_nb.study.automaton import Arrow, arrows, places, rows, way
 from actde_nb.study.figures.style import (
     BLACK,
     BLUE,

@@ -14,7 +14,7 @@ from actde_nb.checks import SettingError
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """The bandit as a :class:`~actde_nb.worlds.world.World`: nothing follows a token, so its value is its reward.
+    """The bandit as a :class:`~actde_nb.worlds.World`: nothing follows a token, so its value is its reward.
 
     Args:
         payoffs: reward of each arm.

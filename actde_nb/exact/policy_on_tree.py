@@ -29,7 +29,7 @@ LEAK = 0.05  # above which exact numbers are withheld
 
 
 @dataclass(frozen=True, eq=False)
-class Spoken:
+class TreePolicy:
     """Policies on the sentences of a tree.
 
     Args:
@@ -62,7 +62,7 @@ class Spoken:
         return values - values[..., self.tree.parent]
 
 
-def spoken(tree: Tree, edges: Float[Tensor, "trial node"]) -> Spoken:
+def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> TreePolicy:
     """Set aside what leaves the language.
 
     Args:
@@ -71,21 +71,21 @@ def spoken(tree: Tree, edges: Float[Tensor, "trial node"]) -> Spoken:
     """
     inside = tree.log_up(torch.zeros(len(tree.leaves), dtype=torch.float64), edges)  # log-probability of staying
     kept = (edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return Spoken(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
+    return TreePolicy(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
 
 
-def of_grammar(tree: Tree, grammar: Grammar) -> Spoken:
+def of_grammar(tree: Tree, grammar: Grammar) -> TreePolicy:
     """The grammar itself, as a stack of one."""
-    return spoken(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
+    return condition_on_language(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
 
 
-def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> Spoken:
+def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> TreePolicy:
     """The policies with these log-probabilities of whole sentences."""
     below = tree.log_up(log_probs, log_probs.new_zeros(len(log_probs), len(tree)))
-    return Spoken(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
+    return TreePolicy(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
 
 
-def tempered(policy: Spoken, temperature: float) -> Spoken:
+def tempered(policy: TreePolicy, temperature: float) -> TreePolicy:
     """The policy read out at a temperature, as far as it stays inside: log-probabilities of words, divided by it.
 
     Each word's probability is raised to the power 1 / temperature and normalised among the words of the language that
@@ -98,10 +98,12 @@ def tempered(policy: Spoken, temperature: float) -> Spoken:
     tree, scaled = policy.tree, policy.edges / temperature
     normaliser = tree.log_sum_children(scaled[..., 1:], slice(1, len(tree)), slice(0, len(tree)))
     edges = (scaled - normaliser[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return Spoken(tree, edges, torch.zeros_like(policy.leak))
+    return TreePolicy(tree, edges, torch.zeros_like(policy.leak))
 
 
-def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False) -> Spoken:
+def of_network(
+    tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False
+) -> TreePolicy:
     """What networks say, by one pass over the tree.
 
     Args:
@@ -127,13 +129,13 @@ class OverTree(Protocol):
 
 
 @torch.no_grad()
-def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> Spoken:
+def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> TreePolicy:
     """What a policy made of networks says, as :func:`of_network`."""
     logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:
         logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
-    return spoken(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
+    return condition_on_language(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
 
 
 def entropy(log_probs: Float[Tensor, "*batch sentence"]) -> Float[Tensor, "*batch"]:
@@ -204,7 +206,7 @@ def frontier(
     return {**means, "kl": divergence(best, initial), "entropy": entropy(best)}
 
 
-def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
+def log_z(initial: TreePolicy, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
     """APA's normaliser at each inner node, log of the sum over words of ``initial * exp(advantage / beta)``.
 
     APA takes Z for 1 (Zhu et al., 2023). If the policy is ``initial * exp(advantage / beta) / Z`` with its own
@@ -219,7 +221,7 @@ def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float)
     return tree.log_sum_children(terms, slice(1, len(tree)), slice(0, len(tree)))[..., tree.inner]
 
 
-def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> Spoken:
+def advantage_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"], beta: float) -> TreePolicy:
     """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
 
     It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
@@ -236,12 +238,12 @@ def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], be
         normaliser = tree.log_sum_children(tilted, level, above)
         edges[..., level] = tilted - normaliser[..., tree.parent[level] - above.start]
         values.index_add_(-1, tree.parent[level], edges[..., level].exp() * values[..., level])
-    return Spoken(tree, edges, torch.zeros_like(initial.leak))
+    return TreePolicy(tree, edges, torch.zeros_like(initial.leak))
 
 
 def exact(
-    policy: Spoken,
-    initial: Spoken,
+    policy: TreePolicy,
+    initial: TreePolicy,
     rewards: Mapping[str, Float[Tensor, "sentence"]],
     objective: str | None = None,
     beta: float | None = None,

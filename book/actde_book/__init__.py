@@ -1,0 +1,1 @@
+"""What single chapters of the book need: a drawer for each."""

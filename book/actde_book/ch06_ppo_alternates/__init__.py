@@ -1,0 +1,1 @@
+"""How fast one logit gap climbs under Adam."""

@@ -1,0 +1,1 @@
+"""Temperatures of players in the prisoner's dilemma."""

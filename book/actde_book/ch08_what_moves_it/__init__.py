@@ -1,0 +1,1 @@
+"""An update's push on the logit gap, split up by its causes."""

@@ -1,0 +1,1 @@
+"""The grammar drawn, and what leads out of its language."""

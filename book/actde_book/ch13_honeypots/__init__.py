@@ -1,0 +1,1 @@
+"""Where training with a KL penalty rests, and the likeliest words on the way."""

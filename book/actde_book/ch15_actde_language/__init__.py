@@ -1,0 +1,1 @@
+"""Two critics watched as they learn."""
