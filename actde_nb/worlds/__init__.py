@@ -13,6 +13,8 @@ class World(Protocol):
     Sequences begin with a token or with a prompt of several, the same number in each; all after it is sampled.
     """
 
+    #: The same for two worlds if, and only if, they start alike and reward alike: made of contents, not of names.
+    identity: str
     #: Number of different tokens; they are 0, 1, ...
     vocabulary: int
     #: Play goes on after the last token of a rollout: its value counts, and the next rollout starts from it.

@@ -55,7 +55,7 @@ def test_log_z_is_minus_the_divergence_at_the_fixed_point_and_not_beside_it(beta
     reward = worth(aa=1.0, ab=0.2, b=0.5)
     assert approach.normaliser_mismatch(INITIAL, reward, beta) < 1e-12
     beside = policy_on_tree.advantage_fixed_point(INITIAL, reward, 2 * beta)
-    monkeypatch.setattr(metrics, "advantage_fixed_point", lambda *_: beside)
+    monkeypatch.setattr(policy_on_tree, "advantage_fixed_point", lambda *_: beside)
     assert approach.normaliser_mismatch(INITIAL, reward, beta) > 1e-3
 
 

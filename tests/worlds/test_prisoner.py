@@ -57,6 +57,13 @@ def test_a_move_that_never_came_up_has_no_average():
     assert seen["cooperation"][0, 1].isnan()
 
 
+def test_it_is_who_it_is_by_its_payoffs():
+    world = PrisonersDilemma()
+    assert world.identity == PrisonersDilemma(PAYOFFS["main"].copy(), warn=False).identity == repr(world)
+    nearly = PAYOFFS["main"] + np.array([[0, 0], [1e-12, 0]])
+    assert len({PrisonersDilemma(payoffs).identity for payoffs in (*PAYOFFS, nearly)}) == len(PAYOFFS) + 1
+
+
 def test_first_moves_are_even():
     torch.testing.assert_close(
         PrisonersDilemma().start(torch.tensor([[0.0, 0.49, 0.5, 0.99]])), torch.tensor([[0, 0, 1, 1]])

@@ -47,10 +47,10 @@ def test_deviation_is_that_of_estimates_along_sampled_sentences():
     leaves = torch.multinomial(policy.sentences[0].exp(), 4_000, True, generator=torch.Generator().manual_seed(0))
     squares, words = [], 0
     for leaf in leaves:
-        estimate, total = 0.0, 0.0
-        for step in steps[TREE.path(int(TREE.leaves[leaf]))[1:]].flip(0):
-            estimate = step.item() + trace * estimate
-            total, words = total + estimate**2, words + 1
+        estimate, total, node = 0.0, 0.0, int(TREE.leaves[leaf])
+        while node:
+            estimate = steps[node].item() + trace * estimate
+            total, words, node = total + estimate**2, words + 1, int(TREE.parent[node])
         squares.append(total)
     mean, error = np.mean(squares), np.std(squares) / np.sqrt(len(squares))
     expected = kl_penalty_rest.deviation(policy, rewards, trace).item() ** 2 * words / len(leaves)
