@@ -20,6 +20,7 @@ import torch
 from actde_nb.book import layout
 from actde_nb.exact import policy_on_tree
 from actde_nb.learning.config import Config
+from actde_nb.learning.policy import Network
 from actde_nb.learning.pretrain import WIDTHS, PretrainedGPT, Pretraining, network
 from actde_nb.learning.train import Trainer
 from actde_nb.policies import gpt
@@ -74,12 +75,12 @@ def evaluation(size: str) -> float:
     """CPU-seconds to know everything about one policy."""
     policy = fluent(size)
     params = policy.init([torch.Generator()])
-    initial = policy_on_tree.of_network(WORLD.tree, WORLD.grammar, params, policy.config)
+    initial = policy_on_tree.of_policy(WORLD.tree, WORLD.grammar, Network(policy.config), params)
     rewards = {"gold": WORLD.worth(WORLD.tree.sentences)}
 
     def once() -> float:
         start = time.process_time()
-        said = policy_on_tree.of_network(WORLD.tree, WORLD.grammar, params, policy.config)
+        said = policy_on_tree.of_policy(WORLD.tree, WORLD.grammar, Network(policy.config), params)
         policy_on_tree.exact(said, initial, rewards, "gold", 0.1)
         return time.process_time() - start
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
+from tree_policies import of_sentences, path
 
 from actde_nb.book import layout
 from actde_nb.exact import policy_on_tree
@@ -15,13 +17,10 @@ from actde_nb.exact.critics import (
     _sums,
     critics_of,
     final_measures,
-    partial,
     published,
     pull,
     return_minus_q,
-    state_baseline,
     tilt,
-    watch,
 )
 from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
@@ -71,7 +70,7 @@ def one_by_one(policy, rewards, critics, trace, form):
     total, mean, square = np.zeros(len(tree)), np.zeros(len(tree)), np.zeros(len(tree))
     v, q = critics.v[0].numpy(), critics.q[0].numpy()
     for leaf, chance, reward in zip(tree.leaves.tolist(), chances.tolist(), rewards.tolist(), strict=True):
-        words = tree.path(leaf).tolist()[1:]
+        words = path(tree, leaf)[1:]
         for t, word in enumerate(words):
             if form == "return":
                 error = reward - q[word]
@@ -142,14 +141,6 @@ def test_later_words_advantages_are_subtracted_and_were_in_the_return():
     close((_sums(SAID, lead, trace).mean - lead)[:, 1:], torch.zeros(1, len(SENTENCES) - 1))
 
 
-def test_with_q_put_for_v_it_is_ppo():
-    critics = any_critics(SAID)
-    same = Critics(critics.v, critics.v[:, SENTENCES.parent])
-    ours = published(SAID, GOLD, same, 0.95)
-    for one, other in zip(ours, state_baseline(SAID, GOLD, critics, 0.95), strict=True):
-        close(one[:, 1:], other[:, 1:])
-
-
 def test_gain_of_return_less_q_is_what_q_does_not_know():
     everything = pull(SAID, GOLD, return_minus_q(SAID, GOLD, partial(SAID, GOLD, 0, 0)))
     for v_knows, q_knows in ((0, 0.3), (0.9, 0.3), (0.5, 1)):
@@ -189,7 +180,7 @@ def test_tilt_at_the_fixed_point_is_one_over_temperature():
     assert slope.item() == pytest.approx(5)
     assert share.item() == pytest.approx(1)
     close(torch.cat(tilt(SAID, SAID, GOLD)), [0, 0])
-    best = policy_on_tree.of_sentences(SENTENCES, policy_on_tree.optimum(SAID.sentences, GOLD, 0.2)[0])
+    best = of_sentences(SENTENCES, policy_on_tree.optimum(SAID.sentences, GOLD, 0.2)[0])
     slope, share = tilt(best, SAID, GOLD)
     assert slope.item() != pytest.approx(5, rel=0.01)
     assert share.item() < 0.999
@@ -220,7 +211,7 @@ def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
             value += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(3))
     critics = critics_of(SENTENCES, Network(config), params)
     for leaf in SENTENCES.leaves[::3000].tolist():
-        nodes = SENTENCES.path(leaf)
+        nodes = path(SENTENCES, leaf)
         tokens = torch.cat([SENTENCES.prompt, SENTENCES.token[nodes[1:]]])
         said = gpt.forward(params, config, tokens.expand(2, 1, -1))
         at = len(SENTENCES.prompt) - 1
@@ -230,9 +221,7 @@ def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
         torch.testing.assert_close(critics.q[:, nodes[1:]], q, atol=1e-5, rtol=0)
 
 
-def test_shares_are_shares():
-    with pytest.raises(ValueError, match="q_knows = 2"):
-        partial(SAID, GOLD, 0.5, 2)
+def test_lambda_is_a_share():
     with pytest.raises(ValueError, match="trace = -1"):
         published(SAID, GOLD, any_critics(SAID), -1)
 
@@ -248,18 +237,3 @@ def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
     assert "fixed_point_kl" not in data["ending_quantity"]
     assert np.isfinite(data["ending"].values).all()
     assert (data["ending"].sel(ending_quantity="disagreement") > 0).all()
-
-
-def test_watching_trains_and_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
-    run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
-    work = runs.trainer(run)
-    seen = watch(work, 8, 4)
-    assert work.update == 8
-    assert seen["update"].tolist() == [[0, 4, 8]] * 2
-    np.testing.assert_allclose(seen["leak"], 0, atol=1e-9)
-    # With critics that say zero, only the end of a sentence is news.
-    np.testing.assert_allclose(seen["return"][:, 0], 1)
-    np.testing.assert_allclose(seen["published_095"][:, 0], seen["state"][:, 0])
-    with pytest.raises(ValueError, match="every = 3"):
-        watch(work, 8, 3)

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from tree_policies import of_sentences
 
 from actde_nb.exact import policy_on_tree
+from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import FORMULAS, Scorer
@@ -105,7 +107,7 @@ def test_networks_are_read_as_sentence_by_sentence():
     counts = tokens[:, 1:] > 0
     counts[:, : len(SENTENCES.prompt) - 1] = False
     taken = said.log_softmax(-1)[:, :, :-1].gather(-1, tokens[:, 1:].expand(2, -1, -1)[..., None])[..., 0]
-    policy = policy_on_tree.of_network(SENTENCES, GRAMMAR, params, config)
+    policy = policy_on_tree.of_policy(SENTENCES, GRAMMAR, Network(config), params)
     inside = policy.sentences[:, some] + (1 - policy.leak).log()[:, None]
     torch.testing.assert_close(inside, (taken * counts).sum(-1), atol=2e-5, rtol=0)
     assert (policy.leak > 0.9).all()
@@ -117,14 +119,14 @@ def test_leak_is_what_the_sentences_leave():
     said = gpt.forward(params, config, tokens.expand(3, -1, -1)).logits.double().log_softmax(-1)
     taken = said[:, :, :-1].gather(-1, tokens[:, 1:].expand(3, -1, -1)[..., None])[..., 0]
     sentences = (taken * (tokens[:, 1:] > 0))[..., 1:].sum(-1)
-    policy = policy_on_tree.of_network(TREE, TOY, params, config)
+    policy = policy_on_tree.of_policy(TREE, TOY, Network(config), params)
     torch.testing.assert_close(policy.leak, 1 - sentences.exp().sum(-1), atol=1e-6, rtol=0)
     torch.testing.assert_close(policy.sentences, sentences.log_softmax(-1), atol=1e-6, rtol=0)
 
 
 def test_ruling_out_illegal_words_leaves_nothing_outside():
     params, config = network(GRAMMAR)
-    policy = policy_on_tree.of_network(SENTENCES, GRAMMAR, params, config, masked=True)
+    policy = policy_on_tree.of_policy(SENTENCES, GRAMMAR, Network(config), params, masked=True)
     assert policy.leak.abs().item() < 1e-12
     assert policy.sentences.logsumexp(-1).item() == pytest.approx(0, abs=1e-9)
 
@@ -132,7 +134,7 @@ def test_ruling_out_illegal_words_leaves_nothing_outside():
 def test_sequences_that_do_not_fit_are_refused():
     params, config = network(TOY)
     with pytest.raises(ValueError, match="sequences of 15 tokens: allowed are block_size"):
-        policy_on_tree.of_network(SENTENCES, GRAMMAR, params, config)
+        policy_on_tree.of_policy(SENTENCES, GRAMMAR, Network(config), params)
 
 
 @pytest.mark.parametrize("reward", ["gold", "hp_cap", "hp_unc"])
@@ -188,24 +190,10 @@ def test_at_the_fixed_point_of_advantages(beta, kl):
 
 def test_a_policy_of_sentences_is_a_policy_of_words():
     best = policy_on_tree.optimum(INITIAL.sentences, REWARDS["gold"], 0.1)[0]
-    policy = policy_on_tree.of_sentences(SENTENCES, best)
+    policy = of_sentences(SENTENCES, best)
     torch.testing.assert_close(policy.sentences, best, atol=1e-9, rtol=0)
     children = torch.zeros_like(policy.edges).index_add_(-1, SENTENCES.parent[1:], policy.edges.exp()[..., 1:])
     torch.testing.assert_close(children[..., SENTENCES.inner], torch.ones(1, len(SENTENCES.inner)).double())
-
-
-def test_a_temperature_sharpens_each_word():
-    # At temperature 1/2 probabilities are squared: 1/4 and 1/4 stay even, as do the two after "b".
-    policy = policy_on_tree.condition_on_language(
-        TREE, torch.tensor([[1, 0.6, 0.4, 0.75, 0.25, 1]], dtype=torch.float64).log()
-    )
-    cold = policy_on_tree.tempered(policy, 0.5)
-    close(cold.edges[0].exp(), [1, 0.36 / 0.52, 0.16 / 0.52, 0.9, 0.1, 1])
-    torch.testing.assert_close(policy_on_tree.tempered(policy, 1.0).edges, policy.edges)
-    hot = policy_on_tree.tempered(INITIAL, 1e9)
-    torch.testing.assert_close(hot.edges[0, 1:2], -torch.tensor([(SENTENCES.parent[1:] == 0).sum()]).double().log())
-    with pytest.raises(ValueError, match="temperature = 0: allowed are finite numbers above zero"):
-        policy_on_tree.tempered(policy, 0)
 
 
 def test_samples_are_measured_by_hand():

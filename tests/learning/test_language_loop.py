@@ -117,7 +117,7 @@ def test_every_algorithm_learns_to_say_what_pays(algorithm):
     if algorithm != "actde":  # whose critics disagree in a world without chance, in either direction
         assert (first < 0.7).all()
         assert (last > 0.9).all()
-    policy = policy_on_tree.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
+    policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.parameters, masked=True)
     assert (policy.leak.abs() < 1e-9).all()
 
 
@@ -127,11 +127,11 @@ def test_a_price_leads_to_the_optimum():
         kl_reward=price, updates=120, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95,
     )  # fmt: skip
     trainer = Trainer(WORLD, MASKED, config)
-    initial = policy_on_tree.of_network(WORLD.tree, GRAMMAR, trainer.initial, SIZE, masked=True)
+    initial = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.initial, masked=True)
     reward = WORLD.worth(WORLD.tree.sentences)
     before = policy_on_tree.soft_regret(initial.sentences, initial.sentences, reward, price)
     trainer.run()
-    policy = policy_on_tree.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
+    policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.parameters, masked=True)
     after = policy_on_tree.soft_regret(policy.sentences, initial.sentences, reward, price)
     assert (before > 0.1).all()
     assert (after < 0.01).all()

@@ -7,6 +7,7 @@ import torch
 from actde_book.ch10_a_small_language.leaving_the_language import leaving_price, log_prob
 
 from actde_nb.exact import policy_on_tree
+from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
@@ -50,7 +51,7 @@ def test_texts_inside_have_the_probabilities_of_the_tree():
     tree = grow(grammar, "We had a")
     config = gpt.GPTConfig(1, 2, 8, block_size=16, vocabulary=49)
     params = gpt.init(config, 2, [torch.Generator().manual_seed(i) for i in range(2)])
-    policy = policy_on_tree.of_network(tree, grammar, params, config)
+    policy = policy_on_tree.of_policy(tree, grammar, Network(config), params)
     some = torch.arange(0, len(tree.leaves), 900)
     seen = log_prob(params, config, tree.sentences[some], len(tree.prompt))
     inside = (1 - policy.leak).log()[:, None] + policy.sentences[:, some]

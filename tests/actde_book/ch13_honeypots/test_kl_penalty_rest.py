@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch13_honeypots import favourites, kl_penalty_rest
+from tree_policies import of_sentences
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.worlds.grammar import END, START, Grammar
@@ -106,7 +107,7 @@ def test_favourites_by_hand():
 def test_favourites_that_are_not_the_best():
     # ". ": .5 and 1; "b": half of the time, worth 3 / 2; then 1/4 of 0 against 3/4 of 2.
     chances = torch.tensor([[0.6, 0.1, 0.3]], dtype=torch.float64)
-    policy = policy_on_tree.of_sentences(SMALL.tree, chances.log())
+    policy = of_sentences(SMALL.tree, chances.log())
     found = favourites.favourites(policy, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64))
     first, second = 1 / 1.4, 0.4 / 1.4
     assert found.sure.item() == pytest.approx(first * 0.6 + second * 0.75)

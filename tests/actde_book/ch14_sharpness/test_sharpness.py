@@ -8,6 +8,7 @@ import torch
 from actde_book.ch14_sharpness import sharpness
 
 from actde_nb.exact import policy_on_tree
+from actde_nb.learning.policy import Network
 from actde_nb.policies import branching, gpt
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.tree import grow
@@ -122,7 +123,7 @@ def test_against_the_dense_hessian_of_a_network(price):
 
 def test_sentences_are_those_of_the_exact_metrics():
     params = {name: value.float() for name, value in networks().items()}
-    expected = policy_on_tree.of_network(TREE, GRAMMAR, params, SIZE, masked=True).sentences
+    expected = policy_on_tree.of_policy(TREE, GRAMMAR, Network(SIZE), params, masked=True).sentences
     torch.testing.assert_close(SPEECH.sentences(params).double(), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(SPEECH.sentences(params).exp().sum(-1), torch.ones(2))
 
