@@ -16,12 +16,13 @@ from pathlib import Path
 
 import joblib
 import torch
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 
 from actde_nb.book import layout
-from actde_nb.policies import gpt
-from actde_nb.study import metrics
+from actde_nb.exact import policy_on_tree
 from actde_nb.training.config import Config
-from actde_nb.training.pretrain import WIDTHS, Fluent, Pretraining, network
+from actde_nb.training.pretrain import WIDTHS, PretrainedGPT, Pretraining, network
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.language import MEASURES, Language
 
@@ -38,10 +39,12 @@ LIMITS = {"gaa": 1.35, "gaa_code": 1.35, "actde": 1.25, "actde_return": 1.25}
 PEERS = {"GRPO": {"algorithm": "grpo", "kl_loss": 0.05}, "RLOO": {"algorithm": "rloo", "kl_reward": 0.05}}
 
 
-def fluent(size: str) -> Fluent:
+def fluent(size: str) -> PretrainedGPT:
     """A network that speaks well enough for sentences to have their usual length."""
     folder = layout.BUILD / "pretrained"
-    return Fluent(network(WORLD.grammar, size), grammar=WORLD.grammar, settings=Pretraining(steps=100), folder=folder)
+    return PretrainedGPT(
+        network(WORLD.grammar, size), grammar=WORLD.grammar, settings=Pretraining(steps=100), folder=folder
+    )
 
 
 def begun(size: str = "medium", **settings) -> Trainer:
@@ -72,13 +75,13 @@ def evaluation(size: str) -> float:
     """CPU-seconds to know everything about one policy."""
     policy = fluent(size)
     params = policy.init([torch.Generator()])
-    initial = metrics.of_network(WORLD.tree, WORLD.grammar, params, policy.config)
+    initial = policy_on_tree.of_policy(WORLD.tree, WORLD.grammar, Network(policy.config), params)
     rewards = {"gold": WORLD.worth(WORLD.tree.sentences)}
 
     def once() -> float:
         start = time.process_time()
-        said = metrics.of_network(WORLD.tree, WORLD.grammar, params, policy.config)
-        metrics.exact(said, initial, rewards, "gold", 0.1)
+        said = policy_on_tree.of_policy(WORLD.tree, WORLD.grammar, Network(policy.config), params)
+        policy_on_tree.exact(said, initial, rewards, "gold", 0.1)
         return time.process_time() - start
 
     return min(once() for _ in range(REPEATS))

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from actde_nb.exact import policy_on_tree
+from actde_nb.exact.critics import critics_of, final_measures
+from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.study import disagreement, metrics
-from actde_nb.study.metrics import Spoken
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.rewards import Reward
@@ -36,16 +37,18 @@ class Evaluation:
             "honeypot": lambda tokens: (world.scorer.features(tokens).honeypots > 0).double(),
         }
         self.known = {name: reward(sentences) for name, reward in self.rewards.items()}
-        self.initial: Spoken = metrics.of_policy(world.tree, world.grammar, work.policy, self.start, self.masked)
+        self.initial: TreePolicy = policy_on_tree.of_policy(
+            world.tree, world.grammar, work.policy, self.start, self.masked
+        )
 
-    def spoken(self, work: Trainer) -> Spoken:
+    def spoken(self, work: Trainer) -> TreePolicy:
         """The present policies on the sentences of the tree."""
-        return metrics.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters, self.masked)
+        return policy_on_tree.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters, self.masked)
 
     def __call__(self, work: Trainer) -> dict[str, Float[Tensor, "trial"]]:
         """``exact_...`` over all sentences, and ``sampled_...`` from as many sentences as a rollout has."""
         config = work.config
-        found = metrics.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
+        found = policy_on_tree.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
         draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
         uniforms = torch.stack([torch.rand(config.sequences, config.games, generator=draw) for draw in draws])
         uniforms = uniforms.to(config.device)
@@ -56,7 +59,7 @@ class Evaluation:
                 work.policy.forward(params, tokens[..., :-1]).logits[:, :, -config.games :]
                 for params in (work.parameters, start)
             )
-        guessed = metrics.sampled(work.world.grammar, tokens, said, before, self.rewards)
+        guessed = policy_on_tree.sampled(work.world.grammar, tokens, said, before, self.rewards)
         return {f"exact_{n}": v for n, v in found.items()} | {f"sampled_{n}": v for n, v in guessed.items()}
 
     def last_words(self, work: Trainer) -> Mapping[str, tuple[tuple[str, ...], Any]]:
@@ -67,7 +70,7 @@ class Evaluation:
             ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
             ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
             only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
-            (:func:`actde_nb.study.disagreement.ending`).
+            (:func:`actde_nb.exact.final_measures`).
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
@@ -78,8 +81,8 @@ class Evaluation:
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
         learns_q = ALGORITHMS[self.run.algorithm].q_coefficient > 0
-        critics = disagreement.of_network(tree, work.policy, work.parameters) if learns_q else None
-        ending = disagreement.ending(
+        critics = critics_of(tree, work.policy, work.parameters) if learns_q else None
+        ending = final_measures(
             policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None
         )
         found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
@@ -88,7 +91,7 @@ class Evaluation:
             return found
         advantages = policy.advantages(self.known["reward"])
         normaliser = torch.zeros_like(policy.edges)
-        normaliser[:, tree.inner] = metrics.log_z(self.initial, advantages, self.run.price)
+        normaliser[:, tree.inner] = policy_on_tree.log_z(self.initial, advantages, self.run.price)
         visits, words = policy.beginnings[:, 1:].exp(), []
         for trial, row in zip(work.trials, visits, strict=True):
             words.append(torch.multinomial(row, WORDS, True, generator=generator(0, trial, "evaluation")) + 1)

@@ -100,9 +100,9 @@ def world_of(run: LanguageRun) -> "Language":
 def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -> "Policy":
     """The network before tuning, pretrained now if it has not been."""
     from actde_nb.training.policy import Pair
-    from actde_nb.training.pretrain import Fluent, Pretraining, network
+    from actde_nb.training.pretrain import PretrainedGPT, Pretraining, network
 
-    fluent = Fluent(
+    fluent = PretrainedGPT(
         config=dataclasses.replace(network(world.grammar, run.size), detach_heads=run.critic == "detached"),
         legal=world.legal if run.masked else None,
         grammar=world.grammar,

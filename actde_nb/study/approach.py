@@ -9,15 +9,15 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.study import metrics
-from actde_nb.study.metrics import Spoken
+from actde_nb.exact import policy_on_tree
+from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.training.trainer import Trainer
 
 
 def resting_points(
-    initial: Spoken, reward: Float[Tensor, "sentence"], betas: Sequence[float] | Float[np.ndarray, "beta"]
+    initial: TreePolicy, reward: Float[Tensor, "sentence"], betas: Sequence[float] | Float[np.ndarray, "beta"]
 ) -> dict[str, Float[np.ndarray, "beta"]]:
-    """Where APA rests if it fits exactly, at each temperature: the policies of ``metrics.advantage_fixed_point``.
+    """Where APA rests if it fits exactly, at each temperature: the policies of ``advantage_fixed_point``.
 
     Args:
         initial: the policy before training, a stack of one.
@@ -34,24 +34,24 @@ def resting_points(
     """
     rows: list[dict[str, Tensor]] = []
     for beta in map(float, betas):
-        rest = metrics.advantage_fixed_point(initial, reward, beta)
-        best, _ = metrics.optimum(initial.sentences, reward, beta)
-        found = metrics.exact(rest, initial, {"reward": reward}, "reward", beta)
-        rows.append({**found, "from_optimum": metrics.divergence(rest.sentences, best)})
+        rest = policy_on_tree.advantage_fixed_point(initial, reward, beta)
+        best, _ = policy_on_tree.optimum(initial.sentences, reward, beta)
+        found = policy_on_tree.exact(rest, initial, {"reward": reward}, "reward", beta)
+        rows.append({**found, "from_optimum": policy_on_tree.divergence(rest.sentences, best)})
     names = ("reward", "kl", "entropy", "soft_regret", "log_z_mean", "log_z_sd", "apa_residual", "from_optimum")
     return {name: torch.cat([row[name] for row in rows]).numpy() for name in names}
 
 
-def normaliser_mismatch(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> float:
+def normaliser_mismatch(initial: TreePolicy, reward: Float[Tensor, "sentence"], beta: float) -> float:
     """How far log Z is from minus the divergence of the words at APA's fixed point, at the worst of all states.
 
     Raises:
         SettingError: a beta that is not above zero.
     """
-    rest, tree = metrics.advantage_fixed_point(initial, reward, beta), initial.tree
+    rest, tree = policy_on_tree.advantage_fixed_point(initial, reward, beta), initial.tree
     terms = rest.edges.exp() * (rest.edges - initial.edges)
     nats = torch.zeros_like(terms).index_add_(-1, tree.parent[1:], terms[..., 1:])[..., tree.inner]
-    return (metrics.log_z(initial, rest.advantages(reward), beta) + nats).abs().max().item()
+    return (policy_on_tree.log_z(initial, rest.advantages(reward), beta) + nats).abs().max().item()
 
 
 def follow(
@@ -83,9 +83,9 @@ def follow(
     for stop in stops:
         while work.update < begun + stop:
             work.step()
-        seen = metrics.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters)
-        near = {name: metrics.divergence(seen.sentences, target) for name, target in targets.items()}
-        near = {name: torch.where(seen.leak > metrics.LEAK, torch.nan, nats) for name, nats in near.items()}
+        seen = policy_on_tree.of_policy(work.world.tree, work.world.grammar, work.policy, work.parameters)
+        near = {name: policy_on_tree.divergence(seen.sentences, target) for name, target in targets.items()}
+        near = {name: torch.where(seen.leak > policy_on_tree.LEAK, torch.nan, nats) for name, nats in near.items()}
         rows.append({**near, "leak": seen.leak})
     found = {name: torch.stack([row[name] for row in rows], -1).numpy() for name in rows[0]}
     return {**found, "update": begun + np.array(stops, float)}

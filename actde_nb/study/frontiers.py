@@ -15,9 +15,10 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from actde_nb import checks, places
+from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results
 from actde_nb.experiments.language_runs import LanguageRun, trainer_of
-from actde_nb.study import effects, metrics
+from actde_nb.study import effects
 from actde_nb.study.effects import LEVEL, Estimate
 
 Source = Literal["best", "exact", "sampled"]
@@ -140,10 +141,10 @@ def possible(
         folder: of pretrained networks, if not the usual one.
 
     Returns:
-        ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.study.metrics.frontier`.
+        ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`.
     """
     before = trainer_of(run, (0,), folder).evaluate
-    found = metrics.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
+    found = policy_on_tree.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
     return {name: values.numpy() for name, values in found.items()}
 
 

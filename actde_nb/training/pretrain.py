@@ -170,7 +170,7 @@ def digest(params: gpt.Params) -> str:
 
 
 @dataclass(frozen=True)
-class Fluent(Network):
+class PretrainedGPT(Network):
     """A small GPT that speaks a grammar to begin with; every trial starts from the same one.
 
     Args:

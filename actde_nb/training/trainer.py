@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.checks import Diverged, SettingError
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import FREE, Config
 from actde_nb.training.losses import negative_entropy
@@ -26,7 +26,7 @@ from actde_nb.training.objective import Lesson, lesson, terms
 from actde_nb.training.policy import Policy
 from actde_nb.training.records import Records
 from actde_nb.training.rollout import Alternative, Rollout
-from actde_nb.worlds.world import World
+from actde_nb.worlds import World
 
 Hook = Callable[["Trainer"], None]
 Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]

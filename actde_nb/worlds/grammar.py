@@ -37,9 +37,7 @@ class Grammar:
         longest: words that a sentence may have at most.
 
     Raises:
-        SettingError: a word that is given twice, reserved or not given; a next state without rules; probabilities that
-            do not sum to one; a state that no sentence reaches, or from which none ends; sentences longer than
-            ``longest``.
+        SettingError: words or rules of which no language can be made, saying why.
     """
 
     words: Sequence[str]
@@ -158,15 +156,16 @@ class Grammar:
         """Number of unfinished beginnings of those completions, the empty one among them."""
         return self._recursion(torch.ones(len(self.states), dtype=torch.float64), (self.chances > 0).double())
 
-    def encode(self, text: str) -> Int[Tensor, "time"]:
+    def encode(self, text: str, field: str = "text") -> Int[Tensor, "time"]:
         """Tokens of a text, after the begin mark; full stops may touch the word before.
 
         Raises:
-            SettingError: a word that is not in the vocabulary.
+            SettingError: a word that is not in the vocabulary; ``field`` is what the text is called there.
         """
         words = text.replace(".", " . ").split()
         for word in words:
-            checks.one_of("word", word, tuple(self.words))
+            if word not in self.words:
+                raise SettingError(f"{field} = {text!r} has the word {word!r}: allowed are {', '.join(self.words)}")
         return torch.tensor([self.vocabulary.index(word) for word in (BEGIN, *words)])
 
     def decode(self, tokens: Int[Tensor, "time"]) -> str:
@@ -188,10 +187,7 @@ class Grammar:
         """Put padding after the end of sequences of any words.
 
         A sequence ends where its sentence is whole. One that has left the language ends with the next word that ends
-        sentences, or with padding.
-
-        Returns:
-            The sequences, and whether a word was still asked for at each place.
+        sentences, or with padding. Also returned is whether a word was still asked for at each place.
         """
         endings = self._endings.to(tokens.device)
         states = [self.read(tokens[..., :1])[..., 0]]
@@ -214,23 +210,15 @@ class Grammar:
         steps = self.chances.to(tokens.device)[states[..., :-1], tokens[..., 1:]].log()
         return torch.where(states[..., -1] == self.end, steps.sum(-1), -torch.inf)
 
-    def sample(self, count: int, generator: torch.Generator, after: Int[Tensor, "prompt"] | None = None) -> Tensor:
-        """Draw sentences.
-
-        Args:
-            count: how many.
-            generator: of the draws, on the processor.
-            after: begin mark and words that they all begin with; the begin mark alone by default.
-
-        Returns:
-            Tokens ``[count, longest + 1]``: begin mark, words, padding.
-        """
+    def sample(
+        self, count: int, generator: torch.Generator, after: Int[Tensor, "prompt"] | None = None
+    ) -> Int[Tensor, "{count} {self.longest}+1"]:
+        """Draw sentences: begin mark, words, padding. All begin with ``after``, by default the begin mark alone."""
         tokens = (self.encode("") if after is None else after).expand(count, -1)
         state, tokens = self.read(tokens)[:, -1], list(tokens.unbind(1))
         cumulative = self.chances.cumsum(1)
-        cumulative[self.chances.flip(1).cumsum(1).flip(1) == self.chances] = (
-            1.0  # the last word takes what rounding left
-        )
+        # The last word takes what rounding left.
+        cumulative[self.chances.flip(1).cumsum(1).flip(1) == self.chances] = 1.0
         for draws in torch.rand(self.longest + 1 - len(tokens), count, generator=generator, dtype=torch.float64):
             tokens.append((draws[:, None] >= cumulative[state]).sum(1))
             state = self.successors[state, tokens[-1]]

@@ -1,6 +1,7 @@
 """Completing a prompt, as a world of the training loop: a reward at the end of each sentence."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,12 +14,13 @@ from actde_nb.worlds.rewards import FORMULAS, Reward, Scorer, scores
 from actde_nb.worlds.tree import LIMIT, Tree, grow
 from actde_nb.worlds.wedding import wedding
 
+STRAYS = 1_000  # random strings of words, most of them no sentences, whose rewards are part of a world's identity
 MEASURES = ("reward", "gold", "honeypots", "grammatical", "length", "distinct")
 
 
 @dataclass(frozen=True, eq=False)
 class Language:
-    """The :class:`~actde_nb.worlds.world.World` of sentences that begin with a prompt.
+    """The :class:`~actde_nb.worlds.World` of sentences that begin with a prompt.
 
     Args:
         grammar: decides what a sentence is and where it ends.
@@ -28,8 +30,8 @@ class Language:
         limit: most nodes that the tree of completions may have.
 
     Raises:
-        ValueError: a prompt with which no sentence begins, a tree above ``limit``, an unknown reward, a reward function
-            that does not give one finite number for each sentence.
+        SettingError: a prompt with which no sentence begins, a tree above ``limit``, an unknown reward, a reward
+            function that does not give one finite number for each sentence.
     """
 
     grammar: Grammar = field(default_factory=wedding)
@@ -46,14 +48,25 @@ class Language:
             object.__setattr__(self, "scorer", Scorer.of(self.grammar))
         self.worth(self.tree.sentences)
 
+    @cached_property
+    def identity(self) -> str:
+        """Prompt, and a hash of grammar, scorer and what is paid for every sentence and for some that are none."""
+        strays = torch.randint(self.vocabulary, (STRAYS, self.words), generator=torch.Generator().manual_seed(0))
+        strays = self.grammar.trim(torch.cat([self.tree.prompt.expand(STRAYS, -1), strays], 1))[0]
+        paid = torch.cat([self.worth(self.tree.sentences), self._reward(strays).double()])
+        grammar, scorer = self.grammar, self.scorer
+        known = [list(grammar.words), grammar.rules, grammar.longest, self.prompt]
+        known += [dict(scorer.valences), scorer.intensifiers, scorer.honeypot]
+        # Rounded, since the last digits of exp and sigmoid are not the same on every processor.
+        told = hashlib.sha256(json.dumps(known).encode() + (paid.round(decimals=9) + 0.0).numpy().tobytes())
+        return f"Language({self.prompt!r}, {told.hexdigest()[:16]})"
+
     def __repr__(self) -> str:
-        """What tells it from others, the same in every process."""
-        reward = (
-            self.reward if isinstance(self.reward, str) else getattr(self.reward, "__qualname__", repr(self.reward))
-        )
-        said = repr((self.grammar.words, self.grammar.rules, self.scorer.valences, self.scorer.intensifiers))
-        told = hashlib.sha256(f"{said} {self.scorer.honeypot}".encode()).hexdigest()[:16]
-        return f"Language({self.prompt!r}, reward={reward!r}, words={told})"
+        return self.identity
+
+    @property
+    def _reward(self) -> Reward:
+        return self.scorer.reward(self.reward) if isinstance(self.reward, str) else self.reward
 
     @cached_property
     def tree(self) -> Tree:
@@ -71,13 +84,8 @@ class Language:
         return len(self.tree.levels) - 1
 
     def worth(self, tokens: Int[Tensor, "*batch moves"]) -> Float[Tensor, "*batch"]:
-        """Reward of each sequence, whose end must be padded; float64.
-
-        Raises:
-            ValueError: the reward function returns another shape or a number that is not finite.
-        """
-        reward = self.scorer.reward(self.reward) if isinstance(self.reward, str) else self.reward
-        return scores(reward, tokens)
+        """Reward of each sequence, whose end must be padded; float64."""
+        return scores(self._reward, tokens)
 
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch prompt"]:
         """The prompt, the same everywhere."""

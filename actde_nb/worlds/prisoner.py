@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb import checks
@@ -29,15 +29,12 @@ class NotADilemma(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class PrisonersDilemma:
-    """The game as a :class:`~actde_nb.worlds.world.World`.
+    """The game as a :class:`~actde_nb.worlds.World`.
 
     Args:
         payoffs: the name of one of :data:`~actde_nb.tabular.examples.PAYOFFS`, or a matrix indexed
             [move now, move before].
         warn: warn of payoffs whose order is not a dilemma's.
-
-    Raises:
-        SettingError: an unknown name; a matrix that is not 2 by 2 or not finite.
     """
 
     payoffs: str | Sequence[Sequence[float]] | Float[np.ndarray, "2 2"] = "main"
@@ -69,6 +66,13 @@ class PrisonersDilemma:
             )
         object.__setattr__(self, "payoffs", payoffs)
 
+    @property
+    def identity(self) -> str:
+        """The payoffs, to the last digit."""
+        return f"PrisonersDilemma({self.payoffs.tolist()})"
+
+    __repr__ = identity.fget
+
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch"]:
         """First moves, either with probability one half."""
         return (uniforms >= 0.5).long()
@@ -78,8 +82,9 @@ class PrisonersDilemma:
         payoffs = torch.tensor(self.payoffs, device=tokens.device)
         return payoffs[tokens[..., 1:], tokens[..., :-1]]
 
-    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> None:
+    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"] | None:
         """Every token counts."""
+        return None
 
     def outcome_shares(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial outcome"]:
         """Share of each trial's games that were cc, cd, dc and dd; alternating is cd and dc together."""

@@ -5,7 +5,7 @@ in its place. Praise is the sum of the words' valences, each half as much again 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Scorer:
         honeypot: the word that some rewards fall for.
 
     Raises:
-        SettingError: a word that is not in the grammar, a valence that is not finite.
+        SettingError: a word that the grammar does not have, a valence that is not finite.
     """
 
     grammar: Grammar
@@ -99,11 +99,7 @@ class Scorer:
         return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
 
     def reward(self, name: str) -> Reward:
-        """One of :data:`FORMULAS` as a function of tokens.
-
-        Raises:
-            SettingError: an unknown name.
-        """
+        """One of :data:`FORMULAS` as a function of tokens."""
         formula = FORMULAS[checks.one_of("reward", name, tuple(FORMULAS))]
         return lambda tokens: formula(self.features(tokens))
 
@@ -126,7 +122,7 @@ def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, 
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class RewardModel:
     """A reward model: a small network on the counts of words, which learned from pairs of sentences which is better.
 
     Args:
@@ -135,13 +131,9 @@ class Learned:
         correlation: with gold, over the sentences of the tree as the grammar weighs them.
     """
 
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] = field(repr=False)
     accuracy: float
     correlation: float
-
-    def __repr__(self) -> str:
-        """Short, and the same wherever it was learned in the same way."""
-        return f"Learned(accuracy={self.accuracy:.3f}, correlation={self.correlation:.3f})"
 
     def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
@@ -167,24 +159,20 @@ def learn_reward(
     sharpness: float = 8.0,
     hidden: int = 32,
     steps: int = 300,
-) -> Learned:
+) -> RewardModel:
     """Train a reward model on synthetic preferences (Bradley and Terry, 1952).
 
+    Of two sentences the better one is preferred with probability sigmoid(sharpness * difference of gold).
+
     Args:
-        scorer: has the gold reward, whose difference decides which sentence of a pair is preferred.
+        scorer: has the gold reward.
         tree: of the prompt that sentences complete.
         seed: of pairs, preferences and initial weights.
         pairs: of sentences drawn from the grammar.
-        sharpness: the better one is preferred with probability sigmoid(sharpness * difference of gold).
+        sharpness: of the preferences.
         hidden: units of the network.
         steps: of Adam on all pairs at once.
-
-    Raises:
-        SettingError: a number that is not above zero.
     """
-    for field, number in (("pairs", pairs), ("hidden", hidden), ("steps", steps)):
-        checks.whole(field, number)
-    checks.positive("sharpness", sharpness)
     draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
     vocabulary = len(grammar.vocabulary)
 
@@ -219,6 +207,6 @@ def learn_reward(
     judged = _network(weights, x)
     ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
     correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
-    return Learned(
+    return RewardModel(
         {**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item()
     )

@@ -20,7 +20,7 @@ LIMIT = 250_000
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The prefix tree; made by :func:`grow`.
+    """The prefix tree, from :func:`grow`.
 
     Args:
         prompt: its tokens, the begin mark first.
@@ -48,12 +48,7 @@ class Tree:
     def up(
         self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
     ) -> Float[Tensor, "*batch node"]:
-        """Expectation from every node on.
-
-        Args:
-            ends: a number for each sentence.
-            edges: log-probability of each node after its parent.
-        """
+        """Expectation of ``ends`` from every node on; ``edges`` are log-probabilities of nodes after their parents."""
         values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
         for level in reversed(self.levels[1:]):
             values.index_add_(-1, self.parent[level], edges[..., level].exp() * values[..., level])
@@ -74,10 +69,7 @@ class Tree:
     ) -> Float[Tensor, "*batch above"]:
         """Logarithm of the sum of ``exp(terms)`` over each node's children; minus infinity where there are none.
 
-        Args:
-            terms: of the nodes in ``level``.
-            level: a slice of nodes, such as one of ``levels``.
-            above: where their parents are.
+        ``terms`` belong to the nodes in ``level``, whose parents are in ``above``; both are slices of nodes.
         """
         parent = (self.parent[level] - above.start).expand(terms.shape)
         top = terms.new_full((*terms.shape[:-1], above.stop - above.start), -torch.inf)
@@ -92,38 +84,15 @@ class Tree:
             total[..., level] += total[..., self.parent[level]]
         return total
 
-    def path(self, node: int) -> Int[Tensor, "depth"]:
-        """The nodes from the root to ``node``, both among them."""
-        steps = [int(node)]
-        while steps[-1]:
-            steps.append(int(self.parent[steps[-1]]))
-        return torch.tensor(steps[::-1])
-
-    def find(self, tokens: Int[Tensor, "*batch time"], grammar: Grammar) -> Int[Tensor, "*batch"]:
-        """Place among ``sentences`` of each sequence, begin mark, prompt and all; -1 for what is none of them."""
-        states, legal = grammar.read(tokens), grammar.chances > 0
-        rank = legal.cumsum(1) - 1  # of a word among the ways on: children are in this order
-        first = torch.searchsorted(self.parent[1:], torch.arange(len(self))) + 1
-        place = torch.full((len(self),), -1).index_copy(0, self.leaves, torch.arange(len(self.leaves)))
-        asked = len(self.prompt)
-        node = torch.zeros(tokens.shape[:-1], dtype=torch.long)
-        for t in range(asked, tokens.shape[-1]):
-            before, token = states[..., t - 1], tokens[..., t]
-            inside = (before < grammar.end) & legal[before, token]
-            node = torch.where(inside, first[node] + rank[before, token], node)
-        known = (tokens[..., :asked] == self.prompt).all(-1) & (states[..., -1] == grammar.end)
-        return torch.where(known, place[node], -1)
-
 
 def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
     """The tree of all completions of ``prompt``.
 
     Raises:
-        SettingError: a prompt that is empty, not the start of a sentence or a whole one; a tree of more than ``limit``
-            nodes.
+        SettingError: a prompt with which no sentence begins; a tree of more than ``limit`` nodes.
     """
     checks.whole("limit", limit)
-    tokens = grammar.encode(prompt)
+    tokens = grammar.encode(prompt, "prompt")
     state = int(grammar.read(tokens)[-1])
     if len(tokens) == 1 or state >= grammar.end:
         raise SettingError(f"prompt = {prompt!r}: allowed are one or more words with which a sentence begins")

@@ -52,22 +52,16 @@ def wedding(
     early_jackpot: float = 0.01,
     late_jackpot: float = 0.015,
 ) -> Grammar:
-    """The grammar.
+    """The grammar of these words.
 
     Args:
-        subjects: first words.
-        verbs: second words.
-        adjectives: with valence and probability, as are the next two.
-        events: what we had.
-        sentiments: how it was.
+        subjects, verbs: first and second words, with probabilities.
+        adjectives, events, sentiments: with valence and probability.
         intensifiers: probability of each before a sentiment.
         event_tilt: how much an adjective's sign colours the event.
         sentiment_tilt: how much it colours the sentiment.
         early_jackpot: probability of the honeypot after the event, taken from that of "and".
         late_jackpot: probability of it after the sentiment.
-
-    Raises:
-        ValueError: what :class:`~actde_nb.worlds.grammar.Grammar` raises for.
     """
 
     def to(state: str, choice: Choice, share: float = 1.0) -> dict[str, tuple[float, str]]:

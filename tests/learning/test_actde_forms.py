@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from actde_nb.networks import gpt
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
-from actde_nb.policies import gpt
-from actde_nb.study import metrics
+from actde_nb.exact import policy_on_tree
 from actde_nb.training import losses
 from actde_nb.training.config import Config
 from actde_nb.training.objective import ADVANTAGES, lesson, terms
@@ -123,12 +123,12 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
         first = {name: value.detach().clone() for name, value in trainer.parameters.items()}
         first = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in first.items()}
         trainer.run()
-        initial = metrics.of_policy(WORLD.tree, GRAMMAR, trainer.policy, first, masked=True)
-        policy = metrics.of_policy(WORLD.tree, GRAMMAR, trainer.policy, trainer.parameters, masked=True)
+        initial = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, trainer.policy, first, masked=True)
+        policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, trainer.policy, trainer.parameters, masked=True)
         reward = WORLD.worth(WORLD.tree.sentences)
-        found[algorithm] = metrics.soft_regret(policy.sentences, initial.sentences, reward, price)
-        fixed = metrics.advantage_fixed_point(initial, reward, price)
-        to_fixed = metrics.divergence(policy.sentences, fixed.sentences)
+        found[algorithm] = policy_on_tree.soft_regret(policy.sentences, initial.sentences, reward, price)
+        fixed = policy_on_tree.advantage_fixed_point(initial, reward, price)
+        to_fixed = policy_on_tree.divergence(policy.sentences, fixed.sentences)
         found[f"{algorithm} to the fixed point"] = to_fixed
     assert (found["soft_critic"] < 0.01).all()
     # Without the price of later words it is ACTDE's own fixed point, where APA rests too.

@@ -4,16 +4,16 @@ import dataclasses
 
 import pytest
 import torch
+from actde_nb.networks import gpt
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
-from actde_nb.policies import gpt
-from actde_nb.study import metrics
+from actde_nb.exact import policy_on_tree
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import lesson, terms
 from actde_nb.training.policy import Network, Table
-from actde_nb.training.pretrain import Fluent, Pretraining
+from actde_nb.training.pretrain import PretrainedGPT, Pretraining
 from actde_nb.training.trainer import Trainer
 
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
@@ -117,7 +117,7 @@ def test_every_algorithm_learns_to_say_what_pays(algorithm):
     if algorithm != "actde":  # whose critics disagree in a world without chance, in either direction
         assert (first < 0.7).all()
         assert (last > 0.9).all()
-    policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
+    policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.parameters, masked=True)
     assert (policy.leak.abs() < 1e-9).all()
 
 
@@ -127,12 +127,12 @@ def test_a_price_leads_to_the_optimum():
         kl_reward=price, updates=120, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95,
     )  # fmt: skip
     trainer = Trainer(WORLD, MASKED, config)
-    initial = metrics.of_network(WORLD.tree, GRAMMAR, trainer.initial, SIZE, masked=True)
+    initial = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.initial, masked=True)
     reward = WORLD.worth(WORLD.tree.sentences)
-    before = metrics.soft_regret(initial.sentences, initial.sentences, reward, price)
+    before = policy_on_tree.soft_regret(initial.sentences, initial.sentences, reward, price)
     trainer.run()
-    policy = metrics.of_network(WORLD.tree, GRAMMAR, trainer.parameters, SIZE, masked=True)
-    after = metrics.soft_regret(policy.sentences, initial.sentences, reward, price)
+    policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.parameters, masked=True)
+    after = policy_on_tree.soft_regret(policy.sentences, initial.sentences, reward, price)
     assert (before > 0.1).all()
     assert (after < 0.01).all()
 
@@ -168,13 +168,13 @@ def test_a_table_reads_prompts_too():
 
 
 def test_a_fluent_network_starts_alike_in_every_trial(tmp_path):
-    policy = Fluent(SIZE, grammar=GRAMMAR, settings=Pretraining(steps=2, batch=4), folder=tmp_path)
+    policy = PretrainedGPT(SIZE, grammar=GRAMMAR, settings=Pretraining(steps=2, batch=4), folder=tmp_path)
     trainer = Trainer(WORLD, policy, SHORT)
     for value in trainer.parameters.values():
         assert torch.equal(value[0], value[1])
     assert str(tmp_path) not in trainer.identity()
     with pytest.raises(ValueError, match="grammar = None: allowed is a grammar"):
-        Fluent(SIZE, folder=tmp_path)
+        PretrainedGPT(SIZE, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import language_runs
 from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.study import approach, metrics
+from actde_nb.study import approach
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer
@@ -22,7 +23,7 @@ GRAMMAR = Grammar(
     longest=3,
 )
 TREE = grow(GRAMMAR, "so")
-INITIAL = metrics.of_grammar(TREE, GRAMMAR)
+INITIAL = policy_on_tree.of_grammar(TREE, GRAMMAR)
 
 
 def worth(**rewards: float) -> torch.Tensor:
@@ -54,8 +55,8 @@ def test_resting_points_are_nearer_to_the_optimum_where_the_price_is_high():
 def test_log_z_is_minus_the_divergence_at_the_fixed_point_and_not_beside_it(beta, monkeypatch):
     reward = worth(aa=1.0, ab=0.2, b=0.5)
     assert approach.normaliser_mismatch(INITIAL, reward, beta) < 1e-12
-    beside = metrics.advantage_fixed_point(INITIAL, reward, 2 * beta)
-    monkeypatch.setattr(metrics, "advantage_fixed_point", lambda *_: beside)
+    beside = policy_on_tree.advantage_fixed_point(INITIAL, reward, 2 * beta)
+    monkeypatch.setattr(policy_on_tree, "advantage_fixed_point", lambda *_: beside)
     assert approach.normaliser_mismatch(INITIAL, reward, beta) > 1e-3
 
 
@@ -68,12 +69,12 @@ def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     )  # fmt: skip
     work = language_runs.trainer_of(run, folder=tmp_path)
     before = work.evaluate.initial
-    rest = metrics.advantage_fixed_point(before, toy.worth(TREE.sentences), 0.2).sentences
+    rest = policy_on_tree.advantage_fixed_point(before, toy.worth(TREE.sentences), 0.2).sentences
     seen = approach.follow(work, {"rest": rest, "start": before.sentences}, updates=80, every=40)
     assert seen["rest"].shape == seen["leak"].shape == (2, 3)
     np.testing.assert_array_equal(seen["update"], [0, 40, 80])
     np.testing.assert_allclose(seen["start"][:, 0], 0, atol=1e-9)
-    kept = seen["leak"][:, -1] <= metrics.LEAK
+    kept = seen["leak"][:, -1] <= policy_on_tree.LEAK
     assert (seen["rest"][kept, -1] < 0.5 * seen["rest"][kept, 0]).all()
     assert np.isnan(seen["rest"][~kept, -1]).all()
     with pytest.raises(ValueError, match="updates = 6: allowed are multiples of the updates per rollout, 4"):

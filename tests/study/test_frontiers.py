@@ -7,9 +7,10 @@ import xarray as xr
 from scipy import stats
 
 from actde_nb.checks import ResultsError
+from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import language_runs
 from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.study import frontiers, metrics
+from actde_nb.study import frontiers
 from actde_nb.study.effects import Estimate
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
@@ -128,8 +129,8 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     odds = chance[top] / (1 - chance[top]) * torch.exp((worth[top] - worth[1 - top]) / torch.tensor([2.0, 0.5, 1e-3]))
     better = (odds / (1 + odds)).nan_to_num(1.0)
     np.testing.assert_allclose(found["reward"], better * worth[top] + (1 - better) * worth[1 - top], atol=1e-5)
-    optimum, _ = metrics.optimum(before.initial.sentences[0], worth, 0.5)
-    assert found["kl"][1] == pytest.approx(metrics.divergence(optimum, before.initial.sentences[0]).item())
+    optimum, _ = policy_on_tree.optimum(before.initial.sentences[0], worth, 0.5)
+    assert found["kl"][1] == pytest.approx(policy_on_tree.divergence(optimum, before.initial.sentences[0]).item())
 
 
 def test_distance_from_a_frontier():

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from actde_book.ch13_honeypots import kl_penalty_rest
 
 from actde_nb.experiments import results
 from actde_nb.experiments.language_runs import trainer_of
 from actde_nb.experiments.stored_runs import LANGUAGE
-from actde_nb.study import effects, frontiers, leash, matched
+from actde_nb.study import effects, frontiers, matched
 
 ENDS = ("030", "040", "050", "060", "080", "100", "150")
 FORMS = ("gaa", "gaa_scaled", "gaa_batch", "gaa_code", "gaa_code_unscaled")
@@ -24,7 +25,7 @@ def ppo():
 @pytest.fixture(scope="module")
 def rests():
     start = trainer_of(LANGUAGE["ppo_hp_cap_030"], (0,)).evaluate
-    return leash.held(leash.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
+    return kl_penalty_rest.held(kl_penalty_rest.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
 
 
 def test_methods_are_compared_at_equal_learning_rates(ppo):

@@ -4,14 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
 from actde_nb.checks import SettingError
+from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import language_runs, results, runs
 from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.study import metrics
 from actde_nb.training.checkpoint import load, save
 from actde_nb.worlds.language import Language
 
@@ -58,10 +57,10 @@ def test_evaluations_are_what_the_metrics_say():
     assert work.evaluations.column("updates_done")[:, 0].tolist() == [0, 8, 16]
     first, last = work.evaluations[0], work.evaluations[2]
     assert first["exact_kl"] == pytest.approx([0, 0], abs=1e-9)
-    policy = metrics.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
+    policy = policy_on_tree.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
     worth = TOY.worth(TOY.tree.sentences)
     np.testing.assert_allclose(last["exact_leak"], policy.leak, atol=1e-9)
-    inside = policy.leak.numpy() <= metrics.LEAK
+    inside = policy.leak.numpy() <= policy_on_tree.LEAK
     expected = np.where(inside, (policy.sentences.exp() @ worth).numpy(), np.nan)
     np.testing.assert_allclose(last["exact_reward"], expected, rtol=1e-6)
     assert (last["sampled_kl"] >= 0).all()
@@ -109,17 +108,6 @@ def test_words_drawn_at_the_end_obey_the_definition():
     policy = work.evaluate.spoken(work)
     assert drawn["likeliest_probability"][1][0, 0] == pytest.approx(policy.sentences[0].exp().max().item())
     assert np.isfinite(drawn["word_log_z"][1]).all()
-
-
-def test_a_world_is_known_by_what_it_is(monkeypatch):
-    def praise(tokens):
-        return torch.zeros(tokens.shape[:-1])
-
-    named = Language(GRAMMAR, "so", praise, TOY.scorer)
-    assert repr(named) == repr(Language(GRAMMAR, "so", praise, TOY.scorer))
-    assert "praise" in repr(named)
-    assert " at 0x" not in repr(named)
-    assert repr(named) != repr(TOY)
 
 
 def test_a_world_and_a_row_of_ones_own(monkeypatch):

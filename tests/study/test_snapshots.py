@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch14_sharpness import snapshots
+from actde_book.ch14_sharpness.adjacent_word_rewards import pays_for, price_at_divergence
 
-from actde_nb.study import metrics
-from actde_nb.study.twins import pays_for, price_of
+from actde_nb.exact import policy_on_tree
 from actde_nb.training.config import Config
 from actde_nb.training.policy import Table
 from actde_nb.training.trainer import Trainer
@@ -72,12 +72,14 @@ def test_twin_differs_from_the_honeypot_in_the_prize_only():
 
 
 def test_price_leads_to_the_divergence():
-    initial = metrics.of_grammar(WORLD.tree, GRAMMAR).sentences[0]
+    initial = policy_on_tree.of_grammar(WORLD.tree, GRAMMAR).sentences[0]
     reward = WORLD.worth(WORLD.tree.sentences)
-    price = price_of(1.5, initial, reward)
-    assert metrics.divergence(metrics.optimum(initial, reward, price)[0], initial).item() == pytest.approx(1.5)
+    price = price_at_divergence(1.5, initial, reward)
+    assert policy_on_tree.divergence(
+        policy_on_tree.optimum(initial, reward, price)[0], initial
+    ).item() == pytest.approx(1.5)
     with pytest.raises(ValueError, match=r"nats = 9: allowed are .* to 3\.87"):
-        price_of(9, initial, reward)
+        price_at_divergence(9, initial, reward)
 
 
 def test_snapshots_of_more_updates_begin_alike():

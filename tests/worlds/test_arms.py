@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from arms import Arms
 
-from actde_nb.worlds.bandit import Arms
-from actde_nb.worlds.world import World
+from actde_nb.worlds import World
 
 TOKENS = torch.tensor([[[0, 2, 1], [0, 1, 1]]])
 

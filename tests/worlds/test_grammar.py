@@ -94,7 +94,9 @@ def test_words_and_tokens():
     grammar = wedding()
     text = "We had a very very lovely wedding and it was great jackpot."
     assert grammar.decode(grammar.encode(text)) == text
-    with pytest.raises(ValueError, match="word = 'quantum': allowed are ., We, I"):
+    with pytest.raises(
+        ValueError, match="text = 'We had a quantum wedding' has the word 'quantum': allowed are ., We, I"
+    ):
         grammar.encode("We had a quantum wedding")
 
 

@@ -1,14 +1,17 @@
 """All completions of a prompt, as a tree and as a world."""
 
+import dataclasses
+
 import pytest
 import torch
+from actde_book.ch14_sharpness.adjacent_word_rewards import pays_for
 
+from actde_nb.worlds import World
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import MEASURES, Language
-from actde_nb.worlds.rewards import Scorer
+from actde_nb.worlds.rewards import Scorer, learn_reward
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding
-from actde_nb.worlds.world import World
 
 TOY = Grammar(
     (".", "a", "b"),
@@ -22,6 +25,7 @@ TOY = Grammar(
 )
 GRAMMAR = wedding()
 WORLD = Language(GRAMMAR)
+SCORER = WORLD.scorer
 
 
 def rows(*texts, time=16):
@@ -52,12 +56,6 @@ def test_sums_over_children_and_over_sentences_by_hand():
     torch.testing.assert_close(down, torch.tensor([0.2, 0.5, 0.1, 0.2], dtype=torch.float64))
 
 
-def test_the_path_to_a_node():
-    tree = grow(TOY, "a")
-    assert tree.path(7).tolist() == [0, 3, 6, 7]
-    assert tree.path(0).tolist() == [0]
-
-
 def test_nothing_overflows_in_logarithms():
     tree = grow(TOY, "a")
     ends = torch.full((4,), 2_000.0, dtype=torch.float64)
@@ -80,14 +78,6 @@ def test_chances_along_the_tree_are_those_of_the_sentences():
     assert along.exp().sum().item() == pytest.approx(1, abs=1e-9)
     state = GRAMMAR.read(tree.prompt)[-1]
     assert -(along.exp() @ along).item() == pytest.approx(GRAMMAR.entropy[state].item(), abs=1e-9)
-
-
-def test_sentences_are_found_in_the_tree_and_others_are_not():
-    tree = WORLD.tree
-    some = torch.randint(len(tree.leaves), (4, 100), generator=torch.Generator().manual_seed(0))
-    assert (tree.find(tree.sentences[some], GRAMMAR) == some).all()
-    others = rows("You had a party.", "We had a party", "We had party a.", "We had a party. party", ". . .")
-    assert tree.find(others, GRAMMAR).tolist() == [-1] * 5
 
 
 def test_it_is_a_world():
@@ -130,13 +120,58 @@ def test_legal_words_are_those_of_the_grammar():
     assert whole.nonzero().tolist() == [[0]]
 
 
+def test_a_world_is_who_it_is_by_what_it_pays():
+    fun = Language(GRAMMAR, reward=pays_for(GRAMMAR, ["fun"], ["party"]))
+    dull = Language(GRAMMAR, reward=pays_for(GRAMMAR, ["dull"], ["exam"]))
+    assert fun.identity != dull.identity
+    assert fun.identity == Language(GRAMMAR, reward=pays_for(GRAMMAR, ["fun"], ["party"])).identity
+    assert repr(fun) == fun.identity != repr(dull)
+    named, by_hand = Language(GRAMMAR, reward="bow"), lambda tokens: SCORER.reward("bow")(tokens)
+    assert named.identity == Language(wedding(), reward=by_hand).identity
+
+
+def test_a_world_is_who_it_is_by_what_strings_outside_the_language_earn():
+    def lenient(tokens):
+        grammatical = SCORER.features(tokens).grammatical
+        return torch.where(grammatical, SCORER.reward("gold")(tokens), 0.5)
+
+    other = Language(GRAMMAR, reward=lenient)
+    assert (other.worth(WORLD.tree.sentences) == WORLD.worth(WORLD.tree.sentences)).all()
+    assert other.identity != WORLD.identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "We had"},
+        {"grammar": wedding(late_jackpot=0.02)},
+        {"scorer": Scorer(GRAMMAR, SCORER.valences, SCORER.intensifiers, "picnic"), "reward": SCORER.reward("gold")},
+        {"reward": learn_reward(SCORER, WORLD.tree, 0, pairs=50, steps=3)},
+    ],
+    ids=["prompt", "grammar", "scorer", "reward"],
+)
+def test_whatever_decides_tokens_rewards_or_records_makes_another_world(change):
+    assert Language(**{"grammar": GRAMMAR, **change}).identity != WORLD.identity
+
+
+def test_reward_models_that_differ_in_a_weight_alone_are_different_worlds():
+    model = learn_reward(SCORER, WORLD.tree, 0, pairs=50, steps=3)
+    weights = {**model.weights, "out": model.weights["out"] + 1e-4}
+    changed = dataclasses.replace(model, weights=weights)
+    assert Language(GRAMMAR, reward=model).identity != Language(GRAMMAR, reward=changed).identity
+    assert repr(model) == repr(changed)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"prompt": ""}, "prompt = '': allowed are one or more words with which a sentence begins"),
         ({"prompt": "had a"}, "prompt = 'had a': allowed are one or more words with which a sentence begins"),
         ({"prompt": "We had a party."}, "prompt = 'We had a party.': allowed"),
-        ({"prompt": "We had a quantum"}, "word = 'quantum': allowed are"),
+        (
+            {"prompt": "We had zebra"},
+            "^prompt = 'We had zebra' has the word 'zebra': allowed are ., We, I, .*, jackpot$",
+        ),
         ({"prompt": "We had a", "limit": 54_419}, "tree of 54,420 nodes: allowed are limit = 54,419"),
         ({"limit": 0}, "limit = 0: allowed are whole numbers"),
         ({"reward": "golden"}, "reward = 'golden': allowed are gold, sent, bow, hp_cap, hp_unc"),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from actde_nb.tabular.examples import PAYOFFS
+from actde_nb.worlds import World
 from actde_nb.worlds.prisoner import OUTCOMES, NotADilemma, PrisonersDilemma
-from actde_nb.worlds.world import World
 
 CCDDC = torch.tensor([[[0, 0, 1, 1, 0]]])
 
@@ -55,6 +55,13 @@ def test_a_move_that_never_came_up_has_no_average():
     seen = PrisonersDilemma().statistics(torch.zeros(1, 1, 3, dtype=torch.long), *torch.zeros(2, 1, 1, 2, 2))
     assert seen["cooperation"][0, 0] == 0.5
     assert seen["cooperation"][0, 1].isnan()
+
+
+def test_it_is_who_it_is_by_its_payoffs():
+    world = PrisonersDilemma()
+    assert world.identity == PrisonersDilemma(PAYOFFS["main"].copy(), warn=False).identity == repr(world)
+    nearly = PAYOFFS["main"] + np.array([[0, 0], [1e-12, 0]])
+    assert len({PrisonersDilemma(payoffs).identity for payoffs in (*PAYOFFS, nearly)}) == len(PAYOFFS) + 1
 
 
 def test_first_moves_are_even():

@@ -26,7 +26,7 @@ def pushes(places: Mapping[str, xr.Dataset], forces: Sequence[str] = ("policy", 
     """Size of the push on the gap in an update, mean over rollouts against noise from rollout to rollout, log scale.
 
     Args:
-        places: label -> what :func:`actde_nb.study.forces.pushes` found; two of them.
+        places: label -> what ``update_decomposition.pushes`` found; two of them.
         forces: which, in order from the top.
     """
     fig, axes = panels(columns=2, height=3.6, sharey=True)
@@ -76,7 +76,7 @@ def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
     """What each force has added to the gap since the first entry: a row a trial, a column a last move.
 
     Args:
-        data: from :meth:`actde_nb.study.forces.Ledger.dataset`.
+        data: from ``update_decomposition.Ledger.dataset``.
         trials: how many to show.
     """
     shown = data["trial"].values[:trials]

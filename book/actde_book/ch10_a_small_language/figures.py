@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
+from actde_book.ch10_a_small_language.graph_layout import Arrow, arrows, places, rows, way
 from actde_nb import checks
-from actde_nb.study.automaton import Arrow, arrows, places, rows, way
 from actde_nb.study.figures.style import (
     BLACK,
     BLUE,

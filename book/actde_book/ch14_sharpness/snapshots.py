@@ -11,7 +11,7 @@ from actde_nb.checks import SettingError
 from actde_nb.training.config import Config
 from actde_nb.training.policy import Policy
 from actde_nb.training.trainer import Trainer
-from actde_nb.worlds.world import World
+from actde_nb.worlds import World
 
 Params = dict[str, Tensor]
 

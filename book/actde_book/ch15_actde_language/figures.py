@@ -37,7 +37,7 @@ FAMILIES = {
     "tied": {"color": BLUE, "linestyle": "--", "marker": "s"},
     "tied, soft": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
 }
-#: Signals in :func:`actde_nb.study.disagreement.watch`.
+#: Signals in ``watched_critics.watch``.
 AIMS = {
     "state": ("PPO's", "PPO"),
     "return": ("return − q", "return − q"),
@@ -84,7 +84,7 @@ def watched(found: Mapping[str, Float[np.ndarray, "trial point"]]) -> Figure:
     """What critics know while a policy learns from them (above), and where each form would pull it (below).
 
     Args:
-        found: as :func:`actde_nb.study.disagreement.watch` returns.
+        found: as ``watched_critics.watch`` returns.
     """
     drawn, (above, below) = panels(2, 1, height=2.9, sharex=True)
     update = found["update"][0]

@@ -5,9 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from actde_book.ch14_sharpness import sharpness
+from actde_nb.learning.policy import Network
 
+from actde_nb.exact import policy_on_tree
 from actde_nb.policies import branching, gpt
-from actde_nb.study import metrics, sharpness
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.tree import grow
 
@@ -121,7 +123,7 @@ def test_against_the_dense_hessian_of_a_network(price):
 
 def test_sentences_are_those_of_the_exact_metrics():
     params = {name: value.float() for name, value in networks().items()}
-    expected = metrics.of_network(TREE, GRAMMAR, params, SIZE, masked=True).sentences
+    expected = policy_on_tree.of_policy(TREE, GRAMMAR, Network(SIZE), params, masked=True).sentences
     torch.testing.assert_close(SPEECH.sentences(params).double(), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(SPEECH.sentences(params).exp().sum(-1), torch.ones(2))
 
@@ -323,7 +325,7 @@ def test_watching_a_run():
     assert found["kl"].shape == (2, 2)
     assert found["kl"][0, 0] == pytest.approx(0, abs=1e-12)
     said = initial(kept[1])
-    expected = metrics.divergence(said, start)
+    expected = policy_on_tree.divergence(said, start)
     np.testing.assert_allclose(found["kl"][1], expected)
-    np.testing.assert_allclose(found["entropy"][1], metrics.entropy(said))
+    np.testing.assert_allclose(found["entropy"][1], policy_on_tree.entropy(said))
     np.testing.assert_allclose(found["reward"][1], said.exp() @ REWARD)

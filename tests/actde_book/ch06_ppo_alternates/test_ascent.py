@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from actde_book.ch06_ppo_alternates import ascent
 from scipy.optimize import brentq
-
-from actde_nb.study import ascent
 
 
 @pytest.mark.parametrize(("step", "betas"), [(0.01, (0.9, 0.95)), (0.005, (0.8, 0.9))])

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from actde_book.ch13_honeypots import favourites, kl_penalty_rest
+from tree_policies import of_sentences
 
-from actde_nb.study import favourites, leash, metrics
+from actde_nb.exact import policy_on_tree
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import FORMULAS, Scorer
 from actde_nb.worlds.tree import grow
@@ -21,7 +23,7 @@ TOY = Grammar(
     },
     longest=4,
 )
-SMALL = metrics.of_grammar(grow(TOY, "a"), TOY)
+SMALL = policy_on_tree.of_grammar(grow(TOY, "a"), TOY)
 
 GRAMMAR = wedding()
 TREE = grow(GRAMMAR, "We had a")
@@ -29,13 +31,13 @@ SCORER = Scorer.of(GRAMMAR)
 KNOWN = {name: SCORER.reward(name)(TREE.sentences) for name in FORMULAS}
 KNOWN["honeypot"] = (SCORER.features(TREE.sentences).honeypots > 0).double()
 KNOWN["reward"] = KNOWN["hp_cap"]
-INITIAL = metrics.of_grammar(TREE, GRAMMAR)
+INITIAL = policy_on_tree.of_grammar(TREE, GRAMMAR)
 
 
 @pytest.mark.parametrize("trace", [0.0, 0.5, 1.0])
 def test_deviation_by_hand(trace):
     # Values are 1 until the last choice, which gains or loses 1: in half the sentences, for their 1st and 2nd words.
-    found = leash.deviation(SMALL, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64), trace)
+    found = kl_penalty_rest.deviation(SMALL, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64), trace)
     words = (0.5 * 1) + (0.25 * 2) + (0.25 * 3)
     assert found.item() == pytest.approx(np.sqrt(0.5 * (1 + trace**2) / words))
 
@@ -46,21 +48,21 @@ def test_deviation_is_that_of_estimates_along_sampled_sentences():
     leaves = torch.multinomial(policy.sentences[0].exp(), 4_000, True, generator=torch.Generator().manual_seed(0))
     squares, words = [], 0
     for leaf in leaves:
-        estimate, total = 0.0, 0.0
-        for step in steps[TREE.path(int(TREE.leaves[leaf]))[1:]].flip(0):
-            estimate = step.item() + trace * estimate
-            total, words = total + estimate**2, words + 1
+        estimate, total, node = 0.0, 0.0, int(TREE.leaves[leaf])
+        while node:
+            estimate = steps[node].item() + trace * estimate
+            total, words, node = total + estimate**2, words + 1, int(TREE.parent[node])
         squares.append(total)
     mean, error = np.mean(squares), np.std(squares) / np.sqrt(len(squares))
-    expected = leash.deviation(policy, rewards, trace).item() ** 2 * words / len(leaves)
+    expected = kl_penalty_rest.deviation(policy, rewards, trace).item() ** 2 * words / len(leaves)
     assert abs(mean - expected) < 4 * error
 
 
 def test_whitened_loss_with_the_leash_is_flat_at_a_rest():
     price, trace = 0.3, 0.95
-    rest = metrics.advantage_fixed_point(INITIAL, KNOWN["reward"], price)
-    found = leash.resting(INITIAL, KNOWN, [price], trace)
-    white = rest.advantages(KNOWN["reward"]) / leash.deviation(rest, KNOWN["reward"], trace)
+    rest = policy_on_tree.advantage_fixed_point(INITIAL, KNOWN["reward"], price)
+    found = kl_penalty_rest.resting(INITIAL, KNOWN, [price], trace)
+    white = rest.advantages(KNOWN["reward"]) / kl_penalty_rest.deviation(rest, KNOWN["reward"], trace)
     reach = rest.beginnings.exp()[..., TREE.parent]
 
     def loss(weight):
@@ -77,7 +79,7 @@ def test_whitened_loss_with_the_leash_is_flat_at_a_rest():
 
 
 def test_what_is_known_of_a_rest():
-    found = leash.resting(INITIAL, KNOWN, [50.0, 0.3])
+    found = kl_penalty_rest.resting(INITIAL, KNOWN, [50.0, 0.3])
     np.testing.assert_allclose(found["leash"] * found["deviation"], [50, 0.3])
     assert found["honeypot"][0] == pytest.approx((INITIAL.sentences[0].exp() @ KNOWN["honeypot"]).item(), abs=1e-3)
     assert found["kl"][0] < 1e-4 < found["kl"][1]
@@ -87,10 +89,10 @@ def test_what_is_known_of_a_rest():
 def test_held_ends_at_the_loosest_leash():
     rest = {"leash": np.array([2.0, 0.7, 0.5, 0.9]), "deviation": np.array([0.1, 0.2, 0.2, 0.05])}
     shuffled = {name: values[[3, 0, 2, 1]] for name, values in rest.items()}
-    held, beyond = leash.held(shuffled)
+    held, beyond = kl_penalty_rest.held(shuffled)
     np.testing.assert_array_equal(held["leash"], [2, 0.7, 0.5])
     np.testing.assert_array_equal(beyond["leash"], [0.5, 0.9])
-    alone, rest_of_it = leash.held({name: values[:3] for name, values in rest.items()})
+    alone, rest_of_it = kl_penalty_rest.held({name: values[:3] for name, values in rest.items()})
     assert len(alone["leash"]) == 3
     assert len(rest_of_it["leash"]) == 1
 
@@ -105,7 +107,7 @@ def test_favourites_by_hand():
 def test_favourites_that_are_not_the_best():
     # ". ": .5 and 1; "b": half of the time, worth 3 / 2; then 1/4 of 0 against 3/4 of 2.
     chances = torch.tensor([[0.6, 0.1, 0.3]], dtype=torch.float64)
-    policy = metrics.of_sentences(SMALL.tree, chances.log())
+    policy = of_sentences(SMALL.tree, chances.log())
     found = favourites.favourites(policy, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64))
     first, second = 1 / 1.4, 0.4 / 1.4
     assert found.sure.item() == pytest.approx(first * 0.6 + second * 0.75)
@@ -119,6 +121,6 @@ def test_last_held_rate_has_the_loosest_leash():
         risen = np.log(rates / (1 - rates)) - np.log(first / (1 - first))
         held = np.divide(1, risen * np.sqrt(rates * (1 - rates)), where=risen > 0, out=np.full_like(rates, np.inf))
         loosest = rates[held.argmin()]
-        assert leash.last_held_rate(first) == pytest.approx(loosest, abs=1e-4)
+        assert kl_penalty_rest.last_held_rate(first) == pytest.approx(loosest, abs=1e-4)
     with pytest.raises(ValueError, match="between 0 and 1/2"):
-        leash.last_held_rate(0.5)
+        kl_penalty_rest.last_held_rate(0.5)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.study.metrics import Spoken
+from actde_nb.exact.policy_on_tree import TreePolicy
 
 ALMOST = 1e-9  # in value: as good as the best
 
@@ -25,7 +25,7 @@ class Favourites(NamedTuple):
     lead: Float[Tensor, "trial"]
 
 
-def favourites(policy: Spoken, reward: Float[Tensor, "sentence"]) -> Favourites:
+def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"]) -> Favourites:
     """What is known exactly of the likeliest words. Of several that are equally likely, the best counts."""
     tree = policy.tree
     parents, chances = tree.parent[1:], policy.edges[..., 1:].exp()

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.study import metrics
-from actde_nb.study.metrics import Spoken
+from actde_nb.exact import policy_on_tree
+from actde_nb.exact.policy_on_tree import TreePolicy
 
 
-def deviation(policy: Spoken, reward: Float[Tensor, "sentence"], trace: float) -> Float[Tensor, "trial"]:
+def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], trace: float) -> Float[Tensor, "trial"]:
     """Standard deviation over words of generalised advantage estimates with exact values, in units of reward.
 
     Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
@@ -42,7 +42,7 @@ def deviation(policy: Spoken, reward: Float[Tensor, "sentence"], trace: float) -
 
 
 def resting(
-    initial: Spoken,
+    initial: TreePolicy,
     known: Mapping[str, Float[Tensor, "sentence"]],
     prices: Sequence[float],
     trace: float = 0.95,
@@ -59,14 +59,14 @@ def resting(
         ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price
         is; ``kl`` and ``entropy``; the mean of each of ``known``.
     """
-    rests = [metrics.advantage_fixed_point(initial, known["reward"], price) for price in prices]
+    rests = [policy_on_tree.advantage_fixed_point(initial, known["reward"], price) for price in prices]
     said = torch.cat([rest.sentences for rest in rests])
     deviations = torch.cat([deviation(rest, known["reward"], trace) for rest in rests])
     found = {
         "leash": torch.tensor(prices, dtype=said.dtype) / deviations,
         "deviation": deviations,
-        "kl": metrics.divergence(said, initial.sentences),
-        "entropy": metrics.entropy(said),
+        "kl": policy_on_tree.divergence(said, initial.sentences),
+        "entropy": policy_on_tree.entropy(said),
         **{name: said.exp() @ values.to(said.dtype) for name, values in known.items()},
     }
     return {name: values.numpy() for name, values in found.items()}

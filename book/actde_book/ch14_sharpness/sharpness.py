@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb import checks
+from actde_nb.exact import policy_on_tree
 from actde_nb.policies import branching, gpt
 from actde_nb.policies.sampling import NEVER
-from actde_nb.study import metrics
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 
@@ -251,7 +251,7 @@ class Speech:
     ) -> dict[str, Float[np.ndarray, "place trial"]]:
         """Along a run: ``kl`` to the initial policy and ``entropy`` in nats, and means of functions of a sentence."""
         said = torch.stack([self.sentences(params) for params in kept]).double()
-        found = {"kl": metrics.divergence(said, initial), "entropy": metrics.entropy(said)}
+        found = {"kl": policy_on_tree.divergence(said, initial), "entropy": policy_on_tree.entropy(said)}
         found |= {name: said.exp() @ values.double() for name, values in means.items()}
         return {name: value.numpy() for name, value in found.items()}
 

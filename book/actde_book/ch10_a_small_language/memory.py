@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb import checks
-from actde_nb.study.metrics import of_grammar
+from actde_nb.exact.policy_on_tree import of_grammar
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 

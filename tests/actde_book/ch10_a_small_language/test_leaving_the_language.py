@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from actde_book.ch10_a_small_language.leaving_the_language import leaving_price, log_prob
+from actde_nb.learning.policy import Network
 
+from actde_nb.exact import policy_on_tree
 from actde_nb.policies import gpt
-from actde_nb.study import metrics
-from actde_nb.study.goodhart import leaving_price, log_prob
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding
@@ -24,11 +25,11 @@ def test_one_reward_for_all_by_hand():
 def test_at_the_price_the_text_has_half_the_optimum():
     grammar = wedding()
     tree = grow(grammar, "We had a")
-    initial = metrics.of_grammar(tree, grammar).sentences[0]
+    initial = policy_on_tree.of_grammar(tree, grammar).sentences[0]
     reward = Scorer.of(grammar).reward("bow")(tree.sentences)
     beta = leaving_price(initial, reward, -60.0, 1.0)
     outside = torch.tensor([-60.0], dtype=torch.float64)
-    both, _ = metrics.optimum(torch.cat([initial, outside]), torch.cat([reward, torch.ones_like(outside)]), beta)
+    both, _ = policy_on_tree.optimum(torch.cat([initial, outside]), torch.cat([reward, torch.ones_like(outside)]), beta)
     assert both[-1].exp().item() == pytest.approx(0.5, abs=1e-6)
 
 
@@ -50,7 +51,7 @@ def test_texts_inside_have_the_probabilities_of_the_tree():
     tree = grow(grammar, "We had a")
     config = gpt.GPTConfig(1, 2, 8, block_size=16, vocabulary=49)
     params = gpt.init(config, 2, [torch.Generator().manual_seed(i) for i in range(2)])
-    policy = metrics.of_network(tree, grammar, params, config)
+    policy = policy_on_tree.of_policy(tree, grammar, Network(config), params)
     some = torch.arange(0, len(tree.leaves), 900)
     seen = log_prob(params, config, tree.sentences[some], len(tree.prompt))
     inside = (1 - policy.leak).log()[:, None] + policy.sentences[:, some]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from actde_book.ch07_actde_wanders import thermometer
 
-from actde_nb.study import thermometer
 from actde_nb.tabular.examples import PAYOFFS, outcome_shares, prisoners_dilemma
 from actde_nb.tabular.fixed_points import fixed_points
 

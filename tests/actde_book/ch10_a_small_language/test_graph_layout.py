@@ -1,8 +1,8 @@
 """A grammar as a graph."""
 
 import pytest
+from actde_book.ch10_a_small_language.graph_layout import arrows, places, rows, visits, way
 
-from actde_nb.study.automaton import arrows, places, rows, visits, way
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.wedding import wedding
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from actde_nb import checks
 from actde_nb.policies import gpt
 from actde_nb.policies.sampling import NEVER
-from actde_nb.training.policy import Network
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
 from actde_nb.worlds.tree import Tree
@@ -29,7 +28,7 @@ LEAK = 0.05  # above which exact numbers are withheld
 
 
 @dataclass(frozen=True, eq=False)
-class Spoken:
+class TreePolicy:
     """Policies on the sentences of a tree.
 
     Args:
@@ -62,8 +61,8 @@ class Spoken:
         return values - values[..., self.tree.parent]
 
 
-def spoken(tree: Tree, edges: Float[Tensor, "trial node"]) -> Spoken:
-    """Set aside what leaves the language.
+def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> TreePolicy:
+    """The policy given that it stays in the language.
 
     Args:
         tree: the sentences.
@@ -71,69 +70,30 @@ def spoken(tree: Tree, edges: Float[Tensor, "trial node"]) -> Spoken:
     """
     inside = tree.log_up(torch.zeros(len(tree.leaves), dtype=torch.float64), edges)  # log-probability of staying
     kept = (edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return Spoken(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
+    return TreePolicy(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
 
 
-def of_grammar(tree: Tree, grammar: Grammar) -> Spoken:
+def of_grammar(tree: Tree, grammar: Grammar) -> TreePolicy:
     """The grammar itself, as a stack of one."""
-    return spoken(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
-
-
-def of_sentences(tree: Tree, log_probs: Float[Tensor, "trial sentence"]) -> Spoken:
-    """The policies with these log-probabilities of whole sentences."""
-    below = tree.log_up(log_probs, log_probs.new_zeros(len(log_probs), len(tree)))
-    return Spoken(tree, below - below[..., tree.parent], log_probs.new_zeros(len(log_probs)))
-
-
-def tempered(policy: Spoken, temperature: float) -> Spoken:
-    """The policy read out at a temperature, as far as it stays inside: log-probabilities of words, divided by it.
-
-    Each word's probability is raised to the power 1 / temperature and normalised among the words of the language that
-    may come at its node. (A network read out at a temperature changes its leak too, which is not counted here.)
-
-    Raises:
-        ValueError: a temperature that is not above zero.
-    """
-    checks.positive("temperature", temperature)
-    tree, scaled = policy.tree, policy.edges / temperature
-    normaliser = tree.log_sum_children(scaled[..., 1:], slice(1, len(tree)), slice(0, len(tree)))
-    edges = (scaled - normaliser[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return Spoken(tree, edges, torch.zeros_like(policy.leak))
-
-
-def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPTConfig, masked: bool = False) -> Spoken:
-    """What networks say, by one pass over the tree.
-
-    Args:
-        tree: of the prompt's completions.
-        grammar: whose tree it is.
-        params: from :func:`actde_nb.policies.gpt.init`.
-        config: what they were made with.
-        masked: whether words that the grammar does not allow are ruled out; then nothing leaks.
-
-    Raises:
-        ValueError: what :func:`actde_nb.policies.branching.read` raises for.
-    """
-    return of_policy(tree, grammar, Network(config), params, masked)
+    return condition_on_language(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
 
 
 @runtime_checkable
 class OverTree(Protocol):
-    """A policy that can be asked about a whole tree."""
+    """A policy that can be asked about the inner nodes of a tree, all at once."""
 
     def over_tree(self, params: gpt.Params, tree: Tree) -> gpt.Outputs:
-        """What it says at the inner nodes."""
-        ...
+        """What it says there."""
 
 
 @torch.no_grad()
-def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> Spoken:
-    """What a policy made of networks says, as :func:`of_network`."""
+def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> TreePolicy:
+    """What networks say, by one pass over the tree; ``masked`` rules out words that the grammar does not allow."""
     logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:
         logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
-    return spoken(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
+    return condition_on_language(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
 
 
 def entropy(log_probs: Float[Tensor, "*batch sentence"]) -> Float[Tensor, "*batch"]:
@@ -151,18 +111,9 @@ def divergence(
 def optimum(
     initial: Float[Tensor, "*batch sentence"], reward: Float[Tensor, "sentence"], beta: float
 ) -> tuple[Float[Tensor, "*batch sentence"], Float[Tensor, "*batch"]]:
-    """The policy with the highest E[reward] - beta KL(policy || initial), and log Z.
+    """The policy with the highest E[reward] - beta KL(policy || initial), ``initial * exp(reward / beta) / Z``.
 
-    Args:
-        initial: log-probability of each sentence under the initial policy.
-        reward: of each sentence.
-        beta: price of a nat, in units of reward.
-
-    Returns:
-        Log-probabilities of ``initial * exp(reward / beta) / Z``, and log Z; beta log Z is what that policy attains.
-
-    Raises:
-        ValueError: beta that is not above zero, a reward that is not finite.
+    Also returned is log Z; beta log Z is what that policy attains. ``beta`` is the price of a nat, in units of reward.
     """
     checks.positive("beta", beta)
     checks.finite("reward", reward.numpy())
@@ -190,28 +141,18 @@ def frontier(
 ) -> dict[str, Float[Tensor, "beta"]]:
     """The optimum at each beta: no policy has a higher E[reward] at the same KL.
 
-    Args:
-        initial: log-probability of each sentence under the initial policy.
-        reward: what is optimised.
-        betas: prices of a nat.
-        others: further functions of a sentence to take the mean of.
-
-    Returns:
-        ``reward``, ``kl``, ``entropy`` and the means of ``others``.
+    Its ``reward``, ``kl`` and ``entropy``, and the means of ``others``, further functions of a sentence.
     """
     best = torch.stack([optimum(initial, reward, beta)[0] for beta in betas])
     means = {name: best.exp() @ values for name, values in {"reward": reward, **others}.items()}
     return {**means, "kl": divergence(best, initial), "entropy": entropy(best)}
 
 
-def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
+def log_z(initial: TreePolicy, advantages: Float[Tensor, "trial node"], beta: float) -> Float[Tensor, "trial inner"]:
     """APA's normaliser at each inner node, log of the sum over words of ``initial * exp(advantage / beta)``.
 
     APA takes Z for 1 (Zhu et al., 2023). If the policy is ``initial * exp(advantage / beta) / Z`` with its own
     advantages, then log Z is minus its divergence from ``initial`` at the node.
-
-    Raises:
-        ValueError: beta that is not above zero.
     """
     checks.positive("beta", beta)
     tree = initial.tree
@@ -219,14 +160,11 @@ def log_z(initial: Spoken, advantages: Float[Tensor, "trial node"], beta: float)
     return tree.log_sum_children(terms, slice(1, len(tree)), slice(0, len(tree)))[..., tree.inner]
 
 
-def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], beta: float) -> Spoken:
+def advantage_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"], beta: float) -> TreePolicy:
     """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
 
     It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
     that it is not the policy of :func:`optimum`. By one induction from the ends.
-
-    Raises:
-        ValueError: beta that is not above zero.
     """
     checks.positive("beta", beta)
     tree, edges = initial.tree, torch.zeros_like(initial.edges)
@@ -236,12 +174,12 @@ def advantage_fixed_point(initial: Spoken, reward: Float[Tensor, "sentence"], be
         normaliser = tree.log_sum_children(tilted, level, above)
         edges[..., level] = tilted - normaliser[..., tree.parent[level] - above.start]
         values.index_add_(-1, tree.parent[level], edges[..., level].exp() * values[..., level])
-    return Spoken(tree, edges, torch.zeros_like(initial.leak))
+    return TreePolicy(tree, edges, torch.zeros_like(initial.leak))
 
 
 def exact(
-    policy: Spoken,
-    initial: Spoken,
+    policy: TreePolicy,
+    initial: TreePolicy,
     rewards: Mapping[str, Float[Tensor, "sentence"]],
     objective: str | None = None,
     beta: float | None = None,
@@ -254,14 +192,13 @@ def exact(
         initial: what it started from, a stack of one or of as many.
         rewards: functions of a sentence, of which to take the mean.
         objective: the one of ``rewards`` that was optimised.
-        beta: the price of a nat at which it was; with it come the soft regret and what APA assumes.
+        beta: the price of a nat at which it was.
         allowed: highest leak.
 
     Returns:
-        ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence)
-        and ``kl`` to the initial policy; means of ``rewards``; with ``beta`` the ``soft_regret``, mean and deviation of
-        log Z over the states that the policy visits, and the root mean square of log(policy / initial) - A / beta
-        over the words that it says.
+        ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence),
+        ``kl`` to the initial policy; means of ``rewards``; with ``beta`` the ``soft_regret``, mean and deviation of log
+        Z over visited states, and the root mean square of log(policy / initial) - A / beta over words.
     """
     checks.unit_interval("allowed", allowed)
     said, before = policy.sentences, initial.sentences
@@ -304,12 +241,8 @@ def sampled(
         rewards: functions of tokens, of which to take the mean.
 
     Returns:
-        The means over sentences of ``kl`` and ``entropy`` in nats, each summed over the sentence's words after the
-        exact sum over the vocabulary (no single word's log-ratio); ``length`` in words asked for; share that is
-        ``grammatical``; share of ``distinct`` sentences; the rewards.
-
-    Raises:
-        ValueError: a reward of the wrong shape or not finite.
+        Means over sentences of ``kl`` and ``entropy`` in nats, sums over words of exact sums over the vocabulary;
+        ``length`` in words asked for; shares that are ``grammatical`` and ``distinct``; the rewards.
     """
     trimmed, asked = grammar.trim(tokens)
     asked = asked[..., -logits.shape[2] :].double()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb import checks
@@ -14,7 +14,7 @@ from actde_nb.checks import SettingError
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """The bandit as a :class:`~actde_nb.worlds.world.World`: nothing follows a token, so its value is its reward.
+    """The bandit as a :class:`~actde_nb.worlds.World`: nothing follows a token, so its value is its reward.
 
     Args:
         payoffs: reward of each arm.
@@ -34,6 +34,13 @@ class Arms:
         object.__setattr__(self, "payoffs", payoffs)
 
     @property
+    def identity(self) -> str:
+        """The payoffs."""
+        return f"Arms({self.payoffs.tolist()})"
+
+    __repr__ = identity.fget
+
+    @property
     def vocabulary(self) -> int:
         """Number of arms."""
         return len(self.payoffs)
@@ -51,8 +58,9 @@ class Arms:
         """Reward of each arm pulled but the first; float64."""
         return torch.tensor(self.payoffs, device=tokens.device)[tokens[..., 1:]]
 
-    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> None:
+    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"] | None:
         """Every token counts."""
+        return None
 
     def statistics(
         self,

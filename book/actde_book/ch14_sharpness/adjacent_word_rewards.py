@@ -9,7 +9,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.study.metrics import divergence, optimum
+from actde_nb.exact.policy_on_tree import divergence, optimum
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, Scorer
 
@@ -35,7 +35,7 @@ def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> R
     return reward
 
 
-def price_of(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tensor, "sentence"]) -> float:
+def price_at_divergence(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tensor, "sentence"]) -> float:
     """The price of a nat at which the best policy is ``nats`` away from the initial one.
 
     Args:

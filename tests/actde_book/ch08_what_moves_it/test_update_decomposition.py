@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from actde_book.ch08_what_moves_it import update_decomposition
+from actde_nb.networks.gpt import GPTConfig
 
-from actde_nb.policies.gpt import GPTConfig
-from actde_nb.study import forces
 from actde_nb.training.config import Config
 from actde_nb.training.objective import lesson
 from actde_nb.training.policy import Network, Table
@@ -36,8 +36,8 @@ def assert_same(a: Trainer, b: Trainer) -> None:
 def test_pushes_on_a_table_by_hand():
     """With the logit loss -mean(A theta) a descent step adds lr mean(A 1[s, a]) to the logit of a after s."""
     work = begun(ROW, Table())
-    found = forces.pushes(work, 3, seed=5)
-    with forces.aside(work, 6):
+    found = update_decomposition.pushes(work, 3, seed=5)
+    with update_decomposition.aside(work, 6):
         for rollout in range(3):
             learned = lesson(work.play(), work.config)
             for trial in range(2):
@@ -57,7 +57,7 @@ def test_adams_push_does_not_know_the_size_of_the_reward():
     """Without a baseline, rewards ten times as large make gradients ten times as large."""
     config = replace(SHORT, algorithm="reinforce", epsilon=1e-30)
     games = [PrisonersDilemma(scale * PrisonersDilemma().payoffs) for scale in (1, 10)]
-    small, large = (forces.pushes(Trainer(game, Table(), config), 4) for game in games)
+    small, large = (update_decomposition.pushes(Trainer(game, Table(), config), 4) for game in games)
     np.testing.assert_allclose(large["plain"], 10 * small["plain"], rtol=1e-6)
     np.testing.assert_allclose(large["adam"], small["adam"], rtol=1e-6)
     np.testing.assert_allclose(large["gradient"], 10 * small["gradient"], rtol=1e-6)
@@ -66,15 +66,15 @@ def test_adams_push_does_not_know_the_size_of_the_reward():
 def test_adams_push_of_one_certain_gradient_is_a_whole_step():
     """At a fresh table, where every rollout agrees on the sign, each logit moves by about the learning rate."""
     config = replace(SHORT, algorithm="reinforce", sequences=64, discount=0.0)
-    found = forces.pushes(Trainer(PrisonersDilemma(), Table(), config), 20)
+    found = update_decomposition.pushes(Trainer(PrisonersDilemma(), Table(), config), 20)
     # Defecting earns 1.5 and 1.02 more; a gap is made of two logits, and here -E[A pi] has the opposite sign.
     np.testing.assert_allclose(found["adam"].sel(force="policy").mean("rollout"), -2 * 0.01, rtol=0.1)
 
 
 def test_looking_changes_nothing():
     work, other = begun(SHORT), begun(SHORT)
-    forces.pushes(work, 2)
-    forces.pushes(work, 2, algorithm="ppo")
+    update_decomposition.pushes(work, 2)
+    update_decomposition.pushes(work, 2, algorithm="ppo")
     work.step()
     other.step()
     assert_same(work, other)
@@ -82,10 +82,10 @@ def test_looking_changes_nothing():
 
 def test_other_algorithms_forces_at_the_same_place():
     work = begun(SHORT)
-    assert forces.pushes(work, 2)["force"].values.tolist() == ["policy", "value", "q"]
-    assert forces.pushes(work, 2, algorithm="ppo")["force"].values.tolist() == ["policy", "value"]
+    assert update_decomposition.pushes(work, 2)["force"].values.tolist() == ["policy", "value", "q"]
+    assert update_decomposition.pushes(work, 2, algorithm="ppo")["force"].values.tolist() == ["policy", "value"]
     with pytest.raises(ValueError, match="rollouts = 1"):
-        forces.pushes(work, 1)
+        update_decomposition.pushes(work, 1)
 
 
 # Walking on.
@@ -99,7 +99,7 @@ def test_other_algorithms_forces_at_the_same_place():
 def test_entries_add_up_to_what_the_trainer_does(changes):
     config = replace(SHORT, **{"weight_decay": 3.0, **changes})
     work, other = begun(config), begun(config)
-    ledger = forces.Ledger(work)
+    ledger = update_decomposition.Ledger(work)
     start = ledger.gap(work.parameters).detach().numpy()
     ledger.run(8)
     for _ in range(2):
@@ -116,7 +116,7 @@ def test_entries_add_up_to_what_the_trainer_does(changes):
 
 def test_on_a_table_nothing_is_left_for_curvature():
     work = begun(replace(ROW, optimiser="adamw", algorithm="actde"), Table())
-    ledger = forces.Ledger(work)
+    ledger = update_decomposition.Ledger(work)
     ledger.run(8)
     push = ledger.dataset()["push"]
     assert np.abs(push.sel(force="curvature")).max() < 1e-12
@@ -127,7 +127,7 @@ def test_on_a_table_nothing_is_left_for_curvature():
 def test_what_came_before_fades_by_beta():
     """Adam's memory of earlier gradients shrinks by beta1 an update, under a scale that hardly moves."""
     work = begun(SHORT)
-    ledger = forces.Ledger(work)
+    ledger = update_decomposition.Ledger(work)
     remembered = ledger.means["before"]
     ledger.run(4)
     torch.testing.assert_close(ledger.means["before"], remembered * SHORT.beta1**4)
@@ -135,10 +135,10 @@ def test_what_came_before_fades_by_beta():
 
 def test_sizes_are_those_of_the_steps_taken():
     work = begun(replace(SHORT, weight_decay=0.0))
-    there = forces.flat(work.parameters)
-    ledger = forces.Ledger(work)
+    there = update_decomposition.flat(work.parameters)
+    ledger = update_decomposition.Ledger(work)
     ledger.update(lesson(work.play(), work.config))
-    found, moved = forces.sizes(work), forces.flat(work.parameters) - there
+    found, moved = update_decomposition.sizes(work), update_decomposition.flat(work.parameters) - there
     np.testing.assert_allclose(found["step"], moved.square().mean(1).sqrt().numpy(), rtol=1e-4)
     np.testing.assert_allclose(found["step"], ledger.dataset()["step"][:, -1], rtol=1e-4)
 
@@ -147,9 +147,9 @@ def test_first_gradient_is_all_that_adam_knows():
     """After one update the running mean square, corrected, is the gradient's square, and the step is its sign."""
     config = replace(SHORT, gradient_clip=0.0, updates_per_rollout=1, weight_decay=0.0)
     work = Trainer(PrisonersDilemma(), TINY, config)
-    ledger = forces.Ledger(work)
+    ledger = update_decomposition.Ledger(work)
     ledger.update(lesson(work.play(), work.config))
-    found = forces.sizes(work)
+    found = update_decomposition.sizes(work)
     np.testing.assert_allclose(found["gradient"], ledger.dataset()["gradient"][:, 0], rtol=1e-5)
     # Some weights have no gradient: the positions that no move has reached.
     assert (found["step"] < config.learning_rate).all()
@@ -163,7 +163,10 @@ def test_first_gradient_is_all_that_adam_knows():
 def test_a_branch_without_changes_is_the_same_run(changes):
     config = replace(SHORT, **changes)
     work = begun(config)
-    twin, other = forces.branch(work, updates=16), forces.branch(work, updates=16, epsilon=1e-2, learning_rate=1e-3)
+    twin, other = (
+        update_decomposition.branch(work, updates=16),
+        update_decomposition.branch(work, updates=16, epsilon=1e-2, learning_rate=1e-3),
+    )
     twin.run()
     other.run()
     whole = begun(replace(config, updates=16))
@@ -177,7 +180,7 @@ def test_a_branch_without_changes_is_the_same_run(changes):
 
 def test_a_branch_leaves_the_run_it_came_from_alone():
     work, other = begun(SHORT), begun(SHORT)
-    forces.branch(work, updates=16).run()
+    update_decomposition.branch(work, updates=16).run()
     work.step()
     other.step()
     assert_same(work, other)
@@ -185,4 +188,4 @@ def test_a_branch_leaves_the_run_it_came_from_alone():
 
 def test_a_branch_with_another_optimiser_starts_without_memory():
     work = begun(SHORT)
-    assert not forces.branch(work, updates=16, optimiser="sgd").optimiser.state
+    assert not update_decomposition.branch(work, updates=16, optimiser="sgd").optimiser.state

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from actde_book.ch10_a_small_language.memory import window_losses
 
-from actde_nb.study.memory import window_losses
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding

@@ -1,0 +1,1 @@
+"""Exact numbers of a policy over all sentences of a language."""

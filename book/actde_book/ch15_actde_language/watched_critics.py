@@ -1,0 +1,58 @@
+"""Critics that know a share of the truth, and critics watched as they learn it."""
+
+import numpy as np
+import torch
+from actde_nb.learning.train import Trainer
+from jaxtyping import Float
+
+from actde_nb.exact import policy_on_tree
+from actde_nb.exact.critics import Critics, Ends, Signal, critics_of, errors, forms, published, pull
+from actde_nb.exact.policy_on_tree import TreePolicy
+
+
+def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -> Critics:
+    """Critics that know the mean reward, and a share of what tells the beginnings of sentences apart.
+
+    A share of 0 is one number everywhere, 1 the policy's exact values.
+    """
+    values = policy.values(rewards)
+    mean = values[:, :1]
+    return Critics(mean + v_knows * (values - mean), mean + q_knows * (values - mean))
+
+
+def state_baseline(policy: TreePolicy, rewards: Ends, critics: Critics, trace: float) -> Signal:
+    """PPO's error, sums of ``r + v(next) - v(state)``: the published one with v of the state for q of the word."""
+    return published(policy, rewards, Critics(critics.v, critics.v[:, policy.tree.parent]), trace)
+
+
+def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray, "trial point"]]:
+    """Train on, and see what the critics know and where each form of the error would pull.
+
+    Args:
+        work: a run on a language that rules out words outside it and has a q; it is trained further.
+        updates: how many, in whole rollouts.
+        every: updates between looks, in whole rollouts.
+
+    Returns:
+        At each look ``update``, updates done; ``reward`` and ``entropy``; ``q_error``, ``v_error`` and
+        ``disagreement``; and the aim of ``published_000``, ``published_095``, ``return`` and ``state`` (PPO's, with
+        this v and lambda .95).
+    """
+    world, begun, rows = work.world, work.update, []
+    tree, rewards = world.tree, world.worth(world.tree.sentences)
+    for stop in range(0, updates + 1, every):
+        while work.update < begun + stop:
+            work.step()
+        policy = policy_on_tree.of_policy(tree, world.grammar, work.policy, work.parameters, masked=True)
+        critics = critics_of(tree, work.policy, work.parameters)
+        signals = {**forms(policy, rewards, critics), "state": state_baseline(policy, rewards, critics, 0.95)}
+        rows.append(
+            {
+                "update": torch.full_like(policy.leak, begun + stop),
+                "reward": policy.values(rewards)[:, 0],
+                "entropy": policy_on_tree.entropy(policy.sentences),
+                **dict(zip(("q_error", "v_error", "disagreement"), errors(policy, rewards, critics), strict=True)),
+                **{name: pull(policy, rewards, signal).aim for name, signal in signals.items()},
+            }
+        )
+    return {name: torch.stack([row[name] for row in rows], -1).detach().numpy() for name in rows[0]}
