@@ -21,7 +21,7 @@ from actde_nb.book import layout
 from actde_nb.learning.config import Config
 from actde_nb.learning.pretrain import WIDTHS, Fluent, Pretraining, network
 from actde_nb.learning.train import Trainer
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.study import metrics
 from actde_nb.worlds.language import MEASURES, Language
 

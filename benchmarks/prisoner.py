@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "learning
 from published_loop import Player, PublishedLoop
 
 from actde_nb.learning.config import Config
-from actde_nb.learning.policy import Network
 from actde_nb.learning.train import Trainer
-from actde_nb.policies.gpt import GPTConfig
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Network
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TRIALS, WANTED, REPEATS = 10, 40, 3

@@ -10,7 +10,7 @@ from actde_nb.learning import advantages, greedy, losses
 from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
 from actde_nb.learning.rollout import Rollout
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
 
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]

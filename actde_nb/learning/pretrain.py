@@ -20,9 +20,9 @@ from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.learning.config import canonical
 from actde_nb.learning.files import replace_file
-from actde_nb.learning.policy import Generators, Network
 from actde_nb.learning.train import clip_gradients, generator
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Generators, Network
 from actde_nb.worlds import grammar as grammars
 from actde_nb.worlds.grammar import Grammar
 

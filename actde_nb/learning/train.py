@@ -22,10 +22,10 @@ from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import FREE, Config
 from actde_nb.learning.losses import negative_entropy
 from actde_nb.learning.objective import Lesson, lesson, terms
-from actde_nb.learning.policy import Policy
 from actde_nb.learning.records import Records
 from actde_nb.learning.rollout import Alternative, Rollout
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
+from actde_nb.networks.policies import Policy
 from actde_nb.worlds.world import World
 
 Hook = Callable[["Trainer"], None]

@@ -19,7 +19,7 @@ from torch import Tensor
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.learning.train import Trainer
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.study import metrics
 from actde_nb.study.metrics import OverTree, Spoken
 from actde_nb.worlds.tree import Tree

@@ -20,7 +20,7 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.learning.objective import Lesson, lesson, terms
 from actde_nb.learning.train import Trainer, generator
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]

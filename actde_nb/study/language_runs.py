@@ -12,8 +12,8 @@ from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
 
 if TYPE_CHECKING:
-    from actde_nb.learning.policy import Policy
     from actde_nb.learning.train import Trainer
+    from actde_nb.networks.policies import Policy
     from actde_nb.worlds.language import Language
 
 SIZES = ("small", "medium", "large")
@@ -99,8 +99,8 @@ def world_of(run: LanguageRun) -> "Language":
 
 def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -> "Policy":
     """The network before tuning, pretrained now if it has not been."""
-    from actde_nb.learning.policy import Pair
     from actde_nb.learning.pretrain import Fluent, Pretraining, network
+    from actde_nb.networks.policies import Pair
 
     fluent = Fluent(
         config=dataclasses.replace(network(world.grammar, run.size), detach_heads=run.critic == "detached"),

@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb import checks
-from actde_nb.learning.policy import Network
-from actde_nb.policies import gpt
-from actde_nb.policies.sampling import NEVER
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
+from actde_nb.networks.sampling import NEVER
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
 from actde_nb.worlds.tree import Tree
@@ -107,12 +107,12 @@ def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPT
     Args:
         tree: of the prompt's completions.
         grammar: whose tree it is.
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what they were made with.
         masked: whether words that the grammar does not allow are ruled out; then nothing leaks.
 
     Raises:
-        ValueError: what :func:`actde_nb.policies.branching.read` raises for.
+        ValueError: what :func:`actde_nb.networks.over_tree.read` raises for.
     """
     return of_policy(tree, grammar, Network(config), params, masked)
 

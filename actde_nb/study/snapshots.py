@@ -9,8 +9,8 @@ from torch import Tensor
 
 from actde_nb.checks import SettingError
 from actde_nb.learning.config import Config
-from actde_nb.learning.policy import Policy
 from actde_nb.learning.train import Trainer
+from actde_nb.networks.policies import Policy
 from actde_nb.worlds.world import World
 
 Params = dict[str, Tensor]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from actde_nb.learning.pretrain import Pretraining, divergence
 from actde_nb.learning.train import clip_gradients, generator
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.worlds.grammar import Grammar
 
 

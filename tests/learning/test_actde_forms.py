@@ -10,10 +10,10 @@ from actde_nb.checks import SettingError
 from actde_nb.learning import losses
 from actde_nb.learning.config import Config
 from actde_nb.learning.objective import ADVANTAGES, lesson, terms
-from actde_nb.learning.policy import Network, Pair
 from actde_nb.learning.rollout import Rollout
 from actde_nb.learning.train import Trainer
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Pair
 from actde_nb.study import metrics
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)

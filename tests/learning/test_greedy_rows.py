@@ -11,9 +11,9 @@ from actde_nb.learning.algorithms import ALGORITHMS
 from actde_nb.learning.config import Config
 from actde_nb.learning.greedy import coefficients
 from actde_nb.learning.objective import lesson, terms
-from actde_nb.learning.policy import Network, Table
 from actde_nb.learning.train import Trainer
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Table
 from actde_nb.tabular import greedy as tabular
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)

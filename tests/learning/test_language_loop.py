@@ -10,10 +10,10 @@ from actde_nb.checks import SettingError
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
 from actde_nb.learning.objective import lesson, terms
-from actde_nb.learning.policy import Network, Table
 from actde_nb.learning.pretrain import Fluent, Pretraining
 from actde_nb.learning.train import Trainer
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Table
 from actde_nb.study import metrics
 
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)

@@ -12,9 +12,9 @@ from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.learning.checkpoint import load, save
 from actde_nb.learning.config import Config
 from actde_nb.learning.objective import lesson, terms
-from actde_nb.learning.policy import Boltzmann, Network, Policy, Table
 from actde_nb.learning.train import Trainer, clip_gradients, generator
-from actde_nb.policies.gpt import GPTConfig, Outputs
+from actde_nb.networks.gpt import GPTConfig, Outputs
+from actde_nb.networks.policies import Boltzmann, Network, Policy, Table
 from actde_nb.worlds.bandit import Arms
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from actde_nb.book import layout
-from actde_nb.learning.policy import Network
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 from actde_nb.study import disagreement, metrics, runs
 from actde_nb.study.disagreement import Critics, Signal
 from actde_nb.study.language_runs import LanguageRun

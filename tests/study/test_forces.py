@@ -8,9 +8,9 @@ import torch
 
 from actde_nb.learning.config import Config
 from actde_nb.learning.objective import lesson
-from actde_nb.learning.policy import Network, Table
 from actde_nb.learning.train import Trainer
-from actde_nb.policies.gpt import GPTConfig
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Network, Table
 from actde_nb.study import forces
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.study import metrics
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import FORMULAS, Scorer

@@ -5,7 +5,7 @@ import torch
 
 from actde_nb.learning.pretrain import Pretraining, divergence, pretrain
 from actde_nb.learning.train import generator
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.study.teaching import lesson
 from actde_nb.worlds.grammar import END, START, Grammar
 
