@@ -16,11 +16,11 @@ from pathlib import Path
 
 import joblib
 import torch
-from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network
 
 from actde_nb.book import layout
 from actde_nb.exact import policy_on_tree
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 from actde_nb.training.config import Config
 from actde_nb.training.pretrain import WIDTHS, PretrainedGPT, Pretraining, network
 from actde_nb.training.trainer import Trainer

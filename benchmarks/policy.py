@@ -13,16 +13,16 @@ import time
 
 import torch
 
-from actde_nb.policies import gpt
-from actde_nb.policies.sampling import sample
+from actde_nb.networks import gpt
+from actde_nb.networks.sampling import sample
 
 TRIALS, BATCH, TIME, REPEATS = (1, 10, 40), 64, 101, 7
 WANTED = {"with gradients": 40, "sampling": 50}  # milliseconds at ten trials on two cores
 
 FIRST_CALLS = """
 import time, torch
-from actde_nb.policies import gpt
-from actde_nb.policies.sampling import sample
+from actde_nb.networks import gpt
+from actde_nb.networks.sampling import sample
 config = gpt.GPTConfig()
 params = gpt.init(config, 1, [torch.Generator().manual_seed(0)])
 tokens = torch.zeros(1, 1, 2, dtype=torch.long)

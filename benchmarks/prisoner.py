@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "learning
 
 from published_loop import Player, PublishedLoop
 
-from actde_nb.policies.gpt import GPTConfig
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Network
 from actde_nb.training.config import Config
-from actde_nb.training.policy import Network
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb import checks
-from actde_nb.policies import gpt
-from actde_nb.policies.sampling import NEVER
+from actde_nb.networks import gpt
+from actde_nb.networks.sampling import NEVER
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
 from actde_nb.worlds.tree import Tree

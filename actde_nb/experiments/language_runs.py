@@ -12,7 +12,7 @@ from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 
 if TYPE_CHECKING:
-    from actde_nb.training.policy import Policy
+    from actde_nb.networks.policies import Policy
     from actde_nb.training.trainer import Trainer
     from actde_nb.worlds.language import Language
 
@@ -99,7 +99,7 @@ def world_of(run: LanguageRun) -> "Language":
 
 def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -> "Policy":
     """The network before tuning, pretrained now if it has not been."""
-    from actde_nb.training.policy import Pair
+    from actde_nb.networks.policies import Pair
     from actde_nb.training.pretrain import PretrainedGPT, Pretraining, network
 
     fluent = PretrainedGPT(

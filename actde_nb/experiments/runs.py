@@ -84,8 +84,8 @@ def trainer(run: Run, trials: Sequence[int] | None = None) -> "Trainer":
     """The run, at its start."""
     if isinstance(run, LanguageRun):
         return trainer_of(run, trials)
-    from actde_nb.policies.gpt import GPTConfig
-    from actde_nb.training.policy import Boltzmann, Network
+    from actde_nb.networks.gpt import GPTConfig
+    from actde_nb.networks.policies import Boltzmann, Network
     from actde_nb.training.trainer import Trainer
     from actde_nb.worlds.prisoner import PrisonersDilemma
 

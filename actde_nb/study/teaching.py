@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.training.pretrain import Pretraining, divergence
 from actde_nb.training.trainer import clip_gradients, generator
 from actde_nb.worlds.grammar import Grammar

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
 from actde_nb.training import advantages, greedy, losses
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config

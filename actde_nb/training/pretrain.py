@@ -18,10 +18,10 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Generators, Network
 from actde_nb.training.config import canonical
 from actde_nb.training.files import replace_file
-from actde_nb.training.policy import Generators, Network
 from actde_nb.training.trainer import clip_gradients, generator
 from actde_nb.worlds import grammar as grammars
 from actde_nb.worlds.grammar import Grammar

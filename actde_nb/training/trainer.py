@@ -19,11 +19,11 @@ from torch import Tensor
 
 from actde_nb.checks import Diverged, SettingError
 from actde_nb.networks.gpt import Outputs
+from actde_nb.networks.policies import Policy
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import FREE, Config
 from actde_nb.training.losses import negative_entropy
 from actde_nb.training.objective import Lesson, lesson, terms
-from actde_nb.training.policy import Policy
 from actde_nb.training.records import Records
 from actde_nb.training.rollout import Alternative, Rollout
 from actde_nb.worlds import World

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
-from actde_nb.networks import gpt
 from tree_policies import of_sentences, path
 
 from actde_nb.book import layout
@@ -25,7 +24,8 @@ from actde_nb.exact.critics import (
 )
 from actde_nb.experiments import runs
 from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.training.policy import Network
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from actde_nb.learning.policy import Network
 from tree_policies import of_sentences
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import FORMULAS, Scorer
 from actde_nb.worlds.tree import grow

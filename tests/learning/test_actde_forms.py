@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from actde_nb.networks import gpt
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Pair
 from actde_nb.training import losses
 from actde_nb.training.config import Config
 from actde_nb.training.objective import ADVANTAGES, lesson, terms
-from actde_nb.training.policy import Network, Pair
 from actde_nb.training.rollout import Rollout
 from actde_nb.training.trainer import Trainer
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from toy_language import GRAMMAR, WORLD
 
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Table
 from actde_nb.tabular import greedy as tabular
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 from actde_nb.training.greedy import coefficients
 from actde_nb.training.objective import lesson, terms
-from actde_nb.training.policy import Network, Table
 from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)

@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from actde_nb.networks import gpt
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network, Table
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import lesson, terms
-from actde_nb.training.policy import Network, Table
 from actde_nb.training.pretrain import PretrainedGPT, Pretraining
 from actde_nb.training.trainer import Trainer
 

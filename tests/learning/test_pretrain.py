@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from actde_nb.checks import CheckpointError
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.training.pretrain import Pretraining, divergence, network, pretrain, pretrained
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.wedding import wedding

@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from actde_nb.networks.gpt import GPTConfig, Outputs
 from arms import Arms
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
+from actde_nb.networks.gpt import GPTConfig, Outputs
+from actde_nb.networks.policies import Boltzmann, Network, Policy, Table
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import lesson, terms
-from actde_nb.training.policy import Boltzmann, Network, Policy, Table
 from actde_nb.training.trainer import Trainer, clip_gradients, generator
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

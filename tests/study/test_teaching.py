@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 from actde_nb.study.teaching import lesson
 from actde_nb.training.pretrain import Pretraining, divergence, pretrain
 from actde_nb.training.trainer import generator

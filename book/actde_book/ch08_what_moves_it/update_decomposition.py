@@ -18,7 +18,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.policies.gpt import Outputs
+from actde_nb.networks.gpt import Outputs
 from actde_nb.training.objective import Lesson, lesson, terms
 from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES

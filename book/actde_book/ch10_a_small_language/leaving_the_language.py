@@ -7,7 +7,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 
 
 def leaving_price(
@@ -48,7 +48,7 @@ def log_prob(
     """Log-probability that networks give to texts, whatever they are; float64.
 
     Args:
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what they were made with.
         tokens: begin mark, prompt and text, padding at the end.
         given: number of tokens, of the begin mark and the prompt, that are not counted.

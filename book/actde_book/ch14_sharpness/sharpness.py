@@ -20,8 +20,8 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.exact import policy_on_tree
-from actde_nb.policies import branching, gpt
-from actde_nb.policies.sampling import NEVER
+from actde_nb.networks import gpt, over_tree
+from actde_nb.networks.sampling import NEVER
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 
@@ -207,7 +207,7 @@ class Speech:
         """Log-probability of each sentence, words that the grammar does not allow ruled out; exact."""
         tree = self.tree
         parts = (tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
-        logits = branching.read_at_once(dict(params), self.config, *parts).logits.squeeze(2)
+        logits = over_tree.read_at_once(dict(params), self.config, *parts).logits.squeeze(2)
         logits = torch.where(self.grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
         place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
         edges = logits.log_softmax(-1)[:, place[tree.parent], tree.token]

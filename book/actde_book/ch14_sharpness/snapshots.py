@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.checks import SettingError
+from actde_nb.networks.policies import Policy
 from actde_nb.training.config import Config
-from actde_nb.training.policy import Policy
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds import World
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from actde_nb.learning.train import Trainer
 from jaxtyping import Float
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.critics import Critics, Ends, Signal, critics_of, errors, forms, published, pull
 from actde_nb.exact.policy_on_tree import TreePolicy
+from actde_nb.training.trainer import Trainer
 
 
 def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -> Critics:

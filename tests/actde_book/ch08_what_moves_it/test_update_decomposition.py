@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch08_what_moves_it import update_decomposition
-from actde_nb.networks.gpt import GPTConfig
 
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Network, Table
 from actde_nb.training.config import Config
 from actde_nb.training.objective import lesson
-from actde_nb.training.policy import Network, Table
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

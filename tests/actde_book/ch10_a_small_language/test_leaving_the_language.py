@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from actde_book.ch10_a_small_language.leaving_the_language import leaving_price, log_prob
-from actde_nb.learning.policy import Network
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
+from actde_nb.networks.policies import Network
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding

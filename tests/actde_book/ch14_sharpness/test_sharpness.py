@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch14_sharpness import sharpness
-from actde_nb.learning.policy import Network
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.policies import branching, gpt
+from actde_nb.networks import gpt, over_tree
+from actde_nb.networks.policies import Network
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.tree import grow
 
@@ -132,7 +132,7 @@ def test_reading_at_once_is_reading():
     params = networks()
     parts = (TREE.prompt, TREE.parent, TREE.token, TREE.levels, TREE.inner)
     for one, other in zip(
-        branching.read(params, SIZE, *parts), branching.read_at_once(params, SIZE, *parts), strict=True
+        over_tree.read(params, SIZE, *parts), over_tree.read_at_once(params, SIZE, *parts), strict=True
     ):
         torch.testing.assert_close(one, other)
 
@@ -140,7 +140,7 @@ def test_reading_at_once_is_reading():
 def test_reading_at_once_is_the_network_sentence_by_sentence():
     params = networks()
     parts = (TREE.prompt, TREE.parent, TREE.token, TREE.levels, TREE.inner)
-    read = branching.read_at_once(params, SIZE, *parts).logits.squeeze(2)
+    read = over_tree.read_at_once(params, SIZE, *parts).logits.squeeze(2)
     place = {int(node): i for i, node in enumerate(TREE.inner)}
     for sentence, leaf in zip(TREE.sentences, TREE.leaves, strict=True):
         tokens = sentence[sentence > 0][:-1]  # the last is not read
@@ -156,7 +156,7 @@ def test_too_long_for_the_network():
     short = gpt.GPTConfig(2, 2, 4, block_size=3, vocabulary=6)
     params = gpt.init(short, 1, [torch.Generator()])
     with pytest.raises(ValueError, match="sequences of 5 tokens: allowed are block_size \\+ 1 = 4"):
-        branching.read_at_once(params, short, *parts)
+        over_tree.read_at_once(params, short, *parts)
 
 
 def test_curvature_of_expected_reward_is_a_covariance():

@@ -2,10 +2,10 @@
 
 import numpy as np
 from actde_book.ch15_actde_language.watched_critics import watch
-from actde_nb.study.language_runs import LanguageRun
 
 from actde_nb.book import layout
-from actde_nb.study import runs
+from actde_nb.experiments import runs
+from actde_nb.experiments.language_runs import LanguageRun
 
 
 def test_watching_trains_and_reads(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from actde_nb.checks import SettingError
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 
 BATCH = 1024  # nodes at once, of all trials
 
@@ -30,7 +30,7 @@ def read(
     """What the network says at every node that asks for a prediction.
 
     Args:
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what they were made with.
         prompt: tokens up to and with the root.
         parent: of each node, on the level before; the root, node 0, is its own.
@@ -39,7 +39,7 @@ def read(
         inner: nodes to read, in rising order; their parents are among them.
 
     Returns:
-        As :func:`actde_nb.policies.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
+        As :func:`actde_nb.networks.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
 
     Raises:
         SettingError: sequences that are too long or tokens outside the vocabulary.

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.checks import SettingError
-from actde_nb.policies import gpt
-from actde_nb.policies.sampling import NEVER, Rule
+from actde_nb.networks import gpt
+from actde_nb.networks.sampling import NEVER, Rule
 
 
 class Likeliest(NamedTuple):
@@ -34,14 +34,14 @@ def likeliest(
     the sequence left, and itself. (The published code has one whole pass for each place.)
 
     Args:
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what they were made with.
         tokens: sequences as they were said, at most ``block_size - 1`` of them.
         last: places to answer for, the last ones.
         legal: which tokens the policy may say.
 
     Raises:
-        SettingError: sequences that are too long, and what :func:`actde_nb.policies.gpt.forward` raises for.
+        SettingError: sequences that are too long, and what :func:`actde_nb.networks.gpt.forward` raises for.
     """
     gpt.check(params, config, tokens)
     time = tokens.shape[2]

@@ -7,8 +7,8 @@ import torch
 from minigpt import MiniGPT
 from stacks import far, generators, gradients, sequences, stack
 
-from actde_nb.policies import gpt
-from actde_nb.policies.gpt import GPTConfig
+from actde_nb.networks import gpt
+from actde_nb.networks.gpt import GPTConfig
 
 SMALL = GPTConfig(layers=2, heads=2, width=6, block_size=9, vocabulary=5)
 PUBLISHED = GPTConfig()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numba
 from numba import njit
 
-SOURCES = ("compiled.py", "dropout.py", "kernels.py", "simd.py")
+SOURCES = ("cache.py", "../dropout.py", "kernels.py", "simd.py")
 
 
 def folder() -> Path:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actde_nb.policies import kernels
-from actde_nb.policies.dropout import Dropout
-from actde_nb.policies.kernels import LANES, Coins, Scratch, Trace, Weights
+from actde_nb.networks.dropout import Dropout
+from actde_nb.networks.fast import kernels
+from actde_nb.networks.fast.kernels import LANES, Coins, Scratch, Trace, Weights
 
 DOWN = Weights._fields.index("down")  # the weight that the kernels want transposed
 

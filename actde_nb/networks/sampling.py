@@ -10,9 +10,10 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.policies import fused, gpt
-from actde_nb.policies.dropout import Dropout
-from actde_nb.policies.packing import LANES
+from actde_nb.networks import gpt
+from actde_nb.networks.dropout import Dropout
+from actde_nb.networks.fast import front
+from actde_nb.networks.packing import LANES
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
 
@@ -49,7 +50,7 @@ def sample(
     """Continue each first token, or prompt, by ``steps`` drawn tokens.
 
     Args:
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what the parameters were made with.
         first: token 0 of each sequence, or with an axis more the tokens of its prompt.
         steps: number of tokens to draw; with the prompt at most ``config.block_size``.
@@ -61,7 +62,7 @@ def sample(
 
     Raises:
         SettingError: steps or temperature out of range, uniforms of another shape, and what
-            :func:`actde_nb.policies.gpt.forward` raises for.
+            :func:`actde_nb.networks.gpt.forward` raises for.
     """
     prompt = first if first.ndim == 3 else first[..., None]
     trials, batch, asked = prompt.shape
@@ -72,10 +73,10 @@ def sample(
     checks.positive("temperature", temperature)
     gpt.check(params, config, prompt)
     dropout = gpt.dropout_of(config, dropout_generators, trials, batch)
-    if asked == 1 and legal is None and fused.serves(config.width, config.heads, params.values()):
+    if asked == 1 and legal is None and front.serves(config.width, config.heads, params.values()):
         tokens = torch.cat([prompt.long(), prompt.new_zeros(uniforms.shape, dtype=torch.long)], -1)
         parameters = [params[name] for name in gpt.shapes(config)]
-        return Sampled(tokens, *fused.sample(tokens, uniforms, temperature, dropout, parameters))
+        return Sampled(tokens, *front.sample(tokens, uniforms, temperature, dropout, parameters))
 
     reader = Reader(params, config, batch, asked + steps, dropout)
     return draw(reader.read, prompt, uniforms, temperature, legal)
@@ -85,7 +86,7 @@ class Reader:
     """A network that reads sequences bit by bit and remembers keys and values.
 
     Args:
-        params: from :func:`actde_nb.policies.gpt.init`.
+        params: from :func:`actde_nb.networks.gpt.init`.
         config: what the parameters were made with.
         batch: sequences of each trial.
         length: most tokens that will be read.

@@ -17,8 +17,8 @@ from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
 from numba.core.extending import intrinsic, overload, register_model
 
-from actde_nb.policies.compiled import inlined
-from actde_nb.policies.dropout import SPREAD
+from actde_nb.networks.dropout import SPREAD
+from actde_nb.networks.fast.cache import inlined
 
 LANES = 16
 
@@ -305,7 +305,7 @@ def dot(_, a, b, start):
 def survivors(_, a, keys, index, number, threshold, scale):
     """``a * scale`` in lanes whose coin is at least ``threshold``, 0 in others; the coins of a tuple are numbered on.
 
-    Coin ``number`` of a lane is the hash of :func:`actde_nb.policies.dropout.scramble`, with the lane's entry of
+    Coin ``number`` of a lane is the hash of :func:`actde_nb.networks.dropout.scramble`, with the lane's entry of
     ``keys[index]``, 32-bit whole numbers.
     """
 

@@ -1,9 +1,9 @@
-"""The network of :mod:`actde_nb.policies.gpt`, its gradient and its sampler, for sixteen sequences at a time.
+"""The network of :mod:`actde_nb.networks.gpt`, its gradient and its sampler, for sixteen sequences at a time.
 
 Width 12 is too small for a library: reading and writing numbers would take longer than computing with them. Here
 sixteen sequences of one trial, a *group*, run through the network side by side, one in each lane of a vector
-(:mod:`actde_nb.policies.simd`), and what belongs together stays in registers. Nothing here is shared by two groups,
-so threads can take one each.
+(:mod:`actde_nb.networks.fast.simd`), and what belongs together stays in registers. Nothing here is shared by two
+groups, so threads can take one each.
 
 Names follow gpt.py. The residual stream is called ``stream``; ``mixed`` is what the heads of attention give together.
 Where an array has the axis ``slot``, a function writes to its own slot only.
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actde_nb.policies.compiled import compiled, inlined
-from actde_nb.policies.simd import (
+from actde_nb.networks.fast.cache import compiled, inlined
+from actde_nb.networks.fast.simd import (
     HIGHEST,
     LANES,
     LOWEST,
@@ -94,7 +94,7 @@ class Trace(NamedTuple):
 
 
 class Coins(NamedTuple):
-    """Dropout's coins, which :mod:`actde_nb.policies.dropout` describes; None instead: nothing is dropped."""
+    """Dropout's coins, which :mod:`actde_nb.networks.dropout` describes; None instead: nothing is dropped."""
 
     keys: np.ndarray  # of each sequence: [group, lane]
     threshold: np.uint32

@@ -4,7 +4,7 @@ import pytest
 import torch
 from stacks import generators
 
-from actde_nb.policies.dropout import WORD, Dropout, Places, scramble
+from actde_nb.networks.dropout import WORD, Dropout, Places, scramble
 
 PLACES = Places(layers=2, heads=3, width=6, block_size=10)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from stacks import sequences, stack
 
-from actde_nb.policies import gpt
-from actde_nb.policies.gpt import GPTConfig
-from actde_nb.policies.packing import Packing, select
+from actde_nb.networks import gpt
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.packing import Packing, select
 
 SMALL = GPTConfig(layers=2, heads=2, width=6, block_size=19, vocabulary=5)
 

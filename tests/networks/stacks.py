@@ -2,7 +2,7 @@
 
 import torch
 
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 
 
 def generators(trials, seed=0):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from stacks import generators, sequences, stack
 
-from actde_nb.policies import gpt
-from actde_nb.policies.gpt import GPTConfig
-from actde_nb.policies.sampling import sample
+from actde_nb.networks import gpt
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.sampling import sample
 
 PUBLISHED = GPTConfig()
 CONFIGS = [

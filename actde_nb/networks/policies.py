@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from actde_nb import checks
-from actde_nb.policies import branching, gpt
-from actde_nb.policies.gpt import GPTConfig, Outputs
-from actde_nb.policies.likeliest import Likeliest, likeliest
-from actde_nb.policies.sampling import NEVER, Reader, Rule, Sampled, draw, sample
+from actde_nb.networks import gpt, over_tree
+from actde_nb.networks.gpt import GPTConfig, Outputs
+from actde_nb.networks.greedy_tokens import Likeliest, likeliest
+from actde_nb.networks.sampling import NEVER, Reader, Rule, Sampled, draw, sample
 from actde_nb.worlds.tree import Tree
 
 Params = dict[str, Tensor]
@@ -111,8 +111,8 @@ class Network:
         return likeliest(params, self.config, tokens, last, self.legal)
 
     def over_tree(self, params: Params, tree: Tree) -> Outputs:
-        """What it says at the inner nodes of a tree, as :func:`actde_nb.policies.branching.read`."""
-        return branching.read(params, self.config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
+        """What it says at the inner nodes of a tree, as :func:`actde_nb.networks.over_tree.read`."""
+        return over_tree.read(params, self.config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
 
 
 @dataclass(frozen=True)

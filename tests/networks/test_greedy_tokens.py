@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from actde_nb.policies import gpt
-from actde_nb.policies.likeliest import likeliest
+from actde_nb.networks import gpt
+from actde_nb.networks.greedy_tokens import likeliest
 
 CONFIG = gpt.GPTConfig(2, 2, 8, block_size=9, vocabulary=5)
 

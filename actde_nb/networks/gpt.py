@@ -23,9 +23,9 @@ from torch.nn.functional import gelu, layer_norm
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.policies import fused
-from actde_nb.policies.dropout import Dropout, Places
-from actde_nb.policies.packing import Packing, select
+from actde_nb.networks.dropout import Dropout, Places
+from actde_nb.networks.fast import front
+from actde_nb.networks.packing import Packing, select
 
 Params = dict[str, Tensor]
 
@@ -156,8 +156,8 @@ def forward(
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
         attention: ``"reference"`` is this function, step by step; ``"fast"`` takes the compiled way to the same numbers
-            (:mod:`actde_nb.policies.fused`) where there is one: published width, float32, processor. Otherwise, where
-            not all is needed, it reads no more than that (:mod:`actde_nb.policies.packing`).
+            (:mod:`actde_nb.networks.fast.front`) where there is one: published width, float32, processor. Otherwise,
+            where not all is needed, it reads no more than that (:mod:`actde_nb.networks.packing`).
         needed: places whose outputs matter; with each place all earlier ones of its sequence. What comes out elsewhere
             is finite and means nothing. None for all.
 
@@ -171,8 +171,8 @@ def forward(
     checks.one_of("attention", attention, ("fast", "reference"))
     check(params, config, tokens)
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
-    if attention == "fast" and fused.serves(config.width, config.heads, params.values()):
-        return Outputs(*fused.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)]))
+    if attention == "fast" and front.serves(config.width, config.heads, params.values()):
+        return Outputs(*front.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)]))
     if attention == "fast" and needed is not None and not dropout.active:
         return _packed(params, config, tokens, Packing.of(tokens, needed))
     time, places = tokens.shape[2], dropout.places
@@ -208,7 +208,7 @@ def _packed(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch 
 
 
 def dropout_of(config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int, batch: int) -> Dropout:
-    """The dropout of one call of the network; see :class:`actde_nb.policies.dropout.Dropout`."""
+    """The dropout of one call of the network; see :class:`actde_nb.networks.dropout.Dropout`."""
     places = Places(config.layers, config.heads, config.width, config.block_size)
     return Dropout(config.dropout, places, generators, trials, batch)
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from stacks import far, generators, gradients, sequences, stack
 
-from actde_nb.policies import compiled, fused, gpt
-from actde_nb.policies.gpt import GPTConfig
+from actde_nb.networks import gpt
+from actde_nb.networks.fast import cache, front
+from actde_nb.networks.gpt import GPTConfig
 
 TOLERANCE = 5e-5
 
@@ -153,7 +154,7 @@ def test_memory_is_lent_to_one_graph_at_a_time():
     assert all(torch.equal(found[name], alone[name]) for name in alone)
     del first, loss
     gc.collect()
-    addresses = {id(array) for leases in fused._idle.values() for arrays in leases for array in arrays}
+    addresses = {id(array) for leases in front._idle.values() for arrays in leases for array in arrays}
     again = gpt.forward(params, config, one)
     assert id(again.logits.grad_fn.trace.arrays[0]) in addresses
 
@@ -165,7 +166,7 @@ def test_what_the_kernels_do_not_know_takes_the_readable_way(config, dtype):
     params, tokens = stack(config, 1, extra=0.2, dtype=dtype), sequences(config, 1, 3, 9)
     (one, _), (other, _) = both(config, params, tokens)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert not fused.serves(config.width, config.heads, params.values())
+    assert not front.serves(config.width, config.heads, params.values())
 
 
 def test_parameters_changed_before_the_backward_pass_are_noticed():
@@ -179,7 +180,7 @@ def test_parameters_changed_before_the_backward_pass_are_noticed():
 
 SCRIPT = """
 import torch
-from actde_nb.policies import gpt
+from actde_nb.networks import gpt
 config = gpt.GPTConfig(layers=1)
 params = gpt.init(config, 1, [torch.Generator().manual_seed(0)])
 print(gpt.forward(params, config, torch.zeros(1, 1, 3, dtype=torch.long)).values.shape)
@@ -187,7 +188,7 @@ print(gpt.forward(params, config, torch.zeros(1, 1, 3, dtype=torch.long)).values
 
 
 def run_elsewhere(**environment):
-    root = Path(compiled.__file__).parents[2]
+    root = Path(cache.__file__).parents[3]
     return subprocess.run(
         [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": str(root), **environment}, cwd=root,
         capture_output=True, text=True, check=True,
