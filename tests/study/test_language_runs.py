@@ -9,7 +9,10 @@ from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
 from actde_nb.checks import SettingError
+from actde_nb.learning.advantages import leave_one_out
+from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
 from actde_nb.learning.checkpoint import load, save
+from actde_nb.learning.losses import score_function
 from actde_nb.study import language_runs, metrics, results, runs
 from actde_nb.study.language_runs import LanguageRun
 from actde_nb.worlds.language import Language
@@ -122,12 +125,10 @@ def test_a_world_is_known_by_what_it_is(monkeypatch):
 
 
 def test_a_world_and_a_row_of_ones_own(monkeypatch):
-    from actde_nb.learning.algorithms import ALGORITHMS, Algorithm
-
     def short(tokens):
         return -(tokens > 1).sum(-1).double()
 
-    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm(leave_one_out, score_function, value_loss=None))
     mine = dataclasses.replace(RUN, algorithm="mine", updates=40, learning_rate=1e-2)
     work = language_runs.trainer_of(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
     work.run()
