@@ -80,7 +80,7 @@ class Evaluation:
             "likeliest_probability": (("trial", "rank"), chances.numpy()),
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
-        learns_q = ALGORITHMS[self.run.algorithm].q_coefficient > 0
+        learns_q = ALGORITHMS[self.run.algorithm].learns_q
         critics = critics_of(tree, work.policy, work.parameters) if learns_q else None
         ending = final_measures(
             policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None

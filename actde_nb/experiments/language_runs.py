@@ -65,14 +65,14 @@ class LanguageRun(Config):
         checks.one_of("critic", self.critic, ("shared", "detached", "separate"))
         checks.whole("pretraining", self.pretraining)
         checks.at_least_zero("temperature", self.temperature)
-        if (ALGORITHMS[self.algorithm].policy_loss != "none") == (self.temperature > 0):
+        if ALGORITHMS[self.algorithm].trains_policy == (self.temperature > 0):
             raise SettingError(
                 f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
                 "algorithms that train a policy head, and a number above zero with those that do not"
             )
         if self.temperature and self.critic != "shared":
             raise SettingError(f"critic = {self.critic!r} with temperature = {self.temperature}: allowed is 'shared'")
-        if ALGORITHMS[self.algorithm].greedy != "none" and self.critic == "separate":
+        if ALGORITHMS[self.algorithm].greedy_penalty and self.critic == "separate":
             raise SettingError(
                 f"critic = 'separate' with algorithm = {self.algorithm!r}: allowed are shared and detached"
             )
@@ -82,7 +82,7 @@ class LanguageRun(Config):
         """What a nat costs by design: in the reward, or as the temperature of AWR and APA; None where it is free."""
         if self.kl_reward:
             return self.kl_reward
-        return self.beta if ALGORITHMS[self.algorithm].policy_loss in ("awr", "apa") else None
+        return self.beta if ALGORITHMS[self.algorithm].fits_advantages else None
 
 
 def world_of(run: LanguageRun) -> "Language":

@@ -63,8 +63,7 @@ class PrisonerRun(Config):
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
         checks.at_least_zero("temperature", self.temperature)
-        learns_policy = ALGORITHMS[self.algorithm].policy_loss != "none"
-        if learns_policy == (self.temperature > 0):
+        if ALGORITHMS[self.algorithm].trains_policy == (self.temperature > 0):
             raise SettingError(
                 f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
                 "algorithms that train a policy head, and a number above zero with those that do not"

@@ -33,7 +33,7 @@ PRISONER: dict[str, PrisonerRun] = {
 def language(algorithm: str, **settings) -> LanguageRun:
     """A run with the small network, whose advantages are whitened unless they are to be fitted or q comes in."""
     row = ALGORITHMS[algorithm]
-    raw = row.policy_loss in ("apa", "awr") or row.q_coefficient > 0
+    raw = row.fits_advantages or row.learns_q
     return LanguageRun(**{"algorithm": algorithm, "size": "small", "whiten": not raw, **settings})
 
 

@@ -13,6 +13,8 @@ from actde_nb.checks import SettingError
 Steps = Float[Tensor, "trial batch time"]
 Ends = Float[Tensor, "trial batch"]
 
+VARIANCE_FLOOR = 1e-6  # what is added to a variance before its root divides, as in the published trainer
+
 
 def discounted_sums(errors: Steps, factor: float) -> Steps:
     """Sum over k of ``factor**k * errors[t + k]``, for each t.
@@ -61,12 +63,24 @@ def action_conditioned(
     return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * trace)
 
 
-def whiten(advantages: Steps, epsilon: float = 1e-6, mask: Bool[Tensor, "trial batch time"] | None = None) -> Steps:
+def returns(rewards: Steps, discount: float) -> Steps:
+    """Discounted reward from each step to the rollout's end, compared with nothing."""
+    return discounted_sums(rewards, discount)
+
+
+def return_minus_q(rewards: Steps, q_taken: Steps, discount: float) -> Steps:
+    """Discounted reward from each step to the rollout's end, less q of the action taken."""
+    return discounted_sums(rewards, discount) - q_taken
+
+
+def whiten(
+    advantages: Steps, epsilon: float = VARIANCE_FLOOR, mask: Bool[Tensor, "trial batch time"] | None = None
+) -> Steps:
     """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time.
 
     Args:
         advantages: two or more a trial.
-        epsilon: added to the variance (with n - 1 below), in reward squared; as in the published trainer.
+        epsilon: added to the variance (with n - 1 below), in reward squared.
         mask: the steps that count; the others come out as zero.
 
     Raises:
@@ -105,7 +119,7 @@ def leave_one_out(rewards: Steps, group: int) -> Steps:
     return (totals - others).flatten(1)[..., None].expand_as(rewards)
 
 
-def group_normalised(rewards: Steps, group: int, epsilon: float = 1e-4) -> Steps:
+def group_normalised(rewards: Steps, group: int, *, epsilon: float = 1e-4) -> Steps:
     """A sequence's reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
 
     Args:
@@ -113,8 +127,8 @@ def group_normalised(rewards: Steps, group: int, epsilon: float = 1e-4) -> Steps
         group: sequences in a row that are compared; it divides the batch, and is two or more.
         epsilon: added to the deviation (with n - 1 below), in units of reward.
     """
-    deviation, mean = torch.std_mean(rewards.sum(-1).unflatten(1, (-1, group)), dim=-1, keepdim=True)
     totals = rewards.sum(-1).unflatten(1, (-1, group))
+    deviation, mean = torch.std_mean(totals, dim=-1, keepdim=True)
     return ((totals - mean) / (deviation + epsilon)).flatten(1)[..., None].expand_as(rewards)
 
 

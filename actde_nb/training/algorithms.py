@@ -1,107 +1,176 @@
-"""The table of algorithms. A row says what is compared with what and which loss makes of it; nothing
-outside this table asks for an algorithm's name."""
+"""The table of algorithms. A row holds the functions that an algorithm is made of; what they take is filled in by the
+names of their arguments, so that a new algorithm is a pure function and a row. Nothing outside asks for a row's name.
+"""
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any
+
+from torch import Tensor
 
 from actde_nb import checks
+from actde_nb.checks import SettingError
+from actde_nb.training import advantages, losses
+from actde_nb.training.greedy import GreedyPenalty
 
-Advantage = Literal[
-    "gae", "action_conditioned", "return_minus_q", "returns", "leave_one_out", "group_normalised", "none"
-]
-PolicyLoss = Literal["clipped", "score", "logit", "best_share", "awr", "apa", "none"]
-ValueLoss = Literal["clipped", "expectile", "none"]
-Greedy = Literal["none", "step", "batch"]
+#: Settings of the run that the functions of a row may take; :class:`~actde_nb.training.config.Config` explains them.
+SETTINGS = ("discount", "trace", "group", "clip", "value_clip", "expectile", "share", "beta", "largest_weight")
+#: Arrays of the :class:`~actde_nb.training.rollout.Rollout` that an advantage may take.
+OF_ROLLOUT = ("rewards", "values", "next_value", "q_taken", "mask")
+#: Arrays that a loss may take. Of the actions taken, now: ``log_probs``, ``logits_taken``, ``values``. In the rollout:
+#: ``old_log_probs``, ``old_values``, ``q_taken``. Before training: ``reference_log_probs``. To learn from:
+#: ``advantages``, whitened if the run says so, and ``targets``, the lambda-returns.
+OF_LOSS = (
+    "log_probs", "logits_taken", "values", "old_log_probs", "old_values", "q_taken", "reference_log_probs",
+    "advantages", "targets", "mask",
+)  # fmt: skip
+#: By part of a row. A value loss may take ``scale`` too, a weight of each step.
+OFFERED = {
+    "advantage": (*OF_ROLLOUT, *SETTINGS),
+    "policy_loss": (*OF_LOSS, *SETTINGS),
+    "value_loss": (*OF_LOSS, "scale", *SETTINGS),
+}
+
+
+@cache
+def arguments(function: Callable[..., Tensor]) -> tuple[str, ...]:
+    """Names of what a function takes, but for what a ``functools.partial`` has set already."""
+    return tuple(name for name in inspect.signature(function).parameters if name not in _preset(function))
+
+
+def fill(function: Callable[..., Tensor], offered: Mapping[str, Any]) -> Tensor:
+    """Call a function with those of ``offered`` that it takes."""
+    return function(**{name: offered[name] for name in arguments(function) if name in offered})
+
+
+def _preset(function: Callable[..., Tensor]) -> Mapping[str, Any]:
+    return getattr(function, "keywords", {})
+
+
+def check_part(part: str, function: Any) -> None:
+    """Make sure that ``function`` can be the part of a row that is called ``part``.
+
+    Raises:
+        SettingError: it is no function, or takes what is not on offer.
+    """
+    allowed = f"allowed is a function of some of {', '.join(OFFERED[part])}"
+    if not callable(function):
+        raise SettingError(f"{part} = {function!r}: {allowed}")
+    for name, argument in inspect.signature(function).parameters.items():
+        own = argument.kind is argument.KEYWORD_ONLY and argument.default is not argument.empty
+        if name not in OFFERED[part] and not own:
+            called = getattr(function, "__name__", repr(function))
+            raise SettingError(
+                f"{part} = {called} takes {name!r}: {allowed}, and after a * of arguments of its own with defaults"
+            )
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One row.
+    """One row. Of the functions' arguments, those in :data:`OFFERED` are filled in; others, which must come after a
+    ``*`` and have defaults, keep these.
 
     Args:
-        advantage: what the policy learns from. ``"gae"`` compares with v, ``"action_conditioned"`` with q of
-            the action taken, ``"return_minus_q"`` the discounted reward up to the rollout's end with that q,
-            ``"returns"`` that with nothing;
-            ``"leave_one_out"`` and ``"group_normalised"`` compare whole sequences with others.
-        policy_loss: ``"clipped"`` is PPO's; ``"score"`` is REINFORCE's; ``"logit"`` moves the logit of the
-            action taken alone; ``"best_share"`` keeps the steps with the highest advantage and imitates them;
-            ``"awr"`` imitates all, weighted by the exponential of the advantage; ``"apa"`` makes the log-ratio to
-            the initial policy a multiple of the advantage.
-        value_loss: ``"clipped"`` towards the lambda-return; ``"expectile"`` towards q of the action taken.
+        advantage: what the policy learns from, in units of reward; None if no policy is trained.
+        policy_loss: what makes a policy of it; None trains no policy.
+        value_loss: what v learns; None trains no v.
         value_coefficient: weight of the value loss.
         q_coefficient: weight of the squared error of q, whose target is the lambda-return computed with v.
         corrected: add the gradient of the policy's expected q, which comparing with q takes away (Gu et al., 2017).
         soft: the price of a nat that is paid for the action itself is no part of q's target, only later ones are.
-        greedy: also learn from the likeliest action, in place of the one taken, with weights for each ``"step"`` or
-            the same ones for all steps of a ``"batch"``; see :mod:`actde_nb.training.greedy`.
-        greedy_ratio: whose probability that part of the loss moves.
-        greedy_scales_all: whether the weight of the ordinary part scales the other terms of the loss too.
-        greedy_unit: what the lead of the likeliest action is measured in: ``"deviation"`` of the rollout's
-            advantages, or ``"reward"``, in which a larger prize is a larger lead.
+        greedy_penalty: also learn from the likeliest action, in place of the one taken.
 
     Raises:
-        SettingError: a negative coefficient.
+        SettingError: a part that is no function or takes what there is not, a policy loss without an advantage, a
+            value loss that cannot be scaled as the penalty asks, a negative coefficient.
     """
 
-    advantage: Advantage
-    policy_loss: PolicyLoss = "clipped"
-    value_loss: ValueLoss = "clipped"
+    advantage: Callable[..., Tensor] | None
+    policy_loss: Callable[..., Tensor] | None = losses.clipped_surrogate
+    value_loss: Callable[..., Tensor] | None = losses.clipped_value
     value_coefficient: float = 0.1  # published trainer, `vf_coef`; the clipped loss has another 1/2 inside
     q_coefficient: float = 0.0
     corrected: bool = False
     soft: bool = False
-    greedy: Greedy = "none"
-    greedy_ratio: Literal["greedy", "sampled"] = "greedy"
-    greedy_scales_all: bool = False
-    greedy_unit: Literal["deviation", "reward"] = "deviation"
-
-    @property
-    def grouped(self) -> bool:
-        """Whether sequences are compared in groups."""
-        return self.advantage in ("leave_one_out", "group_normalised")
-
-    @property
-    def needs_initial(self) -> bool:
-        """Whether it asks what the policy said before training."""
-        return self.policy_loss == "apa"
+    greedy_penalty: GreedyPenalty | None = None
 
     def __post_init__(self):
+        for part in OFFERED:
+            if getattr(self, part) is not None:
+                check_part(part, getattr(self, part))
+        if self.trains_policy and self.advantage is None:
+            raise SettingError("advantage = None: allowed is a function, since policy_loss learns from it")
+        scales_all = self.greedy_penalty is not None and self.greedy_penalty.scales_all
+        if scales_all and self.value_loss is not None and "scale" not in arguments(self.value_loss):
+            raise SettingError("value_loss takes no 'scale': allowed is one that does, since the penalty scales_all")
         checks.at_least_zero("value_coefficient", self.value_coefficient)
         checks.at_least_zero("q_coefficient", self.q_coefficient)
 
+    @property
+    def trains_policy(self) -> bool:
+        """Whether there is a policy to train, and not only predictions."""
+        return self.policy_loss is not None
+
+    @property
+    def learns_q(self) -> bool:
+        """Whether q is trained."""
+        return self.q_coefficient > 0
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether sequences are compared in groups."""
+        return self.advantage is not None and "group" in arguments(self.advantage)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it asks what the policy said before training."""
+        return self.trains_policy and "reference_log_probs" in arguments(self.policy_loss)
+
+    @property
+    def fits_advantages(self) -> bool:
+        """Whether the policy is fitted to advantages in units of ``beta``, which whitening would change."""
+        return self.trains_policy and "beta" in arguments(self.policy_loss)
+
+
+#: Conditioned on the action, with the policy loss and coefficients by which the tables move in batches.
+_TABULAR = {"value_coefficient": 1.0, "q_coefficient": 0.5}  # 1/2 makes q's gradient its error
 
 #: The published trainer has the first three (`ppoLoss`, `actdeLoss`, `rejectLoss`) and the expectile as an option.
 ALGORITHMS: dict[str, Algorithm] = {
-    "ppo": Algorithm("gae"),
-    "actde": Algorithm("action_conditioned", q_coefficient=1.0),  # published trainer, `loss = ... + q_loss`
-    "rejection": Algorithm("returns", policy_loss="best_share", value_loss="none"),
-    "reinforce": Algorithm("returns", policy_loss="score", value_loss="none"),
-    "actde_expectile": Algorithm("action_conditioned", value_loss="expectile", q_coefficient=1.0),
-    # One step of plain gradient descent on this row is the post's tabular update; 1/2 makes q's gradient its error.
-    "actde_logit": Algorithm("action_conditioned", policy_loss="logit", value_coefficient=1.0, q_coefficient=0.5),
+    "ppo": Algorithm(advantages.gae),
+    "actde": Algorithm(advantages.action_conditioned, q_coefficient=1.0),  # published trainer, `loss = ... + q_loss`
+    "rejection": Algorithm(advantages.returns, losses.best_share, value_loss=None),
+    "reinforce": Algorithm(advantages.returns, losses.score_function, value_loss=None),
+    "actde_expectile": Algorithm(advantages.action_conditioned, value_loss=losses.expectile_value, q_coefficient=1.0),
+    # One step of plain gradient descent on this row is the post's tabular update.
+    "actde_logit": Algorithm(advantages.action_conditioned, losses.logit_step, **_TABULAR),
     # The score function of the same error: what the tabular update becomes when it follows the gradient of log pi.
-    "actde_score": Algorithm("action_conditioned", policy_loss="score", value_coefficient=1.0, q_coefficient=0.5),
+    "actde_score": Algorithm(advantages.action_conditioned, losses.score_function, **_TABULAR),
     # Zhu et al. (2023): advantages against v, as PPO's; the regression is on the policy before training.
-    "apa": Algorithm("gae", policy_loss="apa"),
-    "awr": Algorithm("gae", policy_loss="awr"),
+    "apa": Algorithm(advantages.gae, losses.advantage_induced),
+    "awr": Algorithm(advantages.gae, losses.advantage_weighted),
     # Both as they are run on language models, with PPO's loss for several updates from one rollout.
-    "rloo": Algorithm("leave_one_out", value_loss="none"),
-    "grpo": Algorithm("group_normalised", value_loss="none"),
+    "rloo": Algorithm(advantages.leave_one_out, value_loss=None),
+    "grpo": Algorithm(advantages.group_normalised, value_loss=None),
     # No later critic enters: what came of it, less what was expected of it.
-    "actde_return": Algorithm("return_minus_q", q_coefficient=1.0),
+    "actde_return": Algorithm(advantages.return_minus_q, q_coefficient=1.0),
     # Q-Prop: what depends on the action in the baseline is given back, and the policy gradient returns.
-    "actde_corrected": Algorithm("return_minus_q", q_coefficient=1.0, corrected=True),
+    "actde_corrected": Algorithm(advantages.return_minus_q, q_coefficient=1.0, corrected=True),
     # Greedy-advantage-aware RLHF as its text has it, and with the other terms scaled as well; with one pair of weights
     # for a minibatch; as published (`src/trainer.py`, `learning_phase`), and that without scaling the other terms.
-    "gaa": Algorithm("gae", greedy="step"),
-    "gaa_scaled": Algorithm("gae", greedy="step", greedy_scales_all=True),
-    "gaa_batch": Algorithm("gae", greedy="batch"),
-    "gaa_code": Algorithm("gae", greedy="batch", greedy_ratio="sampled", greedy_scales_all=True),
-    "gaa_code_unscaled": Algorithm("gae", greedy="batch", greedy_ratio="sampled"),
+    "gaa": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty()),
+    "gaa_scaled": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(scales_all=True)),
+    "gaa_batch": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True)),
+    "gaa_code": Algorithm(
+        advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, sampled_ratio=True, scales_all=True)
+    ),
+    "gaa_code_unscaled": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, sampled_ratio=True)),
     # With leads in units of reward.
-    "gaa_reward": Algorithm("gae", greedy="step", greedy_unit="reward"),
-    "gaa_batch_reward": Algorithm("gae", greedy="batch", greedy_unit="reward"),
+    "gaa_reward": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(in_rewards=True)),
+    "gaa_batch_reward": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, in_rewards=True)),
     # Learns to predict and nothing else, for policies that are a function of q.
-    "critic": Algorithm("none", policy_loss="none", q_coefficient=1.0),
-    "soft_critic": Algorithm("none", policy_loss="none", q_coefficient=1.0, soft=True),
+    "critic": Algorithm(None, policy_loss=None, q_coefficient=1.0),
+    "soft_critic": Algorithm(None, policy_loss=None, q_coefficient=1.0, soft=True),
 }

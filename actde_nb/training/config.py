@@ -146,7 +146,7 @@ class Config:
                 raise SettingError(
                     f"minibatches = {self.minibatches}: allowed are numbers that divide {name} = {getattr(self, name)}"
                 )
-        if ALGORITHMS[self.algorithm].grouped and self.sequences % self.group:
+        if ALGORITHMS[self.algorithm].compares_groups and self.sequences % self.group:
             raise SettingError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
         row = ALGORITHMS[self.algorithm]
         if row.corrected and self.whiten:
@@ -159,9 +159,9 @@ class Config:
             raise SettingError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
 
     @property
-    def needs_initial(self) -> bool:
+    def needs_reference(self) -> bool:
         """Whether the policy before training is asked about each rollout."""
-        return bool(self.kl_reward or self.kl_loss) or ALGORITHMS[self.algorithm].needs_initial
+        return bool(self.kl_reward or self.kl_loss) or ALGORITHMS[self.algorithm].needs_reference
 
     @property
     def rollouts(self) -> int:

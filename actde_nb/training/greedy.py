@@ -1,22 +1,23 @@
 """Greedy-advantage-aware learning: how much of the likeliest action's advantage goes into a step.
 
-The further the likeliest action is ahead of the one taken, the more the loss takes away from it again, lest one word
-that pays become a habit. ``eta`` is the likeliest action's probability; ``sigma`` is its lead in deviations of the
-advantages. Source: the description of greedy-advantage-aware RLHF, and its published code where that differs.
+The further the likeliest action is ahead of the one taken, the more the loss takes away from it again. ``eta`` is the
+likeliest action's probability, ``sigma`` its lead over the action taken.
+Source: the description of greedy-advantage-aware RLHF, and its published code where that differs.
 """
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Steps = Float[Tensor, "trial batch time"]
+Weights = Float[Tensor, "trial #batch #time"]
 
 POWER = 10  # how fast the ordinary part fades where the likeliest action is both certain and ahead
 
 
 @dataclass(frozen=True)
-class Lead:
+class GreedyTargets:
     """The likeliest actions of a rollout, to learn from.
 
     Args:
@@ -29,9 +30,36 @@ class Lead:
     eta: Steps
     sigma: Steps
 
-    def part(self, number: int, parts: int) -> "Lead":
+    def part(self, number: int, parts: int) -> "GreedyTargets":
         """Every ``parts``-th sequence, from ``number`` on."""
-        return Lead(*(x[:, number::parts] for x in (self.advantages, self.eta, self.sigma)))
+        return GreedyTargets(*(x[:, number::parts] for x in (self.advantages, self.eta, self.sigma)))
+
+
+@dataclass(frozen=True)
+class GreedyPenalty:
+    """A second policy term, on the likeliest actions. The defaults are those of the text.
+
+    Args:
+        per_batch: one pair of weights for a whole batch, and not one for each step.
+        sampled_ratio: it moves the probability of the action taken, and not that of the likeliest one.
+        scales_all: the weight of the ordinary part scales the loss's other terms too.
+        in_rewards: leads are in units of reward, in which a larger prize is a larger lead, and not in deviations of
+            the rollout's advantages.
+    """
+
+    per_batch: bool = False
+    sampled_ratio: bool = False
+    scales_all: bool = False
+    in_rewards: bool = False
+
+    def weights(self, targets: GreedyTargets, mask: Bool[Tensor, "trial batch time"] | None) -> tuple[Weights, Weights]:
+        """Weights of the ordinary part and of the penalty."""
+        eta, sigma = targets.eta, targets.sigma
+        if self.per_batch:
+            counted = eta.new_ones(eta.shape) if mask is None else mask.to(eta.dtype)
+            total = counted.sum((1, 2), keepdim=True)
+            eta, sigma = ((x * counted).sum((1, 2), keepdim=True) / total for x in (eta, sigma))
+        return coefficients(eta.clamp(0, 1), sigma.clamp(0, 1))
 
 
 def coefficients(

@@ -2,7 +2,8 @@
 
 Each is a mean over a trial's batch and time, or over the steps of a ``mask``. The loop adds the trials up, so that a
 trial's parameters, which enter only its own term, get the gradient they would get alone. Gradients flow through the
-first argument only; the others are constants.
+first argument only; the others are constants. Names of arguments are those that the table of algorithms fills in
+(:data:`actde_nb.training.algorithms.OFFERED`).
 """
 
 import torch
@@ -19,7 +20,7 @@ Scale = Float[Tensor, "trial #batch #time"] | float
 
 
 def clipped_surrogate(
-    log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None, scale: Scale = 1.0
+    log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None, *, scale: Scale = 1.0
 ) -> PerTrial:
     """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)``.
 
@@ -50,12 +51,12 @@ def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> Per
     return -_mean(logits_taken * advantages.detach(), mask)
 
 
-def best_share(log_probs: Steps, returns: Steps, share: float, mask: Mask = None) -> PerTrial:
-    """Rejection sampling: ``-log pi`` of the ``share`` of steps with the highest returns, averaged over those.
+def best_share(log_probs: Steps, advantages: Steps, share: float, mask: Mask = None) -> PerTrial:
+    """Rejection sampling: ``-log pi`` of the ``share`` of steps with the highest advantages, averaged over those.
 
     Args:
         log_probs: log pi of the action taken, in nats, now.
-        returns: discounted return from each step to the rollout's end.
+        advantages: what steps are ranked by; of the row ``"rejection"``, the return to the rollout's end.
         share: 1/4 in the published trainer (``rejectLoss``); the number of steps is rounded down.
 
     Raises:
@@ -65,35 +66,35 @@ def best_share(log_probs: Steps, returns: Steps, share: float, mask: Mask = None
     if kept < 1:
         raise SettingError(f"share = {share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more")
     if mask is None:
-        best = returns.detach().flatten(1).topk(kept, dim=1).indices
+        best = advantages.detach().flatten(1).topk(kept, dim=1).indices
         return -log_probs.flatten(1).gather(1, best).mean(1)
     # So many of the steps that count, which are not as many in each trial.
-    rank = torch.where(mask, returns.detach(), -torch.inf).flatten(1).argsort(1, descending=True).argsort(1)
+    rank = torch.where(mask, advantages.detach(), -torch.inf).flatten(1).argsort(1, descending=True).argsort(1)
     chosen = rank.view_as(mask) < (share * mask.sum((1, 2), keepdim=True)).floor().clamp(min=1)
     return -_mean(log_probs, chosen)
 
 
 def clipped_value(
-    values: Steps, old_values: Steps, targets: Steps, clip: float, mask: Mask = None, scale: Scale = 1.0
+    values: Steps, old_values: Steps, targets: Steps, value_clip: float, mask: Mask = None, scale: Scale = 1.0
 ) -> PerTrial:
-    """Half the larger squared error of v and of v held within ``clip`` of what it was in the rollout.
+    """Half the larger squared error of v and of v held within ``value_clip`` of what it was in the rollout.
 
     Source: the published trainer (``ppoLoss``), which has it from earlier implementations of PPO.
     """
     old_values, targets = old_values.detach(), targets.detach()
-    held = values.clamp(old_values - clip, old_values + clip)
+    held = values.clamp(old_values - value_clip, old_values + value_clip)
     return 0.5 * _mean(scale * torch.maximum((values - targets) ** 2, (held - targets) ** 2), mask)
 
 
-def expectile(values: Steps, targets: Steps, level: float, mask: Mask = None) -> PerTrial:
-    """Squared error weighted ``level`` where v is below the target and ``1 - level`` where it is above.
+def expectile_value(values: Steps, q_taken: Steps, expectile: float, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
+    """Squared error weighted ``expectile`` where v is below the rollout's q, and ``1 - expectile`` where it is above.
 
-    Above one half this draws v towards the better actions; the target is the rollout's q of the action taken.
+    Above one half this draws v towards the better actions.
     Source: implicit language Q-learning (Snell et al., 2023), and the published trainer with level .9.
     """
-    error = targets.detach() - values
+    error = q_taken.detach() - values
     below = (error >= 0).to(error.dtype)
-    return _mean((level * below + (1 - level) * (1 - below)) * error**2, mask)
+    return _mean(scale * (expectile * below + (1 - expectile) * (1 - below)) * error**2, mask)
 
 
 def squared_error(predictions: Steps, targets: Steps, mask: Mask = None) -> PerTrial:
@@ -101,30 +102,32 @@ def squared_error(predictions: Steps, targets: Steps, mask: Mask = None) -> PerT
     return _mean((predictions - targets.detach()) ** 2, mask)
 
 
-def advantage_weighted(log_probs: Steps, advantages: Steps, beta: float, most: float, mask: Mask = None) -> PerTrial:
+def advantage_weighted(
+    log_probs: Steps, advantages: Steps, beta: float, largest_weight: float, mask: Mask = None
+) -> PerTrial:
     """AWR, ``-exp(A / beta) log pi``: imitation of what was done, the better the more (Peng et al., 2019).
 
     Args:
         log_probs: log pi of the action taken, in nats, now.
         advantages: A.
         beta: temperature, in units of A.
-        most: largest weight (20 in the published code of AWR).
+        largest_weight: where weights are cut (20 in the published code of AWR).
     """
-    return -_mean((advantages.detach() / beta).exp().clamp(max=most) * log_probs, mask)
+    return -_mean((advantages.detach() / beta).exp().clamp(max=largest_weight) * log_probs, mask)
 
 
 def advantage_induced(
-    log_probs: Steps, initial_log_probs: Steps, advantages: Steps, beta: float, mask: Mask = None
+    log_probs: Steps, reference_log_probs: Steps, advantages: Steps, beta: float, mask: Mask = None
 ) -> PerTrial:
     """APA, ``(log pi - log pi_init - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
 
     Args:
         log_probs: log pi of the action taken, in nats, now.
-        initial_log_probs: the same before any training; not that of the policy that sampled it.
+        reference_log_probs: the same before any training; not that of the policy that sampled it.
         advantages: A.
         beta: temperature, in units of A.
     """
-    return _mean((log_probs - initial_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
+    return _mean((log_probs - reference_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
 
 
 def divergence(log_policy: All, log_initial: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:

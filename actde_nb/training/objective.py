@@ -1,36 +1,23 @@
 """From a row of the table of algorithms to numbers: what the policy learns from, and the loss."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb.networks.gpt import Outputs
-from actde_nb.training import advantages, greedy, losses
-from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training import advantages, losses
+from actde_nb.training.algorithms import ALGORITHMS, OF_ROLLOUT, SETTINGS, fill
 from actde_nb.training.config import Config
+from actde_nb.training.greedy import GreedyTargets
 from actde_nb.training.rollout import Rollout
 
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
-Weights = Float[Tensor, "trial #batch #time"]
-
-ADVANTAGES: dict[str, Callable[[Rollout, Config], Steps]] = {
-    "gae": lambda r, c: advantages.gae(r.rewards, r.values, r.next_value, c.discount, c.trace),
-    "action_conditioned": lambda r, c: advantages.action_conditioned(
-        r.rewards, r.values, r.next_value, r.q_taken, c.discount, c.trace
-    ),
-    "return_minus_q": lambda r, c: advantages.discounted_sums(r.rewards, c.discount) - r.q_taken,
-    "returns": lambda r, c: advantages.discounted_sums(r.rewards, c.discount),
-    "leave_one_out": lambda r, c: advantages.leave_one_out(r.rewards, c.group),
-    "group_normalised": lambda r, c: advantages.group_normalised(r.rewards, c.group),
-    "none": lambda r, c: r.rewards.new_zeros(r.rewards.shape),
-}
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """A rollout with what there is to learn from it; constants, worked out once and used in every inner update.
 
     Args:
@@ -39,7 +26,7 @@ class Lesson:
         weights: what the policy's loss uses: the advantages, whitened if so configured.
         targets: lambda-return computed with v, the target of v and of q.
         q_targets: of q, where they differ.
-        lead: of the likeliest actions, for algorithms that learn from them too.
+        greedy: of the likeliest actions, for algorithms that learn from them too.
     """
 
     rollout: Rollout
@@ -47,119 +34,101 @@ class Lesson:
     weights: Steps
     targets: Steps
     q_targets: Steps
-    lead: greedy.Lead | None = None
+    greedy: GreedyTargets | None = None
 
-    def part(self, number: int, parts: int) -> "Lesson":
+    def part(self, number: int, parts: int) -> "TrainingBatch":
         """Every ``parts``-th sequence, from ``number`` on."""
         arrays = (x[:, number::parts] for x in (self.advantages, self.weights, self.targets, self.q_targets))
-        return Lesson(self.rollout.part(number, parts), *arrays, self.lead and self.lead.part(number, parts))
+        greedy = self.greedy and self.greedy.part(number, parts)
+        return TrainingBatch(self.rollout.part(number, parts), *arrays, greedy)
 
 
-def lesson(rollout: Rollout, config: Config, price: PerTrial | None = None) -> Lesson:
+def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> TrainingBatch:
     """Work out advantages and targets.
 
     Args:
         rollout: the record.
         config: how.
-        price: of a nat of log-ratio to the initial policy, taken off the reward of each step.
+        price: of a nat of log-ratio to the reference policy, taken off the reward of each step.
+
+    Raises:
+        SettingError: a trial in which a single step counts, if its deviation is asked for.
     """
     paid = 0.0
     if price is not None:
         paid = price[:, None, None] * rollout.log_ratio
         rollout = replace(rollout, rewards=rollout.rewards - paid)
     row = ALGORITHMS[config.algorithm]
-    advantage = ADVANTAGES[row.advantage](rollout, config)
-    targets = ADVANTAGES["gae"](rollout, config) + rollout.values
+    offered = _settings(config) | {name: getattr(rollout, name) for name in OF_ROLLOUT}
+    advantage = fill(row.advantage, offered) if row.advantage else rollout.rewards.new_zeros(rollout.rewards.shape)
+    targets = fill(advantages.gae, offered) + rollout.values
     weights = advantages.whiten(advantage, mask=rollout.mask) if config.whiten else advantage
-    lead = _lead(rollout, advantage, config, price) if row.greedy != "none" else None
-    return Lesson(rollout, advantage, weights, targets, targets + paid if row.soft else targets, lead)
+    greedy = _greedy_targets(rollout, advantage, config, price) if row.greedy_penalty else None
+    return TrainingBatch(rollout, advantage, weights, targets, targets + paid if row.soft else targets, greedy)
 
 
-def _lead(rollout: Rollout, advantage: Steps, config: Config, price: PerTrial | None) -> greedy.Lead:
+def _settings(config: Config) -> dict[str, int | float]:
+    return {name: getattr(config, name) for name in SETTINGS}
+
+
+def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: PerTrial | None) -> GreedyTargets:
     """The likeliest actions' advantages, in the units of the others', and how far they are ahead."""
     other, values = rollout.greedy, rollout.values
     rewards = other.rewards
     if price is not None:
-        initial = rollout.initial.gather(-1, other.tokens[..., None])[..., 0]
-        rewards = rewards - price[:, None, None] * (other.log_probs - initial)
+        reference = rollout.initial.gather(-1, other.tokens[..., None])[..., 0]
+        rewards = rewards - price[:, None, None] * (other.log_probs - reference)
     theirs = rewards + config.discount * other.next_values - values
-    # Both of one step, whatever the trace: one number each for how good a word was.
+    # Both of one step, whatever lambda is: one number each for how good a word was.
     taken = advantages.gae(rollout.rewards, values, rollout.next_value, config.discount, 0.0)
     mean, variance = advantages.moments(advantage, rollout.mask)
-    deviation = (variance + 1e-6).sqrt()
-    unit = deviation if ALGORITHMS[config.algorithm].greedy_unit == "deviation" else 1.0
-    return greedy.Lead(
+    deviation = (variance + advantages.VARIANCE_FLOOR).sqrt()
+    unit = 1.0 if ALGORITHMS[config.algorithm].greedy_penalty.in_rewards else deviation
+    return GreedyTargets(
         (theirs - mean) / deviation if config.whiten else theirs,
         other.log_probs.exp() * config.eta_scale,
         (theirs - taken) / unit * config.sigma_scale,
     )
 
 
-@dataclass(frozen=True)
-class Said:
-    """What the present policy says of the actions taken; gradients flow through it."""
-
-    logits: Steps
-    log_probs: Steps
-    values: Steps
-    q: Steps
-
-
-POLICY_LOSSES: dict[str, Callable[[Said, Lesson, Config], PerTrial]] = {
-    "clipped": lambda s, x, c: losses.clipped_surrogate(
-        s.log_probs, x.rollout.log_probs, x.weights, c.clip, x.rollout.mask
-    ),
-    "score": lambda s, x, c: losses.score_function(s.log_probs, x.weights, x.rollout.mask),
-    "logit": lambda s, x, c: losses.logit_step(s.logits, x.weights, x.rollout.mask),
-    "best_share": lambda s, x, c: losses.best_share(s.log_probs, x.weights, c.share, x.rollout.mask),
-    "awr": lambda s, x, c: losses.advantage_weighted(s.log_probs, x.weights, c.beta, c.largest_weight, x.rollout.mask),
-    "apa": lambda s, x, c: losses.advantage_induced(
-        s.log_probs, x.rollout.log_probs - x.rollout.log_ratio, x.weights, c.beta, x.rollout.mask
-    ),
-}
-
-VALUE_LOSSES: dict[str, Callable[[Said, Lesson, Config, losses.Scale], PerTrial]] = {
-    "clipped": lambda s, x, c, scale: losses.clipped_value(
-        s.values, x.rollout.values, x.targets, c.value_clip, x.rollout.mask, scale
-    ),
-    "expectile": lambda s, x, c, scale: losses.expectile(s.values, x.rollout.q_taken, c.expectile, x.rollout.mask),
-}
-
-
-def terms(outputs: Outputs, lesson: Lesson, config: Config) -> dict[str, PerTrial]:
+def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, PerTrial]:
     """The loss's terms, each with its coefficient; absent terms are left out, so that no gradient reaches their head.
 
     Returns:
         Some of ``policy``, ``greedy``, ``correction``, ``value``, ``q``, ``kl``, ``entropy``; the loss is their sum.
     """
-    row, rollout = ALGORITHMS[config.algorithm], lesson.rollout
+    row, rollout = ALGORITHMS[config.algorithm], batch.rollout
     taken, mask = rollout.taken[..., None], rollout.mask
     outputs = Outputs(*(said[:, :, -taken.shape[2] :] for said in outputs))  # of a prompt, the last alone is asked
-    logits, q = outputs.logits.gather(-1, taken)[..., 0], outputs.q.gather(-1, taken)[..., 0]
-    normaliser = outputs.logits.logsumexp(-1)
-    said = Said(logits, logits - normaliser, outputs.values, q)
-    scale = 1.0
-    if row.greedy != "none":
-        ordinary, penalty = _greedy_weights(lesson.lead, mask, row.greedy)
-        lesson = replace(lesson, weights=ordinary * lesson.weights)
-        scale = ordinary if row.greedy_scales_all else scale
+    logits_taken, normaliser = outputs.logits.gather(-1, taken)[..., 0], outputs.logits.logsumexp(-1)
+    log_probs, weights, scale = logits_taken - normaliser, batch.weights, 1.0
+    if row.greedy_penalty:
+        ordinary, penalty = row.greedy_penalty.weights(batch.greedy, mask)
+        weights, scale = ordinary * weights, ordinary if row.greedy_penalty.scales_all else scale
+    offered = _settings(config) | {
+        "log_probs": log_probs, "logits_taken": logits_taken, "values": outputs.values,
+        "old_log_probs": rollout.log_probs, "old_values": rollout.values, "q_taken": rollout.q_taken,
+        "reference_log_probs": rollout.reference_log_probs if row.needs_reference else None,
+        "advantages": weights, "targets": batch.targets, "mask": mask,
+    }  # fmt: skip
     parts = {}
-    if row.policy_loss in POLICY_LOSSES:
-        parts["policy"] = POLICY_LOSSES[row.policy_loss](said, lesson, config)
-    if row.greedy != "none":
-        log_probs, old = said.log_probs, rollout.log_probs
-        if row.greedy_ratio == "greedy":
-            chosen = rollout.greedy.tokens[..., None]
-            log_probs, old = outputs.logits.gather(-1, chosen)[..., 0] - normaliser, rollout.greedy.log_probs
+    if row.policy_loss:
+        parts["policy"] = fill(row.policy_loss, offered)
+    if row.greedy_penalty:
+        now, old = log_probs, rollout.log_probs
+        if not row.greedy_penalty.sampled_ratio:
+            now = outputs.logits.gather(-1, rollout.greedy.tokens[..., None])[..., 0] - normaliser
+            old = rollout.greedy.log_probs
         # The smaller of two, times a weight below zero, holds nothing back: so it is in the published code.
-        parts["greedy"] = losses.clipped_surrogate(log_probs, old, lesson.lead.advantages, config.clip, mask, penalty)
+        parts["greedy"] = losses.clipped_surrogate(now, old, batch.greedy.advantages, config.clip, mask, scale=penalty)
     if row.corrected:
         parts["correction"] = -losses.expected(outputs.logits.softmax(-1), rollout.q, mask)
-    if row.value_loss in VALUE_LOSSES:
+    if row.value_loss:
         weight = row.value_coefficient if config.value_coefficient is None else config.value_coefficient
-        parts["value"] = weight * VALUE_LOSSES[row.value_loss](said, lesson, config, scale)
-    if row.q_coefficient:
-        parts["q"] = row.q_coefficient * losses.squared_error(said.q, lesson.q_targets, mask)
+        parts["value"] = weight * fill(row.value_loss, {**offered, "scale": scale})
+    if row.learns_q:
+        q = outputs.q.gather(-1, taken)[..., 0]
+        parts["q"] = row.q_coefficient * losses.squared_error(q, batch.q_targets, mask)
     if config.kl_loss:
         log_policy = outputs.logits.log_softmax(-1)
         parts["kl"] = config.kl_loss * losses.divergence(log_policy, rollout.initial, mask, scale)
@@ -167,12 +136,3 @@ def terms(outputs: Outputs, lesson: Lesson, config: Config) -> dict[str, PerTria
         log_policy = outputs.logits.log_softmax(-1)
         parts["entropy"] = config.entropy_bonus * losses.negative_entropy(log_policy, mask, scale)
     return parts
-
-
-def _greedy_weights(lead: greedy.Lead, mask: losses.Mask, of: str) -> tuple[Weights, Weights]:
-    """Weights of the ordinary and of the greedy part, for each step or for the batch as a whole."""
-    eta, sigma = lead.eta, lead.sigma
-    if of == "batch":
-        counted = eta.new_ones(eta.shape) if mask is None else mask.to(eta.dtype)
-        eta, sigma = ((x * counted).sum((1, 2), keepdim=True) / counted.sum((1, 2), keepdim=True) for x in (eta, sigma))
-    return greedy.coefficients(eta.clamp(0, 1), sigma.clamp(0, 1))

@@ -86,6 +86,11 @@ class Rollout:
         ratio = self.log_probs - self.initial.gather(-1, self.taken[..., None])[..., 0]
         return ratio if self.mask is None else ratio * self.mask
 
+    @property
+    def reference_log_probs(self) -> Float[Tensor, "trial batch time"]:
+        """Of each sampled token under the initial policy, in nats; where masked, under the policy that sampled it."""
+        return self.log_probs - self.log_ratio
+
     def part(self, number: int, parts: int) -> "Rollout":
         """Every ``parts``-th sequence, from ``number`` on."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -23,7 +23,7 @@ from actde_nb.networks.policies import Policy
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import FREE, Config
 from actde_nb.training.losses import negative_entropy
-from actde_nb.training.objective import Lesson, lesson, terms
+from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.records import Records
 from actde_nb.training.rollout import Alternative, Rollout
 from actde_nb.worlds import World
@@ -93,7 +93,9 @@ class Trainer:
             raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
-        self.initial = {name: value.detach().clone() for name, value in self.parameters.items() if config.needs_initial}
+        self.initial = {
+            name: value.detach().clone() for name, value in self.parameters.items() if config.needs_reference
+        }
         #: Price of a nat in the reward, by trial; it moves where it is adapted.
         self.price = torch.full((len(self.trials),), config.kl_reward, device=config.device)
         self.optimiser = self._optimiser()
@@ -147,21 +149,21 @@ class Trainer:
         with self._clock("sampling"):
             rollout = self.play()
         with self._clock("advantages", small=True):
-            learned_from = lesson(rollout, self.config, self.price if self.config.kl_reward else None)
+            batch = prepare(rollout, self.config, self.price if self.config.kl_reward else None)
             paid = self.price
             if self.config.kl_target:
                 self.price = self._adapted(rollout)
         sums: dict[str, Tensor] = {}
         parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
-            part = learned_from if parts == 1 else learned_from.part(inner % parts, parts)
+            part = batch if parts == 1 else batch.part(inner % parts, parts)
             with self._clock("forward"):
                 context, needed = part.rollout.context, part.rollout.needed
                 outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
             if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
                 with self._clock("statistics", small=True):
                     record = self._describe(part, outputs)
-                    if self.config.needs_initial:
+                    if self.config.needs_reference:
                         record |= {"log_ratio": rollout.log_ratio.sum(-1).mean(-1), "price": paid}
             seen = self.learn(outputs, part)
             self.update += 1
@@ -204,9 +206,9 @@ class Trainer:
             q_taken=q_taken,
             mask=mask,
             q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
-            greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy != "none" else None,
+            greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy_penalty else None,
         )
-        if not config.needs_initial:
+        if not config.needs_reference:
             return rollout
         said = self.policy.forward(self.initial, rollout.context, needed=rollout.needed)
         return replace(rollout, initial=said.logits[:, :, -config.games :].log_softmax(-1))
@@ -233,10 +235,10 @@ class Trainer:
         error = rollout.log_ratio.sum(-1).mean(-1) / self.config.kl_target - 1
         return self.price * (1 + 0.1 * error.clamp(-0.2, 0.2))
 
-    def learn(self, outputs: Outputs, learned_from: Lesson) -> dict[str, Float[Tensor, "trial"]]:
+    def learn(self, outputs: Outputs, batch: TrainingBatch) -> dict[str, Float[Tensor, "trial"]]:
         """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
         with self._clock("loss", small=True):
-            parts = terms(outputs, learned_from, self.config)
+            parts = terms(outputs, batch, self.config)
             self._check({f"loss term {name}": value for name, value in parts.items()})
             loss = torch.stack(list(parts.values())).sum()
             gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
@@ -255,11 +257,11 @@ class Trainer:
         return {**{f"loss_{name}": value.detach() for name, value in parts.items()}, "gradient_norm": norms}
 
     @torch.no_grad()
-    def _describe(self, learned_from: Lesson, outputs: Outputs) -> dict[str, Tensor]:
-        rollout = learned_from.rollout
+    def _describe(self, batch: TrainingBatch, outputs: Outputs) -> dict[str, Tensor]:
+        rollout = batch.rollout
         logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
         # One advantage alone has no deviation.
-        deviation, mean = torch.std_mean(learned_from.advantages, dim=(1, 2), correction=0)
+        deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)
         return {
             **self.world.statistics(rollout.tokens, logits, q),
             "reward": rollout.rewards.mean((1, 2)),

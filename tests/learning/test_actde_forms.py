@@ -11,9 +11,9 @@ from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network, Pair
 from actde_nb.training import losses
+from actde_nb.training.advantages import return_minus_q
 from actde_nb.training.config import Config
-from actde_nb.training.objective import ADVANTAGES, lesson, terms
-from actde_nb.training.rollout import Rollout
+from actde_nb.training.objective import prepare, terms
 from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
@@ -28,12 +28,8 @@ def steps(*numbers: float) -> torch.Tensor:
 
 
 def test_the_return_less_q_by_hand():
-    rollout = Rollout(
-        torch.zeros(1, 1, 3, dtype=torch.long), steps(1, 2), steps(0, 0), steps(7, 7), torch.zeros(1, 1), steps(1.5, 3)
-    )
-    config = dataclasses.replace(CONFIG, discount=0.5)
     # 1 + .5 * 2 - 1.5 and 2 - 3; v plays no part.
-    torch.testing.assert_close(ADVANTAGES["return_minus_q"](rollout, config), steps(0.5, -1))
+    torch.testing.assert_close(return_minus_q(steps(1, 2), steps(1.5, 3), 0.5), steps(0.5, -1))
 
 
 def test_what_the_correction_gives_back_makes_it_the_policy_gradient():
@@ -55,7 +51,7 @@ def test_what_the_correction_gives_back_makes_it_the_policy_gradient():
 def test_the_loop_corrects_with_the_q_of_the_rollout():
     trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm="actde_corrected"))
     trainer.parameters["q.weight"].data.normal_(generator=torch.Generator().manual_seed(3))
-    learned = lesson(trainer.play(), trainer.config)
+    learned = prepare(trainer.play(), trainer.config)
     outputs = NETWORK.forward(trainer.parameters, learned.rollout.context)
     policy, q, mask = (x[:, :, -4:] for x in (outputs.logits.softmax(-1), outputs.q, learned.rollout.mask))
     mean = torch.stack([v[m].mean() for v, m in zip((policy * q).sum(-1), mask, strict=True)])

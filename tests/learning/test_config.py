@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from actde_nb.training.algorithms import ALGORITHMS, Algorithm
+from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config, canonical, fingerprint
 
 
@@ -39,11 +39,6 @@ def test_defaults_are_the_published_ones():
 def test_what_is_not_allowed_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Config(**settings)
-
-
-def test_a_row_of_the_table_is_checked_too():
-    with pytest.raises(ValueError, match="q_coefficient = -1.0"):
-        Algorithm("gae", q_coefficient=-1.0)
 
 
 def test_the_fingerprint_is_that_of_the_values():

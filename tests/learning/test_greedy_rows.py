@@ -13,7 +13,7 @@ from actde_nb.tabular import greedy as tabular
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 from actde_nb.training.greedy import coefficients
-from actde_nb.training.objective import lesson, terms
+from actde_nb.training.objective import prepare, terms
 from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
@@ -21,7 +21,7 @@ CONFIG = Config(
     algorithm="gaa", trials=2, updates=8, sequences=16, games=4, discount=1.0, whiten=True, learning_rate=1e-2,
     weight_decay=0.0,
 )  # fmt: skip
-GREEDY = [name for name, row in ALGORITHMS.items() if row.greedy != "none"]
+GREEDY = [name for name, row in ALGORITHMS.items() if row.greedy_penalty]
 
 
 def test_coefficients_are_those_of_the_tables():
@@ -46,15 +46,15 @@ def test_the_greedy_advantage_of_three_words_by_hand():
     assert other.rewards[0, 0, :3].tolist() == pytest.approx([0.0, 1 / (1 + np.exp(1.2)), 0.0])
     # After "." nothing is asked; what the table says there must not count.
     rollout = trainer.play()
-    lead = lesson(rollout, trainer.config).lead
+    targets = prepare(rollout, trainer.config).greedy
     eta = torch.tensor([np.exp(3) / (np.exp(3) + 5), np.exp(3) / (np.exp(3) + 5)])
-    assert lead.eta[0, 0, 0].item() == pytest.approx(eta[0].item(), rel=1e-6)
+    assert targets.eta[0, 0, 0].item() == pytest.approx(eta[0].item(), rel=1e-6)
 
 
 def gradients(algorithm: str, **settings) -> torch.Tensor:
     trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, **settings))
     trainer.parameters["value.weight"].data.normal_(generator=torch.Generator().manual_seed(5))
-    learned = lesson(trainer.play(), trainer.config, trainer.price if trainer.config.kl_reward else None)
+    learned = prepare(trainer.play(), trainer.config, trainer.price if trainer.config.kl_reward else None)
     outputs = NETWORK.forward(trainer.parameters, learned.rollout.context)
     torch.stack(list(terms(outputs, learned, trainer.config).values())).sum().backward()
     return torch.cat([p.grad.flatten() for p in trainer.parameters.values() if p.grad is not None])
@@ -76,7 +76,7 @@ def leads(algorithm: str, prize: float) -> tuple[torch.Tensor, torch.Tensor]:
     )
     zero = {"values": 0 * rollout.values, "next_value": 0 * rollout.next_value}
     told = dataclasses.replace(rollout, rewards=prize * rollout.rewards, greedy=other, **zero)
-    return lesson(told, trainer.config).lead.sigma, other.rewards - told.rewards
+    return prepare(told, trainer.config).greedy.sigma, other.rewards - told.rewards
 
 
 def test_a_larger_prize_is_a_larger_lead_in_units_of_reward_only():
@@ -111,10 +111,10 @@ def test_on_policy_the_sampled_words_ratio_teaches_nothing(ratio):
 @pytest.mark.parametrize("algorithm", GREEDY)
 def test_parts_are_the_whole(algorithm):
     trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, minibatches=2, kl_reward=0.1))
-    learned = lesson(trainer.play(), trainer.config, trainer.price)
+    learned = prepare(trainer.play(), trainer.config, trainer.price)
     halves = [learned.part(i, 2) for i in range(2)]
-    dealt = torch.stack([half.lead.sigma for half in halves], 2).flatten(1, 2)
-    assert torch.equal(dealt, learned.lead.sigma)
+    dealt = torch.stack([half.greedy.sigma for half in halves], 2).flatten(1, 2)
+    assert torch.equal(dealt, learned.greedy.sigma)
     fresh = Trainer(WORLD, NETWORK, trainer.config)
     fresh.run()
     assert len(fresh.records) == 2

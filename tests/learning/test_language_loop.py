@@ -12,7 +12,7 @@ from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network, Table
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
-from actde_nb.training.objective import lesson, terms
+from actde_nb.training.objective import prepare, terms
 from actde_nb.training.pretrain import PretrainedGPT, Pretraining
 from actde_nb.training.trainer import Trainer
 
@@ -65,14 +65,14 @@ def test_the_price_of_a_nat_comes_off_the_reward():
     trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
     rollout = trainer.play()
     moved = dataclasses.replace(rollout, log_probs=rollout.log_probs + 0.5)
-    paid = lesson(moved, trainer.config, torch.tensor([0.1, 0.2])).rollout.rewards
+    paid = prepare(moved, trainer.config, torch.tensor([0.1, 0.2])).rollout.rewards
     price = torch.tensor([0.1, 0.2])[:, None, None] * 0.5 * rollout.mask
     torch.testing.assert_close(paid, rollout.rewards - price, atol=1e-5, rtol=0)
 
 
 def test_the_divergence_in_the_loss_is_from_the_initial_policy():
     trainer = Trainer(WORLD, MASKED, changed(kl_loss=0.5, entropy_bonus=0.25))
-    learned = lesson(trainer.play(), trainer.config)
+    learned = prepare(trainer.play(), trainer.config)
     outputs = trainer.policy.forward(trainer.parameters, learned.rollout.context)
     parts = terms(outputs, learned, trainer.config)
     torch.testing.assert_close(parts["kl"], torch.zeros(2), atol=1e-5, rtol=0)
@@ -99,7 +99,7 @@ def test_the_price_rises_above_the_target_and_falls_below():
 
 def test_parts_of_a_rollout_are_the_rollout():
     trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
-    learned = lesson(trainer.play(), trainer.config)
+    learned = prepare(trainer.play(), trainer.config)
     parts = [learned.part(i, 4) for i in range(4)]
     for name in ("weights", "targets"):
         dealt = torch.stack([getattr(part, name) for part in parts], 2).flatten(1, 2)

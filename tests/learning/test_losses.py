@@ -72,19 +72,19 @@ def test_the_larger_of_two_value_errors_counts():
 def test_expectile_by_hand():
     # Errors target - v = 1 (v too low: weight .9) and -1 (.1): (.9 + .1) / 2; gradients -2 * .9 / 2 and 2 * .1 / 2.
     values = steps(0, 2, learn=True)
-    check(losses.expectile(values, steps(1, 1), 0.9), 0.5, values, (-0.9, 0.1))
+    check(losses.expectile_value(values, steps(1, 1), 0.9), 0.5, values, (-0.9, 0.1))
 
 
 def test_the_expectile_of_one_half_is_half_the_squared_error():
     values, targets = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(losses.expectile(values, targets, 0.5), losses.squared_error(values, targets) / 2)
+    torch.testing.assert_close(losses.expectile_value(values, targets, 0.5), losses.squared_error(values, targets) / 2)
 
 
 def test_the_expectile_loss_settles_where_its_level_says():
     # Targets 0 and 1 in equal parts: v with .9 (1 - v) = .1 v is .9.
     values = torch.zeros(1, 1, 2, dtype=torch.float64) + torch.tensor(0.9, dtype=torch.float64).requires_grad_()
     values.retain_grad()
-    losses.expectile(values, steps(0, 1), 0.9).sum().backward()
+    losses.expectile_value(values, steps(0, 1), 0.9).sum().backward()
     assert values.grad.sum().item() == pytest.approx(0, abs=1e-15)
 
 
@@ -99,7 +99,7 @@ ALL = {
     "logit_step": lambda x, y, z: losses.logit_step(x, y),
     "best_share": lambda x, y, z: losses.best_share(x, y, 0.25),
     "clipped_value": lambda x, y, z: losses.clipped_value(x, y, z, 0.2),
-    "expectile": lambda x, y, z: losses.expectile(x, y, 0.9),
+    "expectile_value": lambda x, y, z: losses.expectile_value(x, y, 0.9),
     "squared_error": lambda x, y, z: losses.squared_error(x, y),
 }
 
@@ -163,7 +163,7 @@ def random_steps(*shape: int) -> list[torch.Tensor]:
         lambda x, y, z, m: losses.logit_step(x, y, m),
         lambda x, y, z, m: losses.best_share(x, y, 0.5, m),
         lambda x, y, z, m: losses.clipped_value(x, y, z, 0.2, m),
-        lambda x, y, z, m: losses.expectile(x, y, 0.9, m),
+        lambda x, y, z, m: losses.expectile_value(x, y, 0.9, m),
         lambda x, y, z, m: losses.squared_error(x, y, m),
         lambda x, y, z, m: losses.advantage_weighted(x, y, 0.5, 20.0, m),
         lambda x, y, z, m: losses.advantage_induced(x, y, z, 0.5, m),

@@ -14,7 +14,7 @@ from actde_nb.networks.gpt import GPTConfig, Outputs
 from actde_nb.networks.policies import Boltzmann, Network, Policy, Table
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
-from actde_nb.training.objective import lesson, terms
+from actde_nb.training.objective import prepare, terms
 from actde_nb.training.trainer import Trainer, clip_gradients, generator
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
@@ -301,10 +301,10 @@ def test_one_update_of_a_table_by_hand():
 # The table of algorithms, row by row.
 
 
-def outputs_and_lesson(config: Config):
+def outputs_and_batch(config: Config):
     trainer = Trainer(PrisonersDilemma(), TINY, config)
     rollout = trainer.play()
-    return trainer, TINY.forward(trainer.parameters, rollout.context), lesson(rollout, config)
+    return trainer, TINY.forward(trainer.parameters, rollout.context), prepare(rollout, config)
 
 
 @pytest.mark.parametrize(
@@ -319,8 +319,8 @@ def outputs_and_lesson(config: Config):
     ],
 )
 def test_a_row_pays_for_its_own_terms_only(algorithm, expected):
-    trainer, outputs, learned_from = outputs_and_lesson(dataclasses.replace(SHORT, algorithm=algorithm))
-    parts = terms(outputs, learned_from, trainer.config)
+    trainer, outputs, batch = outputs_and_batch(dataclasses.replace(SHORT, algorithm=algorithm))
+    parts = terms(outputs, batch, trainer.config)
     assert set(parts) == expected
     torch.stack(list(parts.values())).sum().backward()
     for head in ("policy", "value", "q"):
@@ -329,7 +329,7 @@ def test_a_row_pays_for_its_own_terms_only(algorithm, expected):
 
 
 def test_coefficients_and_targets_of_actde():
-    trainer, outputs, x = outputs_and_lesson(SHORT)
+    trainer, outputs, x = outputs_and_batch(SHORT)
     parts = terms(outputs, x, SHORT)
     rollout = x.rollout
     # At the first inner update the ratio is one, v is the old v and nothing is clipped.
@@ -341,14 +341,14 @@ def test_coefficients_and_targets_of_actde():
 
 def test_whitening_rescales_what_the_policy_sees_and_not_the_targets():
     rollout = Trainer(PrisonersDilemma(), TINY, SHORT).play()
-    plain, whitened = (lesson(rollout, dataclasses.replace(SHORT, whiten=whiten)) for whiten in (False, True))
+    plain, whitened = (prepare(rollout, dataclasses.replace(SHORT, whiten=whiten)) for whiten in (False, True))
     torch.testing.assert_close(plain.targets, whitened.targets)
     torch.testing.assert_close(plain.advantages, whitened.advantages)
     torch.testing.assert_close(whitened.weights.std((1, 2)), torch.ones(3), atol=1e-4, rtol=0)
 
 
 def test_rejection_learns_from_discounted_returns_without_bootstrap():
-    x = outputs_and_lesson(dataclasses.replace(SHORT, algorithm="rejection"))[2]
+    x = outputs_and_batch(dataclasses.replace(SHORT, algorithm="rejection"))[2]
     torch.testing.assert_close(x.weights[..., -1], x.rollout.rewards[..., -1])
     torch.testing.assert_close(x.weights[..., -2], x.rollout.rewards[..., -2] + 0.5 * x.rollout.rewards[..., -1])
 

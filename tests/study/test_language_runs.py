@@ -11,7 +11,10 @@ from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import language_runs, results, runs
 from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.training.advantages import leave_one_out
+from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.checkpoint import load, save
+from actde_nb.training.losses import score_function
 from actde_nb.worlds.language import Language
 
 RUN = LanguageRun(
@@ -111,12 +114,10 @@ def test_words_drawn_at_the_end_obey_the_definition():
 
 
 def test_a_world_and_a_row_of_ones_own(monkeypatch):
-    from actde_nb.training.algorithms import ALGORITHMS, Algorithm
-
     def short(tokens):
         return -(tokens > 1).sum(-1).double()
 
-    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm(leave_one_out, score_function, value_loss=None))
     mine = dataclasses.replace(RUN, algorithm="mine", updates=40, learning_rate=1e-2)
     work = language_runs.trainer_of(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
     work.run()

@@ -19,7 +19,7 @@ from torch import Tensor
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.networks.gpt import Outputs
-from actde_nb.training.objective import Lesson, lesson, terms
+from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
@@ -88,18 +88,18 @@ def _gradient(loss: Tensor, parameters: Mapping[str, Tensor]) -> Flat:
 
 
 def gradients(
-    trainer: Trainer, outputs: Outputs, learned_from: Lesson, algorithm: str | None = None
+    trainer: Trainer, outputs: Outputs, batch: TrainingBatch, algorithm: str | None = None
 ) -> dict[str, Flat]:
     """Gradient of each term of the loss in all parameters, before any clipping.
 
     Args:
         trainer: at some point of its run.
         outputs: what its policy says of the rollout.
-        learned_from: the rollout.
+        batch: the rollout.
         algorithm: whose loss; the trainer's own by default.
     """
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
-    parts = terms(outputs, learned_from, config)
+    parts = terms(outputs, batch, config)
     return {name: _gradient(part.sum(), trainer.parameters) for name, part in parts.items()}
 
 
@@ -143,9 +143,9 @@ def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: 
     found: dict[str, list[Flat]] = {}
     with aside(trainer, seed + 1):
         for _ in range(rollouts):
-            learned_from = lesson(trainer.play(), config)
-            outputs = trainer.policy.forward(trainer.parameters, learned_from.rollout.context)
-            for name, gradient in gradients(trainer, outputs, learned_from, algorithm).items():
+            batch = prepare(trainer.play(), config)
+            outputs = trainer.policy.forward(trainer.parameters, batch.rollout.context)
+            for name, gradient in gradients(trainer, outputs, batch, algorithm).items():
                 found.setdefault(name, []).append(gradient)
     each = torch.stack([torch.stack(found[name]) for name in found])  # [force, rollout, trial, weight]
     squares = each.sum(0).square().mean(0)
@@ -223,20 +223,20 @@ class Ledger:
         """Train for ``updates`` more, whole rollouts."""
         per_rollout = self.trainer.config.updates_per_rollout
         for _ in range(checks.whole("updates", updates) // per_rollout):
-            learned_from = lesson(self.trainer.play(), self.trainer.config)
+            batch = prepare(self.trainer.play(), self.trainer.config)
             for _ in range(per_rollout):
-                self.update(learned_from)
+                self.update(batch)
 
-    def update(self, learned_from: Lesson) -> None:
+    def update(self, batch: TrainingBatch) -> None:
         """One update and its entry."""
         trainer, config = self.trainer, self.trainer.config
         gaps, slopes = self.gap.slopes(trainer.parameters)
         there = flat(trainer.parameters)
-        outputs = trainer.policy.forward(trainer.parameters, learned_from.rollout.context)
-        found = gradients(trainer, outputs, learned_from)
+        outputs = trainer.policy.forward(trainer.parameters, batch.rollout.context)
+        found = gradients(trainer, outputs, batch)
         found = {name: self._clipped(sum(found.values())) * gradient for name, gradient in found.items()}
         steps = {"decay": config.learning_rate * decay(trainer, sum(found.values()))}
-        trainer.learn(outputs, learned_from)
+        trainer.learn(outputs, batch)
         trainer.update += 1
         rate = config.learning_rate * scale(trainer)
         for name in self.means | found:

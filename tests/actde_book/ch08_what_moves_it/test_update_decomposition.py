@@ -10,7 +10,7 @@ from actde_book.ch08_what_moves_it import update_decomposition
 from actde_nb.networks.gpt import GPTConfig
 from actde_nb.networks.policies import Network, Table
 from actde_nb.training.config import Config
-from actde_nb.training.objective import lesson
+from actde_nb.training.objective import prepare
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
@@ -39,7 +39,7 @@ def test_pushes_on_a_table_by_hand():
     found = update_decomposition.pushes(work, 3, seed=5)
     with update_decomposition.aside(work, 6):
         for rollout in range(3):
-            learned = lesson(work.play(), work.config)
+            learned = prepare(work.play(), work.config)
             for trial in range(2):
                 before, now = (t[trial].numpy() for t in (learned.rollout.context, learned.rollout.taken))
                 sign = np.where(now == 0, 1, -1)
@@ -137,7 +137,7 @@ def test_sizes_are_those_of_the_steps_taken():
     work = begun(replace(SHORT, weight_decay=0.0))
     there = update_decomposition.flat(work.parameters)
     ledger = update_decomposition.Ledger(work)
-    ledger.update(lesson(work.play(), work.config))
+    ledger.update(prepare(work.play(), work.config))
     found, moved = update_decomposition.sizes(work), update_decomposition.flat(work.parameters) - there
     np.testing.assert_allclose(found["step"], moved.square().mean(1).sqrt().numpy(), rtol=1e-4)
     np.testing.assert_allclose(found["step"], ledger.dataset()["step"][:, -1], rtol=1e-4)
@@ -148,7 +148,7 @@ def test_first_gradient_is_all_that_adam_knows():
     config = replace(SHORT, gradient_clip=0.0, updates_per_rollout=1, weight_decay=0.0)
     work = Trainer(PrisonersDilemma(), TINY, config)
     ledger = update_decomposition.Ledger(work)
-    ledger.update(lesson(work.play(), work.config))
+    ledger.update(prepare(work.play(), work.config))
     found = update_decomposition.sizes(work)
     np.testing.assert_allclose(found["gradient"], ledger.dataset()["gradient"][:, 0], rtol=1e-5)
     # Some weights have no gradient: the positions that no move has reached.
