@@ -97,23 +97,23 @@ def partial(policy: Spoken, rewards: Ends, v_knows: float, q_knows: float) -> Cr
     return Critics(mean + v_knows * (values - mean), mean + q_knows * (values - mean))
 
 
-def published(policy: Spoken, rewards: Ends, critics: Critics, trace: float) -> Signal:
+def published(policy: Spoken, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones.
 
     Args:
         policy: what speaks.
         rewards: of each sentence.
         critics: both are asked.
-        trace: lambda; 0 for the error of the post's text.
+        gae_lambda: 0 for the error of the post's text.
     """
-    checks.unit_interval("trace", trace)
-    return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, trace)
+    checks.unit_interval("gae_lambda", gae_lambda)
+    return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, gae_lambda)
 
 
-def state_baseline(policy: Spoken, rewards: Ends, critics: Critics, trace: float) -> Signal:
+def state_baseline(policy: Spoken, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """PPO's error: sums of ``r + v(next) - v(state)``; q is not asked."""
-    checks.unit_interval("trace", trace)
-    return _sums(policy, _after(policy.tree, rewards, critics) - critics.v[:, policy.tree.parent], trace)
+    checks.unit_interval("gae_lambda", gae_lambda)
+    return _sums(policy, _after(policy.tree, rewards, critics) - critics.v[:, policy.tree.parent], gae_lambda)
 
 
 def return_minus_q(policy: Spoken, rewards: Ends, critics: Critics) -> Signal:
@@ -214,15 +214,15 @@ def _in_state(policy: Spoken, of_word: Words) -> Words:
     return torch.zeros_like(of_word).index_add(-1, policy.tree.parent[1:], weighted)
 
 
-def _sums(policy: Spoken, one: Words, trace: float) -> Signal:
+def _sums(policy: Spoken, one: Words, gae_lambda: float) -> Signal:
     """Discounted sums of each word's own error and those of later ones, which are drawn from the policy."""
     tree, mean, square = policy.tree, one.clone(), one**2
     for level in reversed(tree.levels[1:]):
         chances, above = policy.edges[:, level].exp(), tree.parent[level]
         later = torch.zeros_like(one).index_add(-1, above, chances * mean[:, level])
-        mean = mean + trace * later
+        mean = mean + gae_lambda * later
         spread = torch.zeros_like(one).index_add(-1, above, chances * square[:, level])
-        square = square + 2 * trace * one * later + trace**2 * spread
+        square = square + 2 * gae_lambda * one * later + gae_lambda**2 * spread
     return Signal(mean, square)
 
 

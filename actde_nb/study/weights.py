@@ -14,6 +14,7 @@ from actde_nb.checks import ResultsError
 from actde_nb.learning.checkpoint import load
 from actde_nb.learning.files import replace_file
 from actde_nb.learning.train import Trainer
+from actde_nb.study.results import renamed
 from actde_nb.study.runs import Run, run_of, trainer
 
 FORMAT = "actde-nb weights 1"
@@ -52,7 +53,7 @@ def read(path: Path) -> Trainer:
         raise ResultsError(f"{path} cannot be read as weights: {error}") from None
     if header.get("format") != FORMAT:
         raise ResultsError(f"{path} has format {header.get('format')!r}: allowed is {FORMAT!r}")
-    work = trainer(run_of(json.loads(header["settings"])), json.loads(header["trials"]))
+    work = trainer(run_of(renamed(json.loads(header["settings"]))), json.loads(header["trials"]))
     shapes = {name: tuple(value.shape) for name, value in work.parameters.items()}
     if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
         raise ResultsError(f"{path} has parameters of other names or shapes than its settings ask for")

@@ -11,7 +11,7 @@ from actde_nb.learning import checkpoint
 from actde_nb.study import runs, weights
 
 RUN = runs.PrisonerRun(
-    trials=2, updates=8, sequences=6, games=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
+    trials=2, updates=8, batch=6, steps=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
 )
 
 
