@@ -29,14 +29,14 @@ from actde_nb.worlds.language import MEASURES, Language
 SENTENCES, SEEDS, REPEATS, WANTED = 64, 5, 3, 3
 WORLD = Language()
 PPO = Config(
-    algorithm="ppo", trials=1, sequences=SENTENCES, games=WORLD.words, updates_per_rollout=4, minibatches=2,
-    kl_reward=0.1, discount=1.0, whiten=True, learning_rate=1e-3, weight_decay=0.0, updates=4, checkpoint_every=4,
+    algorithm="ppo", trials=1, batch=SENTENCES, steps=WORLD.words, updates_per_rollout=4, minibatches=2,
+    kl_in_reward=0.1, discount=1.0, whiten=True, learning_rate=1e-3, weight_decay=0.0, updates=4, checkpoint_every=4,
 )  # fmt: skip
 #: The work that TRL's trainers do: two updates, each on all sentences, which are one group.
-SAME_WORK = {"updates_per_rollout": 2, "minibatches": 1, "group": SENTENCES, "kl_reward": 0.0}
+SAME_WORK = {"updates_per_rollout": 2, "minibatches": 1, "group_size": SENTENCES, "kl_in_reward": 0.0}
 #: What an iteration may cost, in those of PPO.
 LIMITS = {"gaa": 1.35, "gaa_code": 1.35, "actde": 1.25, "actde_return": 1.25}
-PEERS = {"GRPO": {"algorithm": "grpo", "kl_loss": 0.05}, "RLOO": {"algorithm": "rloo", "kl_reward": 0.05}}
+PEERS = {"GRPO": {"algorithm": "grpo", "kl_in_loss": 0.05}, "RLOO": {"algorithm": "rloo", "kl_in_reward": 0.05}}
 
 
 def fluent(size: str) -> PretrainedGPT:

@@ -27,7 +27,7 @@ TRIALS, WANTED, REPEATS = 10, 40, 3
 def fast(trials: int = TRIALS, games: int = 100, algorithm: str = "actde") -> Trainer:
     """A run that has done one rollout, so that whatever is compiled is."""
     network = GPTConfig(block_size=max(128, games + 1))
-    trainer = Trainer(PrisonersDilemma(), Network(network), Config(algorithm=algorithm, trials=trials, games=games))
+    trainer = Trainer(PrisonersDilemma(), Network(network), Config(algorithm=algorithm, trials=trials, steps=games))
     trainer.step()
     trainer.seconds.clear()
     return trainer

@@ -65,7 +65,7 @@ def test_an_unknown_scale_is_refused(command):
 
 def test_train_then_verify(command, tmp_path):
     path = str(tmp_path / "run.nc")
-    size = {"trials": 2, "updates": 8, "sequences": 4, "games": 8, "layers": 1, "heads": 1, "width": 4}
+    size = {"trials": 2, "updates": 8, "batch": 4, "steps": 8, "layers": 1, "heads": 1, "width": 4}
     small = [part for name, value in size.items() for part in (f"--{name}", str(value))]
     status, text = command("train", "prisoner", *small, "--out", path)
     assert status == 0
@@ -81,7 +81,7 @@ def test_what_is_stored_is_not_trained_again(command, monkeypatch):
 
 
 def test_final_networks_are_kept_where_a_chapter_asks_for_them(command, monkeypatch, tmp_path):
-    small = PrisonerRun(trials=2, updates=8, sequences=4, games=8, layers=1, heads=1, width=4)
+    small = PrisonerRun(trials=2, updates=8, batch=4, steps=8, layers=1, heads=1, width=4)
     monkeypatch.setattr(cli, "PROGRAMME", {"one": small, "two": small})
     monkeypatch.setattr(cli, "WITH_WEIGHTS", ("two",))
     for name in ("one", "two"):

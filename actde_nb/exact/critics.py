@@ -74,13 +74,13 @@ def critics_of(tree: Tree, policy: OverTree, params: gpt.Params) -> Critics:
     return Critics(v, q[:, place[tree.parent], tree.token].index_fill(1, torch.tensor([0]), 0))
 
 
-def published(policy: TreePolicy, rewards: Ends, critics: Critics, trace: float) -> Signal:
+def published(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones.
 
-    ``trace`` is lambda; 0 gives the error of the post's text.
+    ``gae_lambda`` is lambda; 0 gives the error of the post's text.
     """
-    checks.unit_interval("trace", trace)
-    return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, trace)
+    checks.unit_interval("gae_lambda", gae_lambda)
+    return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, gae_lambda)
 
 
 def return_minus_q(policy: TreePolicy, rewards: Ends, critics: Critics) -> Signal:
@@ -179,15 +179,15 @@ def _in_state(policy: TreePolicy, of_word: Words) -> Words:
     return torch.zeros_like(of_word).index_add(-1, policy.tree.parent[1:], weighted)
 
 
-def _sums(policy: TreePolicy, one: Words, trace: float) -> Signal:
+def _sums(policy: TreePolicy, one: Words, gae_lambda: float) -> Signal:
     """Discounted sums of each word's own error and those of later ones, which are drawn from the policy."""
     tree, mean, square = policy.tree, one.clone(), one**2
     for level in reversed(tree.levels[1:]):
         chances, above = policy.edges[:, level].exp(), tree.parent[level]
         later = torch.zeros_like(one).index_add(-1, above, chances * mean[:, level])
-        mean = mean + trace * later
+        mean = mean + gae_lambda * later
         spread = torch.zeros_like(one).index_add(-1, above, chances * square[:, level])
-        square = square + 2 * trace * one * later + trace**2 * spread
+        square = square + 2 * gae_lambda * one * later + gae_lambda**2 * spread
     return Signal(mean, square)
 
 

@@ -50,13 +50,13 @@ class Evaluation:
         config = work.config
         found = policy_on_tree.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
         draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
-        uniforms = torch.stack([torch.rand(config.sequences, config.games, generator=draw) for draw in draws])
+        uniforms = torch.stack([torch.rand(config.batch, config.steps, generator=draw) for draw in draws])
         uniforms = uniforms.to(config.device)
         with torch.no_grad():
             tokens = work.policy.sample(work.parameters, work.world.start(uniforms[..., 0]), uniforms).tokens
             start = {name: value.expand_as(work.parameters[name]) for name, value in self.start.items()}
             said, before = (
-                work.policy.forward(params, tokens[..., :-1]).logits[:, :, -config.games :]
+                work.policy.forward(params, tokens[..., :-1]).logits[:, :, -config.steps :]
                 for params in (work.parameters, start)
             )
         guessed = policy_on_tree.sampled(work.world.grammar, tokens, said, before, self.rewards)

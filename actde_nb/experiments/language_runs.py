@@ -39,7 +39,7 @@ class LanguageRun(Config):
     algorithm: str = "ppo"
     trials: int = 5
     updates: int = 400
-    games: int = 12
+    steps: int = 12
     minibatches: int = 2
     discount: float = 1.0  # rewards come at the end of a sentence
     whiten: bool = True
@@ -80,8 +80,8 @@ class LanguageRun(Config):
     @property
     def price(self) -> float | None:
         """What a nat costs by design: in the reward, or as the temperature of AWR and APA; None where it is free."""
-        if self.kl_reward:
-            return self.kl_reward
+        if self.kl_in_reward:
+            return self.kl_in_reward
         return self.beta if ALGORITHMS[self.algorithm].fits_advantages else None
 
 

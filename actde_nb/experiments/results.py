@@ -20,7 +20,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from actde_nb.checks import ResultsError
-from actde_nb.training.config import FREE
+from actde_nb.training.config import RESUMABLE
 from actde_nb.training.files import replace_file
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 FORMAT = "actde-nb results 1"
 POINTS = 500  # on a curve
 FINAL_UPDATES = 1_000
+#: Settings that files have under an older name -> their name now.
+RENAMED = {
+    "trace": "gae_lambda", "sequences": "batch", "games": "steps", "share": "kept_share", "group": "group_size",
+    "kl_reward": "kl_in_reward", "kl_loss": "kl_in_loss",
+}  # fmt: skip
 
 
 def dataset(
@@ -166,7 +171,7 @@ def write(data: xr.Dataset, path: Path) -> None:
     Raises:
         ResultsError: ``path`` holds something else, which is left as it is.
     """
-    settings = json.loads(data.attrs["settings"])
+    settings = settings_of(data)
     claim(path, settings, usual=settings)
     # Compression comes with chunks, which cost more than they save in small arrays.
     encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
@@ -195,8 +200,13 @@ def read(path: Path) -> xr.Dataset:
 
 
 def settings_of(data: xr.Dataset) -> dict[str, Any]:
-    """What was asked for."""
-    return json.loads(data.attrs["settings"])
+    """What was asked for, under the names of now."""
+    return renamed(json.loads(data.attrs["settings"]))
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from a file, with old names (:data:`RENAMED`) carried over to those of now."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> xr.Dataset | None:
@@ -204,7 +214,7 @@ def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> 
 
     Args:
         path: where.
-        settings: of the run; those named in :data:`~actde_nb.training.config.FREE` may differ.
+        settings: of the run; those named in :data:`~actde_nb.training.config.RESUMABLE` may differ.
         usual: what a setting was before it could be set, for files that are older than it.
 
     Returns:
@@ -223,7 +233,7 @@ def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> 
     differing = [
         f"{name} = {there.get(name)!r} there, {settings.get(name)!r} here"
         for name in sorted(set(there) | set(settings))
-        if name not in FREE and there.get(name) != settings.get(name)
+        if name not in RESUMABLE and there.get(name) != settings.get(name)
     ]
     if differing:
         raise ResultsError(f"{path} holds another run ({'; '.join(differing)}). Move it away, or choose another file")

@@ -58,8 +58,8 @@ class PrisonerRun(Config):
             checks.whole(name, getattr(self, name))
         if self.width % self.heads:
             raise SettingError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
-        if not self.games < self.block_size:
-            raise SettingError(f"games = {self.games}: allowed are numbers below block_size = {self.block_size}")
+        if not self.steps < self.block_size:
+            raise SettingError(f"steps = {self.steps}: allowed are numbers below block_size = {self.block_size}")
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
         checks.at_least_zero("temperature", self.temperature)

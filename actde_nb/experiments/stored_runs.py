@@ -23,8 +23,8 @@ PRISONER: dict[str, PrisonerRun] = {
     # What could decide the limit, one at a time and together, for longer.
     "prisoner_actde_long": PrisonerRun(trials=5, updates=40_000),
     "prisoner_actde_no_decay": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0),
-    "prisoner_actde_one_step": PrisonerRun(trials=5, updates=40_000, trace=0.0),
-    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0, trace=0.0),
+    "prisoner_actde_one_step": PrisonerRun(trials=5, updates=40_000, gae_lambda=0.0),
+    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0, gae_lambda=0.0),
     # The control: logits that are q / temperature by construction.
     "prisoner_boltzmann": PrisonerRun(algorithm="critic", temperature=1.0, trials=5, updates=4_000),
 }
@@ -48,13 +48,13 @@ GREEDY = ("gaa", "gaa_scaled", "gaa_batch", "gaa_code", "gaa_code_unscaled")
 #: Reward and divergence at matched price.
 MATCHED: dict[str, LanguageRun] = {
     "ppo_free": language("ppo"),
-    "ppo_adaptive": language("ppo", kl_reward=0.05, kl_target=6.0),  # trlX's PPO, to which APA was compared
-    **{f"ppo_{percent(price)}": language("ppo", kl_reward=price) for price in PRICES},
+    "ppo_adaptive": language("ppo", kl_in_reward=0.05, kl_target=6.0),  # trlX's PPO, to which APA was compared
+    **{f"ppo_{percent(price)}": language("ppo", kl_in_reward=price) for price in PRICES},
     **{f"{name}_{percent(price)}": language(name, beta=price) for name in ("apa", "awr") for price in PRICES},
     # As released: whitened, at 1/10 and 2; and with each other's temperature.
     **{f"{n}_whitened_{percent(b)}": language(n, beta=b, whiten=True) for n in ("apa", "awr") for b in (0.1, 2.0)},
     **{f"{name}_free": language(name, value_coefficient=0.0) for name in ("rloo", "grpo")},
-    **{f"{name}_010": language(name, value_coefficient=0.0, kl_reward=0.1) for name in ("rloo", "grpo")},
+    **{f"{name}_010": language(name, value_coefficient=0.0, kl_in_reward=0.1) for name in ("rloo", "grpo")},
 }
 
 #: The released comparison in two more sizes.
@@ -62,7 +62,7 @@ SIZES: dict[str, LanguageRun] = {
     f"{name}_{size}": language(algorithm, size=size, **settings)
     for size in ("medium", "large")
     for name, algorithm, settings in (
-        ("ppo_adaptive", "ppo", {"kl_reward": 0.05, "kl_target": 6.0}),
+        ("ppo_adaptive", "ppo", {"kl_in_reward": 0.05, "kl_target": 6.0}),
         ("apa_whitened_010", "apa", {"beta": 0.1, "whiten": True}),
         ("awr_whitened_200", "awr", {"beta": 2.0, "whiten": True}),
     )
@@ -74,14 +74,17 @@ SIZES: dict[str, LanguageRun] = {
 
 #: What is optimised is not what is wanted: the learned reward.
 LEARNED: dict[str, LanguageRun] = {
-    **{f"ppo_learned_{percent(price)}": language("ppo", reward="learned", kl_reward=price) for price in (0, 0.1, 0.3)},
+    **{
+        f"ppo_learned_{percent(price)}": language("ppo", reward="learned", kl_in_reward=price)
+        for price in (0, 0.1, 0.3)
+    },
     "apa_learned_030": language("apa", reward="learned", beta=0.3),
     "awr_learned_030": language("awr", reward="learned", beta=0.3),
 }
 
 #: Honeypots, with the divergence in the loss as a leash, for PPO and all forms of GAA; equal learning rates of heads.
 HONEYPOT: dict[str, LanguageRun] = {
-    f"{algorithm}_{reward}_{percent(leash)}": language(algorithm, reward=reward, kl_loss=leash)
+    f"{algorithm}_{reward}_{percent(leash)}": language(algorithm, reward=reward, kl_in_loss=leash)
     for reward, algorithm, leash in (
         *product(("hp_cap",), ("ppo", *GREEDY), LEASHES),
         *product(("hp_unc",), ("ppo", "gaa", "gaa_batch", "gaa_code"), LEASHES),
@@ -90,13 +93,13 @@ HONEYPOT: dict[str, LanguageRun] = {
 }
 #: The same with leads in units of reward, of which one is all that a sentence can be paid.
 IN_REWARDS: dict[str, LanguageRun] = {
-    f"{algorithm}_hp_cap_{percent(leash)}": language(algorithm, reward="hp_cap", kl_loss=leash, sigma_scale=1.0)
+    f"{algorithm}_hp_cap_{percent(leash)}": language(algorithm, reward="hp_cap", kl_in_loss=leash, sigma_scale=1.0)
     for algorithm, leash in product(("gaa_reward", "gaa_batch_reward"), LEASHES)
 }
 #: As the published scripts have it: steeper cuts, sampling at .6.
 SCRIPTS: dict[str, LanguageRun] = {
     f"{algorithm}_{reward}_script": language(
-        algorithm, reward=reward, kl_loss=1.0, sampling_temperature=0.6, sigma_scale=3.0, eta_scale=2.0
+        algorithm, reward=reward, kl_in_loss=1.0, sampling_temperature=0.6, sigma_scale=3.0, eta_scale=2.0
     )
     for algorithm, reward in product(("ppo", "gaa_code"), ("hp_cap", "hp_unc"))
 }
@@ -105,10 +108,13 @@ SCRIPTS: dict[str, LanguageRun] = {
 STILL = {"epsilon": 1e-3, "learning_rate": 1e-3}
 ACTDE: dict[str, LanguageRun] = {
     **{
-        f"actde_{percent(trace)}_{critic}": language("actde", trace=trace, critic=critic)
-        for trace, critic in product((0.0, 0.95), ("shared", "detached", "separate"))
+        f"actde_{percent(gae_lambda)}_{critic}": language("actde", gae_lambda=gae_lambda, critic=critic)
+        for gae_lambda, critic in product((0.0, 0.95), ("shared", "detached", "separate"))
     },
-    **{f"actde_{percent(trace)}_whitened": language("actde", trace=trace, whiten=True) for trace in (0.0, 0.95)},
+    **{
+        f"actde_{percent(gae_lambda)}_whitened": language("actde", gae_lambda=gae_lambda, whiten=True)
+        for gae_lambda in (0.0, 0.95)
+    },
     **{
         f"actde_return_{critic}": language("actde_return", critic=critic)
         for critic in ("shared", "detached", "separate")
@@ -116,7 +122,7 @@ ACTDE: dict[str, LanguageRun] = {
     "actde_return_whitened": language("actde_return", whiten=True),
     "actde_corrected": language("actde_corrected", critic="separate"),
     **{f"tied_{percent(t)}": language("critic", temperature=t) for t in PRICES},
-    **{f"soft_{percent(t)}": language("soft_critic", temperature=t, kl_reward=t) for t in PRICES},
+    **{f"soft_{percent(t)}": language("soft_critic", temperature=t, kl_in_reward=t) for t in PRICES},
     "actde_return_still": language("actde_return", critic="separate", updates=1_200, **STILL),
     "actde_return_fast_q": language("actde_return", critic="separate", updates=1_200, **STILL | {"head_rate": 10.0}),
     "actde_return_slow_q": language("actde_return", critic="separate", updates=1_200, **STILL | {"head_rate": 1.0}),

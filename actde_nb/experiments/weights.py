@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from actde_nb.checks import ResultsError
+from actde_nb.experiments.results import renamed
 from actde_nb.experiments.runs import Run, run_of, trainer
 from actde_nb.training.checkpoint import load
 from actde_nb.training.files import replace_file
@@ -52,7 +53,7 @@ def read(path: Path) -> Trainer:
         raise ResultsError(f"{path} cannot be read as weights: {error}") from None
     if header.get("format") != FORMAT:
         raise ResultsError(f"{path} has format {header.get('format')!r}: allowed is {FORMAT!r}")
-    work = trainer(run_of(json.loads(header["settings"])), json.loads(header["trials"]))
+    work = trainer(run_of(renamed(json.loads(header["settings"]))), json.loads(header["trials"]))
     shapes = {name: tuple(value.shape) for name, value in work.parameters.items()}
     if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
         raise ResultsError(f"{path} has parameters of other names or shapes than its settings ask for")

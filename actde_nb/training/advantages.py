@@ -1,7 +1,7 @@
 """How much better was it than expected? Pure functions of arrays ``[trial, batch, time]``.
 
-All advantages are sums over later errors, weighted by powers of ``discount * trace`` (generalised
-advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error.
+All advantages are sums over later errors, weighted by powers of ``discount * gae_lambda``
+(generalised advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error.
 """
 
 import torch
@@ -27,7 +27,7 @@ def discounted_sums(errors: Steps, factor: float) -> Steps:
     return errors @ weights.to(errors.dtype)
 
 
-def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, trace: float) -> Steps:
+def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, gae_lambda: float) -> Steps:
     """Generalised advantage estimate: the errors are ``r + discount * v(next) - v``.
 
     Args:
@@ -35,22 +35,22 @@ def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, trace:
         values: v before each step.
         next_value: v after the last step.
         discount: gamma.
-        trace: lambda; 0 is the one-step TD error, 1 the return minus v.
+        gae_lambda: 0 is the one-step TD error, 1 the return minus v.
 
     Returns:
         The advantages, in units of reward. Adding ``values`` gives the lambda-return.
     """
-    return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * trace)
+    return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * gae_lambda)
 
 
 def action_conditioned(
-    rewards: Steps, values: Steps, next_value: Ends, q_taken: Steps, discount: float, trace: float
+    rewards: Steps, values: Steps, next_value: Ends, q_taken: Steps, discount: float, gae_lambda: float
 ) -> Steps:
     """ACTDE as published: the errors are ``r + discount * v(next) - q(s, a)``, summed up as in :func:`gae`.
 
-    With ``trace = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
-    trace; its trainer has (``actdeLoss``, where it is computed anew in each inner update but from the
-    rollout's own predictions alone, so that once is enough).
+    With ``gae_lambda = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
+    lambda; its trainer has (``actdeLoss``, where it is computed anew in each inner update but from the rollout's own
+    predictions alone, so that once is enough).
 
     Args:
         rewards: reward of each step.
@@ -58,9 +58,9 @@ def action_conditioned(
         next_value: v after the last step.
         q_taken: q of the action taken in each step.
         discount: gamma.
-        trace: lambda.
+        gae_lambda: 0 for the error of one step.
     """
-    return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * trace)
+    return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * gae_lambda)
 
 
 def returns(rewards: Steps, discount: float) -> Steps:
@@ -105,29 +105,29 @@ def moments(
     return mean, (((advantages - mean) * mask) ** 2).sum((1, 2), keepdim=True) / (count - 1)
 
 
-def leave_one_out(rewards: Steps, group: int) -> Steps:
+def leave_one_out(rewards: Steps, group_size: int) -> Steps:
     """A sequence's reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019).
 
     Args:
         rewards: reward of each step, which are added up.
-        group: sequences in a row that are compared, those of one prompt; it divides the batch, and is two or more.
+        group_size: sequences in a row that are compared, those of one prompt; it divides the batch, and is two or more.
 
     Source: Ahmadian et al. (2024) on language models.
     """
-    totals = rewards.sum(-1).unflatten(1, (-1, group))  # [trial, groups, group]
-    others = (totals.sum(-1, keepdim=True) - totals) / (group - 1)
+    totals = rewards.sum(-1).unflatten(1, (-1, group_size))  # [trial, groups, group]
+    others = (totals.sum(-1, keepdim=True) - totals) / (group_size - 1)
     return (totals - others).flatten(1)[..., None].expand_as(rewards)
 
 
-def group_normalised(rewards: Steps, group: int, *, epsilon: float = 1e-4) -> Steps:
+def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) -> Steps:
     """A sequence's reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
 
     Args:
         rewards: reward of each step, which are added up.
-        group: sequences in a row that are compared; it divides the batch, and is two or more.
+        group_size: sequences in a row that are compared; it divides the batch, and is two or more.
         epsilon: added to the deviation (with n - 1 below), in units of reward.
     """
-    totals = rewards.sum(-1).unflatten(1, (-1, group))
+    totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     deviation, mean = torch.std_mean(totals, dim=-1, keepdim=True)
     return ((totals - mean) / (deviation + epsilon)).flatten(1)[..., None].expand_as(rewards)
 

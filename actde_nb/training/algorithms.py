@@ -16,7 +16,17 @@ from actde_nb.training import advantages, losses
 from actde_nb.training.greedy import GreedyPenalty
 
 #: Settings of the run that the functions of a row may take; :class:`~actde_nb.training.config.Config` explains them.
-SETTINGS = ("discount", "trace", "group", "clip", "value_clip", "expectile", "share", "beta", "largest_weight")
+SETTINGS = (
+    "discount",
+    "gae_lambda",
+    "group_size",
+    "clip",
+    "value_clip",
+    "expectile",
+    "kept_share",
+    "beta",
+    "largest_weight",
+)
 #: Arrays of the :class:`~actde_nb.training.rollout.Rollout` that an advantage may take.
 OF_ROLLOUT = ("rewards", "values", "next_value", "q_taken", "mask")
 #: Arrays that a loss may take. Of the actions taken, now: ``log_probs``, ``logits_taken``, ``values``. In the rollout:
@@ -121,7 +131,7 @@ class Algorithm:
     @property
     def compares_groups(self) -> bool:
         """Whether sequences are compared in groups."""
-        return self.advantage is not None and "group" in arguments(self.advantage)
+        return self.advantage is not None and "group_size" in arguments(self.advantage)
 
     @property
     def needs_reference(self) -> bool:

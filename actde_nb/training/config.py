@@ -11,7 +11,7 @@ from actde_nb.training.algorithms import ALGORITHMS
 OPTIMISERS = ("adamw", "sgd")
 
 #: Settings that a run may change when it goes on from a checkpoint: it is the same run still.
-FREE = ("updates", "checkpoint_every", "device")
+RESUMABLE = ("updates", "checkpoint_every", "device")
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Config:
         updates_per_rollout: gradient updates from the same rollout.
         minibatches: parts that its sequences are dealt into; updates take them in turn. With one, each is on all.
         discount: gamma.
-        trace: lambda, of the policy's advantages and of the targets of v and q.
+        gae_lambda: lambda, of the policy's advantages and of the targets of v and q.
         whiten: rescale each rollout's advantages to mean 0 and variance 1, for each trial.
         clip: how far a ratio of probabilities is pushed.
         value_clip: how far a value is pushed.
         expectile: weight of values that are too low, for the loss of that name.
-        share: steps that rejection sampling keeps.
+        kept_share: steps that rejection sampling keeps.
         beta: temperature of AWR and APA, in units of advantage.
         largest_weight: of AWR.
-        group: sequences in a row that RLOO and GRPO compare.
-        kl_reward: price of a nat in the reward of each step: its log-ratio to the initial policy. Where it is above
-            zero, a bandit's or a language's optimum is the initial policy times exp(reward / kl_reward).
-        kl_target: nats a sequence that the price is adapted to keep to, from ``kl_reward`` on; 0 leaves it fixed.
-        kl_loss: weight in the loss of the divergence from the initial policy, in nats a step.
+        group_size: sequences in a row that RLOO and GRPO compare.
+        kl_in_reward: price of a nat in the reward of each step: its log-ratio to the initial policy. Where it is above
+            zero, a bandit's or a language's optimum is the initial policy times exp(reward / kl_in_reward).
+        kl_target: nats a sequence that the price is adapted to keep to, from ``kl_in_reward`` on; 0 leaves it fixed.
+        kl_in_loss: weight in the loss of the divergence from the initial policy, in nats a step.
         entropy_bonus: weight in the loss of the policy's entropy, in nats a step.
         warmup: updates over which the learning rate rises to its value.
         value_coefficient: weight of the value loss; None for that of the algorithm's row.
@@ -68,23 +68,23 @@ class Config:
     trials: int = 10  # post: mean over 10 trials
     updates: int = 10_000  # post: 10K epochs, which its code counts in inner updates
     seed: int = 0
-    sequences: int = 64  # trainer, `batch_size`
-    games: int = 100  # trainer, `gen_len`
+    batch: int = 64  # trainer, `batch_size`
+    steps: int = 100  # trainer, `gen_len`
     updates_per_rollout: int = 4  # trainer, `for i in range(4)`
     minibatches: int = 1  # trainer, each update on the whole rollout
     discount: float = 0.5  # notebook; the trainer's own default is 0
-    trace: float = 0.95  # trainer, `lam`
+    gae_lambda: float = 0.95  # trainer, `lam`
     whiten: bool = False  # figures: off; the notebook's last training cells: on
     clip: float = 0.2  # trainer, `cliprange`
     value_clip: float = 0.2  # trainer, `cliprange_value`
     expectile: float = 0.9  # trainer, `actdeLoss`
-    share: float = 0.25  # trainer, `rejectLoss`
+    kept_share: float = 0.25  # trainer, `rejectLoss`
     beta: float = 0.1  # APA, released script, `adv_coeff_sq` 10, there of whitened advantages
     largest_weight: float = 20.0  # AWR, published code
-    group: int = 8  # GRPO in TRL, `num_generations`
-    kl_reward: float = 0.0  # PPO as compared with APA: 0.05, adapted
+    group_size: int = 8  # GRPO in TRL, `num_generations`
+    kl_in_reward: float = 0.0  # PPO as compared with APA: 0.05, adapted
     kl_target: float = 0.0  # Ziegler et al. (2019): 6 nats a sample
-    kl_loss: float = 0.0
+    kl_in_loss: float = 0.0
     entropy_bonus: float = 0.0
     warmup: int = 0
     value_coefficient: float | None = None
@@ -112,8 +112,8 @@ class Config:
         for name in (
             "trials",
             "updates",
-            "sequences",
-            "games",
+            "batch",
+            "steps",
             "updates_per_rollout",
             "checkpoint_every",
             "minibatches",
@@ -121,13 +121,13 @@ class Config:
             checks.whole(name, getattr(self, name))
         for name in ("seed", "warmup", "evaluate_every"):
             checks.whole(name, getattr(self, name), least=0)
-        checks.whole("group", self.group, least=2)
-        for name in ("discount", "trace", "expectile", "share"):
+        checks.whole("group_size", self.group_size, least=2)
+        for name in ("discount", "gae_lambda", "expectile", "kept_share"):
             checks.unit_interval(name, getattr(self, name))
         positive = ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight", "sampling_temperature")
         for name in (*positive, "sigma_scale", "eta_scale", "head_rate"):
             checks.positive(name, getattr(self, name))
-        for name in ("weight_decay", "gradient_clip", "kl_reward", "kl_target", "kl_loss", "entropy_bonus"):
+        for name in ("weight_decay", "gradient_clip", "kl_in_reward", "kl_target", "kl_in_loss", "entropy_bonus"):
             checks.at_least_zero(name, getattr(self, name))
         if self.value_coefficient is not None:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
@@ -141,27 +141,27 @@ class Config:
                     f"{self.updates_per_rollout}, since a rollout is learned from as a whole"
                 )
 
-        for name in ("updates_per_rollout", "sequences"):
+        for name in ("updates_per_rollout", "batch"):
             if getattr(self, name) % self.minibatches:
                 raise SettingError(
                     f"minibatches = {self.minibatches}: allowed are numbers that divide {name} = {getattr(self, name)}"
                 )
-        if ALGORITHMS[self.algorithm].compares_groups and self.sequences % self.group:
-            raise SettingError(f"group = {self.group}: allowed are numbers that divide sequences = {self.sequences}")
+        if ALGORITHMS[self.algorithm].compares_groups and self.batch % self.group_size:
+            raise SettingError(f"group_size = {self.group_size}: allowed are numbers that divide batch = {self.batch}")
         row = ALGORITHMS[self.algorithm]
         if row.corrected and self.whiten:
             raise SettingError(
                 f"whiten = True with algorithm = {self.algorithm!r}: allowed is False, since q stays in units of reward"
             )
-        if row.soft and not self.kl_reward:
-            raise SettingError(f"kl_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
-        if self.kl_target and not self.kl_reward:
-            raise SettingError(f"kl_target = {self.kl_target} with kl_reward = 0: allowed is a price to start from")
+        if row.soft and not self.kl_in_reward:
+            raise SettingError(f"kl_in_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
+        if self.kl_target and not self.kl_in_reward:
+            raise SettingError(f"kl_target = {self.kl_target} with kl_in_reward = 0: allowed is a price to start from")
 
     @property
     def needs_reference(self) -> bool:
         """Whether the policy before training is asked about each rollout."""
-        return bool(self.kl_reward or self.kl_loss) or ALGORITHMS[self.algorithm].needs_reference
+        return bool(self.kl_in_reward or self.kl_in_loss) or ALGORITHMS[self.algorithm].needs_reference
 
     @property
     def rollouts(self) -> int:

@@ -51,26 +51,28 @@ def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> Per
     return -_mean(logits_taken * advantages.detach(), mask)
 
 
-def best_share(log_probs: Steps, advantages: Steps, share: float, mask: Mask = None) -> PerTrial:
-    """Rejection sampling: ``-log pi`` of the ``share`` of steps with the highest advantages, averaged over those.
+def best_share(log_probs: Steps, advantages: Steps, kept_share: float, mask: Mask = None) -> PerTrial:
+    """Rejection sampling: ``-log pi`` of the ``kept_share`` of steps with the highest advantages, averaged over those.
 
     Args:
         log_probs: log pi of the action taken, in nats, now.
         advantages: what steps are ranked by; of the row ``"rejection"``, the return to the rollout's end.
-        share: 1/4 in the published trainer (``rejectLoss``); the number of steps is rounded down.
+        kept_share: 1/4 in the published trainer (``rejectLoss``); the number of steps is rounded down.
 
     Raises:
         SettingError: a share that holds not one step.
     """
-    kept = int(share * log_probs[0].numel())
+    kept = int(kept_share * log_probs[0].numel())
     if kept < 1:
-        raise SettingError(f"share = {share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more")
+        raise SettingError(
+            f"kept_share = {kept_share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more"
+        )
     if mask is None:
         best = advantages.detach().flatten(1).topk(kept, dim=1).indices
         return -log_probs.flatten(1).gather(1, best).mean(1)
     # So many of the steps that count, which are not as many in each trial.
     rank = torch.where(mask, advantages.detach(), -torch.inf).flatten(1).argsort(1, descending=True).argsort(1)
-    chosen = rank.view_as(mask) < (share * mask.sum((1, 2), keepdim=True)).floor().clamp(min=1)
+    chosen = rank.view_as(mask) < (kept_share * mask.sum((1, 2), keepdim=True)).floor().clamp(min=1)
     return -_mean(log_probs, chosen)
 
 
@@ -119,7 +121,7 @@ def advantage_weighted(
 def advantage_induced(
     log_probs: Steps, reference_log_probs: Steps, advantages: Steps, beta: float, mask: Mask = None
 ) -> PerTrial:
-    """APA, ``(log pi - log pi_init - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
+    """APA, ``(log pi - log pi_ref - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
 
     Args:
         log_probs: log pi of the action taken, in nats, now.
@@ -130,9 +132,9 @@ def advantage_induced(
     return _mean((log_probs - reference_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
 
 
-def divergence(log_policy: All, log_initial: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
-    """KL(pi || pi_init) of a step, in nats, summed over all actions."""
-    return _mean(scale * (log_policy.exp() * (log_policy - log_initial.detach())).sum(-1), mask)
+def divergence(log_policy: All, log_reference: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
+    """KL(pi || pi_ref) of a step, in nats, summed over all actions."""
+    return _mean(scale * (log_policy.exp() * (log_policy - log_reference.detach())).sum(-1), mask)
 
 
 def negative_entropy(log_policy: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:

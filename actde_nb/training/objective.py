@@ -76,7 +76,7 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
     other, values = rollout.greedy, rollout.values
     rewards = other.rewards
     if price is not None:
-        reference = rollout.initial.gather(-1, other.tokens[..., None])[..., 0]
+        reference = rollout.reference.gather(-1, other.tokens[..., None])[..., 0]
         rewards = rewards - price[:, None, None] * (other.log_probs - reference)
     theirs = rewards + config.discount * other.next_values - values
     # Both of one step, whatever lambda is: one number each for how good a word was.
@@ -129,9 +129,9 @@ def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, P
     if row.learns_q:
         q = outputs.q.gather(-1, taken)[..., 0]
         parts["q"] = row.q_coefficient * losses.squared_error(q, batch.q_targets, mask)
-    if config.kl_loss:
+    if config.kl_in_loss:
         log_policy = outputs.logits.log_softmax(-1)
-        parts["kl"] = config.kl_loss * losses.divergence(log_policy, rollout.initial, mask, scale)
+        parts["kl"] = config.kl_in_loss * losses.divergence(log_policy, rollout.reference, mask, scale)
     if config.entropy_bonus:
         log_policy = outputs.logits.log_softmax(-1)
         parts["entropy"] = config.entropy_bonus * losses.negative_entropy(log_policy, mask, scale)

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
-class Alternative:
+class GreedyActions:
     """What would have come of the likeliest action, in place of the one taken; of one step each.
 
     Args:
@@ -30,9 +30,9 @@ class Alternative:
     rewards: Float[Tensor, "trial batch time"]
     next_values: Float[Tensor, "trial batch time"]
 
-    def part(self, number: int, parts: int) -> "Alternative":
+    def part(self, number: int, parts: int) -> "GreedyActions":
         """Every ``parts``-th sequence, from ``number`` on."""
-        return Alternative(*(getattr(self, field.name)[:, number::parts] for field in fields(self)))
+        return GreedyActions(*(getattr(self, field.name)[:, number::parts] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rollout:
         next_value: v after the last token, or zero if the world ends there, [trial, batch].
         q_taken: q of it, the action value.
         mask: whether the sampled token counts; None where all do.
-        initial: log-probabilities of all tokens under the policy before training, for algorithms that compare with it.
+        reference: log-probabilities of all tokens under the policy before training, where it is compared with.
         q: of all tokens, for algorithms that take its mean.
         greedy: of the likeliest tokens, for algorithms that learn from them too.
     """
@@ -59,9 +59,9 @@ class Rollout:
     next_value: Float[Tensor, "trial batch"]
     q_taken: Float[Tensor, "trial batch time"]
     mask: Bool[Tensor, "trial batch time"] | None = None
-    initial: Float[Tensor, "trial batch time vocabulary"] | None = None
+    reference: Float[Tensor, "trial batch time vocabulary"] | None = None
     q: Float[Tensor, "trial batch time vocabulary"] | None = None
-    greedy: Alternative | None = None
+    greedy: GreedyActions | None = None
 
     @property
     def context(self) -> Int[Tensor, "trial batch context"]:
@@ -82,13 +82,13 @@ class Rollout:
 
     @property
     def log_ratio(self) -> Float[Tensor, "trial batch time"]:
-        """Of each sampled token's probability to that under the initial policy; zero where masked."""
-        ratio = self.log_probs - self.initial.gather(-1, self.taken[..., None])[..., 0]
+        """Of each sampled token's probability to that under the reference policy; zero where masked."""
+        ratio = self.log_probs - self.reference.gather(-1, self.taken[..., None])[..., 0]
         return ratio if self.mask is None else ratio * self.mask
 
     @property
     def reference_log_probs(self) -> Float[Tensor, "trial batch time"]:
-        """Of each sampled token under the initial policy, in nats; where masked, under the policy that sampled it."""
+        """Of each sampled token under the reference policy, in nats; where masked, under the policy that sampled it."""
         return self.log_probs - self.log_ratio
 
     def part(self, number: int, parts: int) -> "Rollout":

@@ -21,11 +21,11 @@ from actde_nb.checks import Diverged, SettingError
 from actde_nb.networks.gpt import Outputs
 from actde_nb.networks.policies import Policy
 from actde_nb.training.algorithms import ALGORITHMS
-from actde_nb.training.config import FREE, Config
+from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.losses import negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.records import Records
-from actde_nb.training.rollout import Alternative, Rollout
+from actde_nb.training.rollout import GreedyActions, Rollout
 from actde_nb.worlds import World
 
 Hook = Callable[["Trainer"], None]
@@ -93,11 +93,11 @@ class Trainer:
             raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
-        self.initial = {
+        self.reference = {
             name: value.detach().clone() for name, value in self.parameters.items() if config.needs_reference
         }
         #: Price of a nat in the reward, by trial; it moves where it is adapted.
-        self.price = torch.full((len(self.trials),), config.kl_reward, device=config.device)
+        self.price = torch.full((len(self.trials),), config.kl_in_reward, device=config.device)
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
@@ -116,7 +116,7 @@ class Trainer:
         Settings at their defaults are left out, so that one which is added later does not orphan old checkpoints.
         """
         usual = asdict(Config())
-        settings = {n: v for n, v in asdict(self.config).items() if n not in FREE and v != usual[n]}
+        settings = {n: v for n, v in asdict(self.config).items() if n not in RESUMABLE and v != usual[n]}
         return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
 
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -149,7 +149,7 @@ class Trainer:
         with self._clock("sampling"):
             rollout = self.play()
         with self._clock("advantages", small=True):
-            batch = prepare(rollout, self.config, self.price if self.config.kl_reward else None)
+            batch = prepare(rollout, self.config, self.price if self.config.kl_in_reward else None)
             paid = self.price
             if self.config.kl_target:
                 self.price = self._adapted(rollout)
@@ -184,7 +184,7 @@ class Trainer:
         config = self.config
         if not self.world.continues and self.update:
             self.last = self._start()
-        uniforms = self._uniforms(config.sequences, config.games)
+        uniforms = self._uniforms(config.batch, config.steps)
         sampled = self.policy.sample(
             self.parameters, self.last, uniforms, self.dropout_draws, config.sampling_temperature
         )
@@ -192,7 +192,7 @@ class Trainer:
         next_value = sampled.values[..., -1]
         values, q_taken = (
             sampled.values[..., :-1],
-            sampled.q.gather(-1, sampled.tokens[..., -config.games :, None])[..., 0],
+            sampled.q.gather(-1, sampled.tokens[..., -config.steps :, None])[..., 0],
         )
         mask = self.world.mask(sampled.tokens)
         if mask is not None:
@@ -206,29 +206,29 @@ class Trainer:
             q_taken=q_taken,
             mask=mask,
             q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
-            greedy=self._alternative(sampled.tokens) if ALGORITHMS[config.algorithm].greedy_penalty else None,
+            greedy=self._greedy_actions(sampled.tokens) if ALGORITHMS[config.algorithm].greedy_penalty else None,
         )
         if not config.needs_reference:
             return rollout
-        said = self.policy.forward(self.initial, rollout.context, needed=rollout.needed)
-        return replace(rollout, initial=said.logits[:, :, -config.games :].log_softmax(-1))
+        said = self.policy.forward(self.reference, rollout.context, needed=rollout.needed)
+        return replace(rollout, reference=said.logits[:, :, -config.steps :].log_softmax(-1))
 
-    def _alternative(self, tokens: Int[Tensor, "trial batch moves"]) -> Alternative:
+    def _greedy_actions(self, tokens: Int[Tensor, "trial batch moves"]) -> GreedyActions:
         """What the likeliest tokens would have earned, and v after them."""
-        games, length = self.config.games, tokens.shape[-1]
-        chosen, log_probs, values = self.policy.likeliest(self.parameters, tokens[..., :-1], games)
+        steps, length = self.config.steps, tokens.shape[-1]
+        chosen, log_probs, values = self.policy.likeliest(self.parameters, tokens[..., :-1], steps)
         # One sequence for each place: up to there as it was said, then the other token, then nothing.
-        place, here = torch.arange(games, device=tokens.device), length - games
-        others = tokens[:, :, None].expand(-1, -1, games, -1).clone()
+        place, here = torch.arange(steps, device=tokens.device), length - steps
+        others = tokens[:, :, None].expand(-1, -1, steps, -1).clone()
         others[..., place, here + place] = chosen
         others.masked_fill_(torch.arange(length, device=tokens.device) > here + place[:, None], 0)
         others = others.flatten(1, 2)
-        rewards = self.world.rewards(others).unflatten(1, (-1, games)).diagonal(dim1=-2, dim2=-1)
+        rewards = self.world.rewards(others).unflatten(1, (-1, steps)).diagonal(dim1=-2, dim2=-1)
         mask = self.world.mask(others)
         if mask is not None:
-            after = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1).unflatten(1, (-1, games))
+            after = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1).unflatten(1, (-1, steps))
             values = values * after.diagonal(dim1=-2, dim2=-1)
-        return Alternative(chosen, log_probs, rewards.to(values.dtype), values)
+        return GreedyActions(chosen, log_probs, rewards.to(values.dtype), values)
 
     def _adapted(self, rollout: Rollout) -> Float[Tensor, "trial"]:
         """The price after a rollout: up where the log-ratio is above target, by 2 % at most (Ziegler et al., 2019)."""
@@ -295,7 +295,7 @@ class Trainer:
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
 
     def _start(self) -> Tensor:
-        return self.world.start(self._uniforms(self.config.sequences))
+        return self.world.start(self._uniforms(self.config.batch))
 
     def _uniforms(self, *shape: int) -> Float[Tensor, "trial ..."]:
         # Drawn on the CPU: the same numbers on every device.

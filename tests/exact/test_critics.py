@@ -64,7 +64,7 @@ def close(seen, expected, atol=1e-12):
     torch.testing.assert_close(seen, torch.as_tensor(expected, dtype=torch.float64), atol=atol, rtol=0)
 
 
-def one_by_one(policy, rewards, critics, trace, form):
+def one_by_one(policy, rewards, critics, gae_lambda, form):
     """Mean and square of each word's error, from a list of sentences; the errors are added up word by word."""
     tree, chances = policy.tree, policy.sentences[0].exp()
     total, mean, square = np.zeros(len(tree)), np.zeros(len(tree)), np.zeros(len(tree))
@@ -80,25 +80,25 @@ def one_by_one(policy, rewards, critics, trace, form):
                     before = words[t + k - 1] if t + k else 0
                     paid, after = (reward, 0.0) if later == leaf else (0.0, v[later])
                     expected = q[later] if form == "published" else v[before]
-                    error += trace**k * (paid + after - expected)
+                    error += gae_lambda**k * (paid + after - expected)
             total[word] += chance
             mean[word] += chance * error
             square[word] += chance * error**2
     return Signal(*(torch.tensor(x / np.maximum(total, 1e-300))[None] for x in (mean, square)))
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.7, 1.0])
-def test_errors_are_those_of_a_list_of_all_sentences(trace):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+def test_errors_are_those_of_a_list_of_all_sentences(gae_lambda):
     for policy, rewards, critics in (
         (POLICY, REWARD, any_critics(POLICY)),
         (*ON_BRANCH, any_critics(ON_BRANCH[0], 1)),
     ):
         for form, seen in (
-            ("published", published(policy, rewards, critics, trace)),
-            ("state", state_baseline(policy, rewards, critics, trace)),
+            ("published", published(policy, rewards, critics, gae_lambda)),
+            ("state", state_baseline(policy, rewards, critics, gae_lambda)),
             ("return", return_minus_q(policy, rewards, critics)),
         ):
-            listed = one_by_one(policy, rewards, critics, trace, form)
+            listed = one_by_one(policy, rewards, critics, gae_lambda, form)
             for ours, theirs in zip(seen, listed, strict=True):
                 close(ours[:, 1:], theirs[:, 1:], atol=1e-10)
 
@@ -117,9 +117,9 @@ def test_published_error_on_three_sentences_by_hand():
 
 
 @pytest.mark.parametrize("trace", [0.0, 0.95, 1.0])
-def test_with_exact_critics_no_reward_is_left_in_the_published_error(trace):
+def test_with_exact_critics_no_reward_is_left_in_the_published_error(gae_lambda):
     exact = partial(SAID, GOLD, 1, 1)
-    for part in published(SAID, GOLD, exact, trace):
+    for part in published(SAID, GOLD, exact, gae_lambda):
         close(part[:, 1:], torch.zeros_like(part[:, 1:]))
     # The return keeps the luck of later words: nothing on average, and the same variance as sentences from there on.
     mean, square = return_minus_q(SAID, GOLD, exact)
@@ -129,16 +129,16 @@ def test_with_exact_critics_no_reward_is_left_in_the_published_error(trace):
 
 def test_later_words_advantages_are_subtracted_and_were_in_the_return():
     # published = (lambda-return - q) - sum of lambda^k (q - v) of later words, whatever the critics.
-    critics, trace = any_critics(SAID), 0.9
+    critics, gae_lambda = any_critics(SAID), 0.9
     lead = critics.q - critics.v[:, SENTENCES.parent]  # what the critics think a word adds
-    subtracted = _sums(SAID, lead, trace).mean - lead
-    to_return = state_baseline(SAID, GOLD, critics, trace).mean - lead
-    close(published(SAID, GOLD, critics, trace).mean[:, 1:], (to_return - subtracted)[:, 1:])
+    subtracted = _sums(SAID, lead, gae_lambda).mean - lead
+    to_return = state_baseline(SAID, GOLD, critics, gae_lambda).mean - lead
+    close(published(SAID, GOLD, critics, gae_lambda).mean[:, 1:], (to_return - subtracted)[:, 1:])
     # If v is the policy's mean of q, the subtracted part averages to zero.
     mean = _in_state(SAID, critics.q)
     fair = Critics(mean, critics.q)
     lead = fair.q - fair.v[:, SENTENCES.parent]
-    close((_sums(SAID, lead, trace).mean - lead)[:, 1:], torch.zeros(1, len(SENTENCES) - 1))
+    close((_sums(SAID, lead, gae_lambda).mean - lead)[:, 1:], torch.zeros(1, len(SENTENCES) - 1))
 
 
 def test_gain_of_return_less_q_is_what_q_does_not_know():
@@ -152,9 +152,9 @@ def test_gain_of_return_less_q_is_what_q_does_not_know():
 
 
 def test_sign_of_the_published_gain_is_who_knows_more():
-    for trace in (0.0, 0.95):
+    for gae_lambda in (0.0, 0.95):
         signs = [
-            pull(SAID, GOLD, published(SAID, GOLD, partial(SAID, GOLD, v, q), trace)).gain.item()
+            pull(SAID, GOLD, published(SAID, GOLD, partial(SAID, GOLD, v, q), gae_lambda)).gain.item()
             for v, q in ((0.8, 0.2), (0.2, 0.8))
         ]
         assert signs[0] > 0.01
@@ -229,7 +229,7 @@ def test_lambda_is_a_share():
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
     run = LanguageRun(
-        algorithm="actde", trials=2, updates=4, sequences=8, checkpoint_every=4, evaluate_every=4, size="small",
+        algorithm="actde", trials=2, updates=4, batch=8, checkpoint_every=4, evaluate_every=4, size="small",
         pretraining=2, masked=True,
     )  # fmt: skip
     data = runs.train(run, tmp_path / "run.nc", progress=False)

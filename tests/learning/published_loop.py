@@ -112,7 +112,7 @@ class PublishedLoop:
             tokens = torch.cat([tokens, move], 1)
         return tokens, torch.stack(log_probs, 1), torch.stack(values, 1), torch.stack(qs, 1)
 
-    def rollout(self, first, uniforms, updates: int = 4, discount: float = 0.5, trace: float = 0.95):
+    def rollout(self, first, uniforms, updates: int = 4, discount: float = 0.5, gae_lambda: float = 0.95):
         """Play and learn; returns the moves."""
         tokens, old_log_probs, old_values, old_q = self.play(first, uniforms)
         rewards = self.payoffs[tokens[:, 1:], tokens[:, :-1]]
@@ -121,8 +121,8 @@ class PublishedLoop:
         ordinary = conditioned = torch.zeros(len(tokens))
         for t in reversed(range(games)):
             target = rewards[:, t] + discount * old_values[:, t + 1]
-            ordinary = target - old_values[:, t] + discount * trace * ordinary
-            conditioned = target - old_q[:, t] + discount * trace * conditioned
+            ordinary = target - old_values[:, t] + discount * gae_lambda * ordinary
+            conditioned = target - old_q[:, t] + discount * gae_lambda * conditioned
             returns[:, t] = ordinary + old_values[:, t]
             advantages[:, t] = conditioned if self.algorithm == "actde" else ordinary
         old_values = old_values[:, :-1]

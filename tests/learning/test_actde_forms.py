@@ -18,7 +18,7 @@ from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
 CONFIG = Config(
-    algorithm="actde_return", trials=2, updates=8, sequences=16, games=4, discount=1.0, learning_rate=1e-2,
+    algorithm="actde_return", trials=2, updates=8, batch=16, steps=4, discount=1.0, learning_rate=1e-2,
     weight_decay=0.0,
 )  # fmt: skip
 
@@ -111,9 +111,9 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
     price, found = 0.2, {}
     for algorithm in ("soft_critic", "critic"):
         config = Config(
-            algorithm=algorithm, trials=2, updates=400, sequences=64, games=4, discount=1.0, trace=0.95,
+            algorithm=algorithm, trials=2, updates=400, batch=64, steps=4, discount=1.0, gae_lambda=0.95,
             learning_rate=1e-2, weight_decay=0.0, value_coefficient=1.0,
-            kl_reward=price if algorithm == "soft_critic" else 0.0,
+            kl_in_reward=price if algorithm == "soft_critic" else 0.0,
         )  # fmt: skip
         trainer = Trainer(WORLD, Pair(NETWORK, price), config)
         first = {name: value.detach().clone() for name, value in trainer.parameters.items()}
@@ -129,5 +129,5 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
     assert (found["soft_critic"] < 0.01).all()
     # Without the price of later words it is ACTDE's own fixed point, where APA rests too.
     assert (found["critic to the fixed point"] < 0.02).all()
-    with pytest.raises(SettingError, match="kl_reward = 0 with algorithm = 'soft_critic'"):
+    with pytest.raises(SettingError, match="kl_in_reward = 0 with algorithm = 'soft_critic'"):
         Config(algorithm="soft_critic")

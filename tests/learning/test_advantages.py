@@ -18,22 +18,22 @@ REWARDS, VALUES, Q, NEXT = steps(1, 0), steps(2, 4), steps(1, 5), torch.tensor([
 
 
 @pytest.mark.parametrize(
-    ("trace", "expected"),
+    ("gae_lambda", "expected"),
     [
         # Errors: 1 + .5 * 4 - 2 = 1, and at the end, where the next value is 6, 0 + .5 * 6 - 4 = -1.
         (0.0, (1, -1)),
         # The first takes in .5 * .95 of the second: 1 - .475.
         (0.95, (0.525, -1)),
-        # With trace 1 it is the return minus v: 1 + .5 * 0 + .25 * 6 - 2 = .5.
+        # With gae_lambda 1 it is the return minus v: 1 + .5 * 0 + .25 * 6 - 2 = .5.
         (1.0, (0.5, -1)),
     ],
 )
-def test_gae_by_hand(trace, expected):
-    torch.testing.assert_close(gae(REWARDS, VALUES, NEXT, 0.5, trace), steps(*expected))
+def test_gae_by_hand(gae_lambda, expected):
+    torch.testing.assert_close(gae(REWARDS, VALUES, NEXT, 0.5, gae_lambda), steps(*expected))
 
 
 @pytest.mark.parametrize(
-    ("trace", "expected"),
+    ("gae_lambda", "expected"),
     [
         # Errors: 1 + .5 * 4 - 1 = 2 and 0 + .5 * 6 - 5 = -2. The first step's own v, 2, plays no part.
         (0.0, (2, -2)),
@@ -41,8 +41,8 @@ def test_gae_by_hand(trace, expected):
         (0.95, (1.05, -2)),
     ],
 )
-def test_action_conditioned_by_hand(trace, expected):
-    torch.testing.assert_close(action_conditioned(REWARDS, VALUES, NEXT, Q, 0.5, trace), steps(*expected))
+def test_action_conditioned_by_hand(gae_lambda, expected):
+    torch.testing.assert_close(action_conditioned(REWARDS, VALUES, NEXT, Q, 0.5, gae_lambda), steps(*expected))
 
 
 def test_a_world_that_ends_has_no_next_value():
@@ -57,30 +57,30 @@ def random_rollout(seed: int, trials: int = 2, batch: int = 3, time: int = 7):
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
-def test_both_agree_with_a_loop_over_time(seed, discount, trace):
+def test_both_agree_with_a_loop_over_time(seed, discount, gae_lambda):
     rewards, values, end, q = random_rollout(seed)
     for baseline, ours in (
-        (values, gae(rewards, values, end, discount, trace)),
-        (q, action_conditioned(rewards, values, end, q, discount, trace)),
+        (values, gae(rewards, values, end, discount, gae_lambda)),
+        (q, action_conditioned(rewards, values, end, q, discount, gae_lambda)),
     ):
         expected, running, following = torch.zeros_like(rewards), torch.zeros_like(end), end
         for t in reversed(range(rewards.shape[-1])):
-            running = rewards[..., t] + discount * following - baseline[..., t] + discount * trace * running
+            running = rewards[..., t] + discount * following - baseline[..., t] + discount * gae_lambda * running
             expected[..., t], following = running, values[..., t]
         torch.testing.assert_close(ours, expected)
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.floats(0, 1))
-def test_what_the_policy_learns_from_is_not_quite_the_error_of_q(seed, discount, trace):
-    # A - (G - q) at t is the sum over later steps of (discount * trace)^k (v - q), and so nothing when trace = 0.
+def test_what_the_policy_learns_from_is_not_quite_the_error_of_q(seed, discount, gae_lambda):
+    # A - (G - q) at t is the sum over later steps of (discount * lambda)^k (v - q), and so nothing when lambda = 0.
     rewards, values, end, q = random_rollout(seed)
-    advantage = action_conditioned(rewards, values, end, q, discount, trace)
-    error = gae(rewards, values, end, discount, trace) + values - q
-    torch.testing.assert_close(advantage - error, discounted_sums(values - q, discount * trace) - (values - q))
+    advantage = action_conditioned(rewards, values, end, q, discount, gae_lambda)
+    error = gae(rewards, values, end, discount, gae_lambda) + values - q
+    torch.testing.assert_close(advantage - error, discounted_sums(values - q, discount * gae_lambda) - (values - q))
 
 
 def test_adding_values_gives_the_lambda_return():
-    # With trace 0 the one-step target: 1 + .5 * 4 and 0 + .5 * 6.
+    # With gae_lambda 0 the one-step target: 1 + .5 * 4 and 0 + .5 * 6.
     torch.testing.assert_close(gae(REWARDS, VALUES, NEXT, 0.5, 0.0) + VALUES, steps(3, 3))
 
 

@@ -83,9 +83,9 @@ def test_a_name_is_no_function(part):
 
 def test_a_row_with_settings_of_its_own():
     Algorithm(with_own)
-    row = Algorithm(gae, partial(losses.best_share, share=0.5), value_loss=None)
+    row = Algorithm(gae, partial(losses.best_share, kept_share=0.5), value_loss=None)
     x = torch.tensor([[[-1.0, -2.0]]])
-    offered = {"log_probs": x, "advantages": x, "share": 1.0, "mask": torch.tensor([[[True, True]]])}
+    offered = {"log_probs": x, "advantages": x, "kept_share": 1.0, "mask": torch.tensor([[[True, True]]])}
     # Half of two steps is the better one, not both as the run has it; and the mask still comes in.
     assert fill(row.policy_loss, offered).item() == 1.0
     offered["mask"] = torch.tensor([[[False, True]]])

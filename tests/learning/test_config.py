@@ -10,8 +10,8 @@ from actde_nb.training.config import Config, canonical, fingerprint
 
 def test_defaults_are_the_published_ones():
     config = Config()
-    assert (config.sequences, config.games, config.updates_per_rollout) == (64, 100, 4)
-    assert (config.discount, config.trace, config.clip, config.value_clip) == (0.5, 0.95, 0.2, 0.2)
+    assert (config.batch, config.steps, config.updates_per_rollout) == (64, 100, 4)
+    assert (config.discount, config.gae_lambda, config.clip, config.value_clip) == (0.5, 0.95, 0.2, 0.2)
     assert (config.learning_rate, config.beta1, config.beta2) == (5e-4, 0.9, 0.95)
     assert (config.weight_decay, config.gradient_clip, config.whiten) == (0.1, 1.0, False)
     assert (ALGORITHMS["actde"].value_coefficient, ALGORITHMS["actde"].q_coefficient) == (0.1, 1.0)
@@ -24,10 +24,10 @@ def test_defaults_are_the_published_ones():
         ({"algorithm": "a2c"}, "algorithm = 'a2c': allowed are ppo, actde, "),
         ({"optimiser": "adam"}, "optimiser = 'adam': allowed are adamw, sgd"),
         ({"trials": 0}, "trials = 0: allowed are whole numbers of 1 or more"),
-        ({"games": True}, "games = True: allowed are whole numbers"),
+        ({"steps": True}, "steps = True: allowed are whole numbers"),
         ({"seed": -1}, "seed = -1: allowed are whole numbers of 0 or more"),
         ({"discount": 1.5}, r"discount = 1.5: allowed are numbers in \[0, 1\]"),
-        ({"trace": float("nan")}, "trace = nan"),
+        ({"gae_lambda": float("nan")}, "gae_lambda = nan"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: allowed are finite numbers above zero"),
         ({"epsilon": 0.0}, "epsilon = 0.0: allowed are finite numbers above zero"),
         ({"weight_decay": -0.1}, "weight_decay = -0.1: allowed are finite numbers of zero or more"),
@@ -45,4 +45,4 @@ def test_the_fingerprint_is_that_of_the_values():
     assert fingerprint(Config()) == fingerprint(Config(seed=0))
     prints = {fingerprint(dataclasses.replace(Config(), seed=seed)) for seed in range(5)}
     assert len(prints) == 5
-    assert '"trace": 0.95' in canonical(Config())
+    assert '"gae_lambda": 0.95' in canonical(Config())

@@ -18,7 +18,7 @@ from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
 CONFIG = Config(
-    algorithm="gaa", trials=2, updates=8, sequences=16, games=4, discount=1.0, whiten=True, learning_rate=1e-2,
+    algorithm="gaa", trials=2, updates=8, batch=16, steps=4, discount=1.0, whiten=True, learning_rate=1e-2,
     weight_decay=0.0,
 )  # fmt: skip
 GREEDY = [name for name, row in ALGORITHMS.items() if row.greedy_penalty]
@@ -39,7 +39,7 @@ def test_the_greedy_advantage_of_three_words_by_hand():
     logits[so, b], logits[a, stop], logits[b, a] = 3.0, 3.0, 3.0
     values[so], values[a], values[b], values[stop] = 0.1, 0.2, 0.4, 9.0
     tokens = torch.tensor([[[1, so, a, b, stop, 0]]])
-    other = trainer._alternative(tokens)
+    other = trainer._greedy_actions(tokens)
     assert other.tokens[0, 0, :3].tolist() == [b, stop, a]
     # "so b" goes on, so that v after b counts. "so a." ends there and earns sigmoid(2 (.2 - .8)); "so a a" goes on.
     assert other.next_values[0, 0, :3].tolist() == pytest.approx([0.4, 0.0, 0.2])
@@ -54,7 +54,7 @@ def test_the_greedy_advantage_of_three_words_by_hand():
 def gradients(algorithm: str, **settings) -> torch.Tensor:
     trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, **settings))
     trainer.parameters["value.weight"].data.normal_(generator=torch.Generator().manual_seed(5))
-    learned = prepare(trainer.play(), trainer.config, trainer.price if trainer.config.kl_reward else None)
+    learned = prepare(trainer.play(), trainer.config, trainer.price if trainer.config.kl_in_reward else None)
     outputs = NETWORK.forward(trainer.parameters, learned.rollout.context)
     torch.stack(list(terms(outputs, learned, trainer.config).values())).sum().backward()
     return torch.cat([p.grad.flatten() for p in trainer.parameters.values() if p.grad is not None])
@@ -62,9 +62,9 @@ def gradients(algorithm: str, **settings) -> torch.Tensor:
 
 @pytest.mark.parametrize("algorithm", GREEDY)
 def test_without_a_lead_it_is_ppo(algorithm):
-    ppo = gradients("ppo", kl_loss=0.3)
-    torch.testing.assert_close(gradients(algorithm, kl_loss=0.3, sigma_scale=1e-30), ppo, atol=1e-7, rtol=1e-5)
-    assert not torch.allclose(gradients(algorithm, kl_loss=0.3), ppo, atol=1e-4)
+    ppo = gradients("ppo", kl_in_loss=0.3)
+    torch.testing.assert_close(gradients(algorithm, kl_in_loss=0.3, sigma_scale=1e-30), ppo, atol=1e-7, rtol=1e-5)
+    assert not torch.allclose(gradients(algorithm, kl_in_loss=0.3), ppo, atol=1e-4)
 
 
 def leads(algorithm: str, prize: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,7 +87,7 @@ def test_a_larger_prize_is_a_larger_lead_in_units_of_reward_only():
 
 
 def test_rows_differ_in_what_they_say_they_do():
-    found = {name: gradients(name, kl_loss=0.3) for name in GREEDY}
+    found = {name: gradients(name, kl_in_loss=0.3) for name in GREEDY}
     for i, one in enumerate(GREEDY):
         for other in GREEDY[i + 1 :]:
             assert not torch.allclose(found[one], found[other], atol=1e-5), (one, other)
@@ -110,7 +110,7 @@ def test_on_policy_the_sampled_words_ratio_teaches_nothing(ratio):
 
 @pytest.mark.parametrize("algorithm", GREEDY)
 def test_parts_are_the_whole(algorithm):
-    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, minibatches=2, kl_reward=0.1))
+    trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, minibatches=2, kl_in_reward=0.1))
     learned = prepare(trainer.play(), trainer.config, trainer.price)
     halves = [learned.part(i, 2) for i in range(2)]
     dealt = torch.stack([half.greedy.sigma for half in halves], 2).flatten(1, 2)

@@ -19,7 +19,7 @@ from actde_nb.training.trainer import Trainer
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
 MASKED = Network(SIZE, legal=WORLD.legal)
 SHORT = Config(
-    algorithm="ppo", trials=2, updates=8, sequences=16, games=4, minibatches=2, discount=1.0, whiten=True,
+    algorithm="ppo", trials=2, updates=8, batch=16, steps=4, minibatches=2, discount=1.0, whiten=True,
     learning_rate=1e-2, weight_decay=0.0, checkpoint_every=4,
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ def changed(**settings) -> Config:
 
 
 def test_a_rollout_of_sentences():
-    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1))
     rollout = trainer.play()
     assert rollout.tokens.shape == (2, 16, 6)
     assert rollout.taken.shape == rollout.rewards.shape == rollout.mask.shape == (2, 16, 4)
@@ -51,18 +51,18 @@ def test_log_probabilities_are_those_of_the_forward_pass():
 
 
 def test_the_initial_policy_is_asked_where_it_counts():
-    rollout = Trainer(WORLD, MASKED, changed(kl_reward=0.1)).play()
+    rollout = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1)).play()
     assert not rollout.mask.all()
     assert torch.equal(rollout.needed[..., -4:], rollout.mask)
     assert rollout.needed[..., :-4].all()
-    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
-    said = MASKED.forward(trainer.initial, rollout.context).logits[:, :, -4:].log_softmax(-1)
-    torch.testing.assert_close(rollout.initial[rollout.mask], said[rollout.mask], atol=1e-5, rtol=0)
-    assert rollout.initial.isfinite().all()
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1))
+    said = MASKED.forward(trainer.reference, rollout.context).logits[:, :, -4:].log_softmax(-1)
+    torch.testing.assert_close(rollout.reference[rollout.mask], said[rollout.mask], atol=1e-5, rtol=0)
+    assert rollout.reference.isfinite().all()
 
 
 def test_the_price_of_a_nat_comes_off_the_reward():
-    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1))
     rollout = trainer.play()
     moved = dataclasses.replace(rollout, log_probs=rollout.log_probs + 0.5)
     paid = prepare(moved, trainer.config, torch.tensor([0.1, 0.2])).rollout.rewards
@@ -71,7 +71,7 @@ def test_the_price_of_a_nat_comes_off_the_reward():
 
 
 def test_the_divergence_in_the_loss_is_from_the_initial_policy():
-    trainer = Trainer(WORLD, MASKED, changed(kl_loss=0.5, entropy_bonus=0.25))
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_loss=0.5, entropy_bonus=0.25))
     learned = prepare(trainer.play(), trainer.config)
     outputs = trainer.policy.forward(trainer.parameters, learned.rollout.context)
     parts = terms(outputs, learned, trainer.config)
@@ -87,7 +87,7 @@ def test_the_divergence_in_the_loss_is_from_the_initial_policy():
 
 
 def test_the_price_rises_above_the_target_and_falls_below():
-    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1, kl_target=1.0))
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1, kl_target=1.0))
     rollout = trainer.play()
     counted = rollout.mask.sum(-1, keepdim=True)
     far = dataclasses.replace(rollout, log_probs=rollout.log_probs + 5 / counted)
@@ -98,7 +98,7 @@ def test_the_price_rises_above_the_target_and_falls_below():
 
 
 def test_parts_of_a_rollout_are_the_rollout():
-    trainer = Trainer(WORLD, MASKED, changed(kl_reward=0.1))
+    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1))
     learned = prepare(trainer.play(), trainer.config)
     parts = [learned.part(i, 4) for i in range(4)]
     for name in ("weights", "targets"):
@@ -124,10 +124,10 @@ def test_every_algorithm_learns_to_say_what_pays(algorithm):
 def test_a_price_leads_to_the_optimum():
     price = 0.2
     config = changed(
-        kl_reward=price, updates=120, updates_per_rollout=4, sequences=64, whiten=False, trace=0.95,
+        kl_in_reward=price, updates=120, updates_per_rollout=4, batch=64, whiten=False, gae_lambda=0.95,
     )  # fmt: skip
     trainer = Trainer(WORLD, MASKED, config)
-    initial = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.initial, masked=True)
+    initial = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.reference, masked=True)
     reward = WORLD.worth(WORLD.tree.sentences)
     before = policy_on_tree.soft_regret(initial.sentences, initial.sentences, reward, price)
     trainer.run()
@@ -138,7 +138,7 @@ def test_a_price_leads_to_the_optimum():
 
 
 def test_a_run_goes_on_after_a_kill(tmp_path):
-    config = changed(kl_reward=0.1, kl_target=0.01, warmup=6)
+    config = changed(kl_in_reward=0.1, kl_target=0.01, warmup=6)
     whole = Trainer(WORLD, MASKED, config)
     whole.run()
     half = Trainer(WORLD, MASKED, config)
@@ -182,14 +182,14 @@ def test_a_fluent_network_starts_alike_in_every_trial(tmp_path):
     [
         ({"beta": 0.0}, "beta = 0.0: allowed are finite numbers above zero"),
         ({"largest_weight": -1.0}, "largest_weight = -1.0: allowed"),
-        ({"kl_reward": -0.1}, "kl_reward = -0.1: allowed are finite numbers of zero or more"),
-        ({"kl_loss": float("nan")}, "kl_loss = nan: allowed"),
+        ({"kl_in_reward": -0.1}, "kl_in_reward = -0.1: allowed are finite numbers of zero or more"),
+        ({"kl_in_loss": float("nan")}, "kl_in_loss = nan: allowed"),
         ({"entropy_bonus": -1.0}, "entropy_bonus = -1.0: allowed"),
-        ({"kl_target": 1.0}, "kl_target = 1.0 with kl_reward = 0: allowed is a price to start from"),
+        ({"kl_target": 1.0}, "kl_target = 1.0 with kl_in_reward = 0: allowed is a price to start from"),
         ({"minibatches": 3}, "minibatches = 3: allowed are numbers that divide updates_per_rollout = 4"),
-        ({"minibatches": 4, "sequences": 10}, "minibatches = 4: allowed are numbers that divide sequences = 10"),
-        ({"algorithm": "grpo", "group": 5}, "group = 5: allowed are numbers that divide sequences = 16"),
-        ({"group": 1}, "group = 1: allowed are whole numbers of 2 or more"),
+        ({"minibatches": 4, "batch": 10}, "minibatches = 4: allowed are numbers that divide batch = 10"),
+        ({"algorithm": "grpo", "group_size": 5}, "group_size = 5: allowed are numbers that divide batch = 16"),
+        ({"group_size": 1}, "group_size = 1: allowed are whole numbers of 2 or more"),
         ({"warmup": -1}, "warmup = -1: allowed are whole numbers of 0 or more"),
     ],
 )

@@ -56,7 +56,7 @@ def test_rejection_keeps_the_best_quarter():
 def test_rejection_rounds_down_and_needs_one_step():
     log_probs = steps(-1, -2, -3)
     assert losses.best_share(log_probs, steps(1, 2, 3), 0.5).item() == 3  # one of three, the last
-    with pytest.raises(ValueError, match="share = 0.25 of 3 steps"):
+    with pytest.raises(ValueError, match="kept_share = 0.25 of 3 steps"):
         losses.best_share(log_probs, steps(1, 2, 3), 0.25)
 
 

@@ -19,7 +19,7 @@ from actde_nb.training.trainer import Trainer, clip_gradients, generator
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TINY = Network(GPTConfig(layers=1, heads=2, width=4, block_size=16))
-SHORT = Config(trials=3, updates=8, sequences=6, games=10, learning_rate=1e-2, checkpoint_every=4)
+SHORT = Config(trials=3, updates=8, batch=6, steps=10, learning_rate=1e-2, checkpoint_every=4)
 
 
 def trained(config: Config = SHORT, policy: Policy = TINY, trials=None) -> Trainer:
@@ -44,7 +44,7 @@ def same(a: Trainer, b: Trainer) -> None:
 @pytest.mark.parametrize("algorithm", ["ppo", "actde"])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_rollouts_are_those_of_the_published_loop(algorithm, optimiser):
-    config = Config(algorithm=algorithm, trials=2, updates=8, sequences=5, games=12, optimiser=optimiser)
+    config = Config(algorithm=algorithm, trials=2, updates=8, batch=5, steps=12, optimiser=optimiser)
     trainer = Trainer(PrisonersDilemma(), Network(GPTConfig()), config)
     start = {name: value.detach().clone() for name, value in trainer.parameters.items()}
     loops, draws = [], []
@@ -138,7 +138,7 @@ def test_the_next_rollout_starts_from_the_last_move():
 
 
 def test_a_world_that_ends_starts_afresh_and_counts_no_next_value():
-    trainer = Trainer(Arms(), Table(), dataclasses.replace(SHORT, games=1))
+    trainer = Trainer(Arms(), Table(), dataclasses.replace(SHORT, steps=1))
     trainer.step()
     assert (trainer.last.sum() > 0).item()
     rollout = trainer.play()
@@ -249,7 +249,7 @@ def test_what_is_no_checkpoint_of_this_run_is_refused(tmp_path):
 def tabular(algorithm: str, **settings) -> Config:
     defaults = {
         "algorithm": algorithm, "trials": 2, "updates": 100, "updates_per_rollout": 1, "checkpoint_every": 100,
-        "sequences": 4, "games": 5, "trace": 0.0, "optimiser": "sgd", "learning_rate": 0.5, "gradient_clip": 0.0,
+        "batch": 4, "steps": 5, "gae_lambda": 0.0, "optimiser": "sgd", "learning_rate": 0.5, "gradient_clip": 0.0,
         "weight_decay": 0.0,
     }  # fmt: skip
     return Config(**{**defaults, **settings})
@@ -269,7 +269,7 @@ def test_errors_telescope_in_a_table(world):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"algorithm": "actde_score"}, {"trace": 0.95}, {"updates_per_rollout": 4}, {"whiten": True}]
+    "changes", [{"algorithm": "actde_score"}, {"gae_lambda": 0.95}, {"updates_per_rollout": 4}, {"whiten": True}]
 )
 def test_each_departure_from_the_tabular_update_breaks_the_telescope(changes):
     trainer = Trainer(PrisonersDilemma(), Table(), tabular("actde_logit", **changes) if "algorithm" not in changes
@@ -280,7 +280,7 @@ def test_each_departure_from_the_tabular_update_breaks_the_telescope(changes):
 
 def test_the_bandit_ends_at_the_softmax_of_its_rewards():
     # Rewards 1 and .5, equal steps, q from zero: the table's logits are its q, so 1 and .5.
-    trainer = Trainer(Arms(), Table(), tabular("actde_logit", games=1, sequences=8, updates=400, checkpoint_every=400))
+    trainer = Trainer(Arms(), Table(), tabular("actde_logit", steps=1, batch=8, updates=400, checkpoint_every=400))
     trainer.run()
     expected = torch.tensor([1.0, 0.5], dtype=torch.float64).expand(2, 2)
     torch.testing.assert_close(trainer.parameters["logits"][:, 0].detach(), expected, atol=1e-6, rtol=0)
@@ -288,7 +288,7 @@ def test_the_bandit_ends_at_the_softmax_of_its_rewards():
 
 def test_one_update_of_a_table_by_hand():
     # One play of one pull, from v = 0 and q = 0; the reward is 1 or .5. Steps of 1/2 on -A theta and (q - r)^2 / 2.
-    trainer = Trainer(Arms(), Table(), tabular("actde_logit", trials=1, sequences=1, games=1, updates=1,
+    trainer = Trainer(Arms(), Table(), tabular("actde_logit", trials=1, batch=1, steps=1, updates=1,
                                                checkpoint_every=1))  # fmt: skip
     trainer.step()
     arm = int(trainer.last)
@@ -384,7 +384,7 @@ def test_a_boltzmann_policy_is_the_softmax_of_its_q():
 
 def test_ppo_learns_to_alternate():
     # Alternating is the best play. Published runs stand near .6 after 50 updates; a larger step gets there sooner.
-    config = Config(algorithm="ppo", trials=4, updates=80, sequences=16, games=30, learning_rate=3e-3, seed=1)
+    config = Config(algorithm="ppo", trials=4, updates=80, batch=16, steps=30, learning_rate=3e-3, seed=1)
     policy = Network(GPTConfig(layers=1, heads=3, width=12, block_size=32))
     trainer = trained(config, policy)
     alternating = np.stack([record["outcome_share"][:, 1:3].sum(1) for record in trainer.records])  # [rollout, trial]

@@ -64,7 +64,7 @@ def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     toy = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.0, "b": 1.0}, (), "so"))
     monkeypatch.setattr(language_runs, "world_of", lambda run: toy)
     run = LanguageRun(
-        algorithm="apa", trials=2, games=2, sequences=32, warmup=0, size="small", pretraining=250, beta=0.2,
+        algorithm="apa", trials=2, steps=2, batch=32, warmup=0, size="small", pretraining=250, beta=0.2,
         whiten=False, learning_rate=3e-3,
     )  # fmt: skip
     work = language_runs.trainer_of(run, folder=tmp_path)

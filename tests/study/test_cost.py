@@ -15,7 +15,7 @@ def counted(tmp_path_factory):
     world, folder = Language(), tmp_path_factory.mktemp("pretrained")
 
     def count(name: str, **settings) -> float:
-        run = dataclasses.replace(LANGUAGE[name], pretraining=40, sequences=16, **settings)
+        run = dataclasses.replace(LANGUAGE[name], pretraining=40, batch=16, **settings)
         return operations(run, world, folder)
 
     return count

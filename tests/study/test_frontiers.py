@@ -121,7 +121,7 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     grammar = Grammar(("so", "a", "b"), {START: {"so": (1.0, "rest")}, "rest": {"a": (0.5, END), "b": (0.5, END)}}, 3)
     toy = Language(grammar, "so", "sent", Scorer(grammar, {"a": 0.0, "b": 1.0}, (), "so"))
     monkeypatch.setattr(language_runs, "world_of", lambda run: toy)
-    run = LanguageRun(trials=1, games=2, sequences=8, size="small", pretraining=5, masked=True)
+    run = LanguageRun(trials=1, steps=2, batch=8, size="small", pretraining=5, masked=True)
     found = frontiers.possible(run, (2.0, 0.5, 1e-3), tmp_path)
     before = language_runs.trainer_of(run, (0,), tmp_path).evaluate
     chance, worth = before.initial.sentences[0].exp(), before.known["reward"]

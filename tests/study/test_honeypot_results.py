@@ -30,7 +30,7 @@ def rests():
 
 def test_methods_are_compared_at_equal_learning_rates(ppo):
     settings = [results.settings_of(data) for data in (*ppo.values(), *(stored(f"{n}_hp_cap_030") for n in FORMS))]
-    for key in ("learning_rate", "head_rate", "trace", "value_coefficient", "clip", "sampling_temperature"):
+    for key in ("learning_rate", "head_rate", "gae_lambda", "value_coefficient", "clip", "sampling_temperature"):
         assert len({s[key] for s in settings}) == 1
 
 

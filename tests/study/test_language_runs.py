@@ -18,7 +18,7 @@ from actde_nb.training.losses import score_function
 from actde_nb.worlds.language import Language
 
 RUN = LanguageRun(
-    algorithm="apa", trials=2, updates=16, sequences=8, games=4, warmup=4, checkpoint_every=4, evaluate_every=8,
+    algorithm="apa", trials=2, updates=16, batch=8, steps=4, warmup=4, checkpoint_every=4, evaluate_every=8,
     size="small", pretraining=20, beta=0.2, whiten=False, masked=True,
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def test_settings_that_are_not_allowed(settings, message):
 def test_the_price_of_a_nat():
     assert RUN.price == 0.2
     assert dataclasses.replace(RUN, algorithm="ppo").price is None
-    assert dataclasses.replace(RUN, algorithm="ppo", kl_reward=0.3).price == 0.3
+    assert dataclasses.replace(RUN, algorithm="ppo", kl_in_reward=0.3).price == 0.3
 
 
 def test_evaluations_are_what_the_metrics_say():

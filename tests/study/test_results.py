@@ -19,7 +19,7 @@ from actde_nb.experiments.runs import PrisonerRun
 
 # Small, and with dropout, so that its stream of random draws is part of what must continue.
 RUN = PrisonerRun(
-    trials=3, updates=48, sequences=6, games=10, layers=1, heads=2, width=4, block_size=16, dropout=0.1,
+    trials=3, updates=48, batch=6, steps=10, layers=1, heads=2, width=4, block_size=16, dropout=0.1,
     learning_rate=1e-2, checkpoint_every=8,
 )  # fmt: skip
 SETTINGS = dataclasses.asdict(RUN)
@@ -198,7 +198,7 @@ def test_a_stored_run_is_reproduced_from_its_own_description(data):
     assert runs.differences(data, again) == []
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"algorithm": "ppo"}, {"trace": 0.0}, {"learning_rate": 1.1e-2}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"algorithm": "ppo"}, {"gae_lambda": 0.0}, {"learning_rate": 1.1e-2}])
 def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
     told = data.copy()
     told.attrs["settings"] = json.dumps({**SETTINGS, **change})
@@ -211,7 +211,7 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
     [
         ({"payoffs": "chicken"}, "payoffs = 'chicken': allowed are main, "),
         ({"width": 10}, "width = 10: allowed are multiples of heads = 3"),
-        ({"games": 128}, "games = 128: allowed are numbers below block_size = 128"),
+        ({"steps": 128}, "steps = 128: allowed are numbers below block_size = 128"),
         ({"dropout": 1.0}, r"dropout = 1.0: allowed are numbers in \[0, 1\)"),
         ({"discount": 2.0}, "discount = 2.0"),
         ({"temperature": 1.0}, "temperature = 1.0 with algorithm = 'actde': allowed is zero"),

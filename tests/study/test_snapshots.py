@@ -18,7 +18,7 @@ from actde_nb.worlds.wedding import wedding
 
 GRAMMAR = wedding()
 WORLD = Language(GRAMMAR, "We had a big", "hp_cap")
-CONFIG = Config(algorithm="ppo", trials=2, updates=8, sequences=4, games=WORLD.words, discount=1.0, checkpoint_every=4)
+CONFIG = Config(algorithm="ppo", trials=2, updates=8, batch=4, steps=WORLD.words, discount=1.0, checkpoint_every=4)
 
 
 def test_snapshots_are_the_run():

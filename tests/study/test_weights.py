@@ -11,7 +11,7 @@ from actde_nb.experiments import runs, weights
 from actde_nb.training import checkpoint
 
 RUN = runs.PrisonerRun(
-    trials=2, updates=8, sequences=6, games=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
+    trials=2, updates=8, batch=6, steps=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
 )
 
 

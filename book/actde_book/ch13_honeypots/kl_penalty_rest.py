@@ -20,22 +20,22 @@ from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 
 
-def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], trace: float) -> Float[Tensor, "trial"]:
+def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda: float) -> Float[Tensor, "trial"]:
     """Standard deviation over words of generalised advantage estimates with exact values, in units of reward.
 
     Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
-    own step, plus trace^2 times that of the next word's estimate. Each step counts for all words up to it.
+    own step, plus gae_lambda^2 times that of the next word's estimate. Each step counts for all words up to it.
 
     Raises:
-        SettingError: a trace outside [0, 1].
+        SettingError: gae_lambda outside [0, 1].
     """
-    checks.unit_interval("trace", trace)
+    checks.unit_interval("gae_lambda", gae_lambda)
     tree, chances = policy.tree, policy.beginnings.exp()
     squares = policy.advantages(reward) ** 2
     total = words = torch.zeros_like(policy.leak)
     counts = 0.0
     for level in tree.levels[1:]:
-        counts = 1 + trace**2 * counts
+        counts = 1 + gae_lambda**2 * counts
         total = total + counts * (chances[..., level] * squares[..., level]).sum(-1)
         words = words + chances[..., level].sum(-1)
     return (total / words).sqrt()
@@ -45,7 +45,7 @@ def resting(
     initial: TreePolicy,
     known: Mapping[str, Float[Tensor, "sentence"]],
     prices: Sequence[float],
-    trace: float = 0.95,
+    gae_lambda: float = 0.95,
 ) -> dict[str, Float[np.ndarray, "price"]]:
     """Policies at rest, and the leash at which they are.
 
@@ -53,7 +53,7 @@ def resting(
         initial: the policy that the leash is tied to, a stack of one.
         known: functions of a sentence; ``reward`` is the one that is optimised.
         prices: of a nat, in units of reward.
-        trace: of the advantages.
+        gae_lambda: of the advantages.
 
     Returns:
         ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price
@@ -61,7 +61,7 @@ def resting(
     """
     rests = [policy_on_tree.advantage_fixed_point(initial, known["reward"], price) for price in prices]
     said = torch.cat([rest.sentences for rest in rests])
-    deviations = torch.cat([deviation(rest, known["reward"], trace) for rest in rests])
+    deviations = torch.cat([deviation(rest, known["reward"], gae_lambda) for rest in rests])
     found = {
         "leash": torch.tensor(prices, dtype=said.dtype) / deviations,
         "deviation": deviations,

@@ -20,9 +20,9 @@ def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -
     return Critics(mean + v_knows * (values - mean), mean + q_knows * (values - mean))
 
 
-def state_baseline(policy: TreePolicy, rewards: Ends, critics: Critics, trace: float) -> Signal:
+def state_baseline(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """PPO's error, sums of ``r + v(next) - v(state)``: the published one with v of the state for q of the word."""
-    return published(policy, rewards, Critics(critics.v, critics.v[:, policy.tree.parent]), trace)
+    return published(policy, rewards, Critics(critics.v, critics.v[:, policy.tree.parent]), gae_lambda)
 
 
 def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray, "trial point"]]:

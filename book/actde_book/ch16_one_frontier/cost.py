@@ -27,4 +27,4 @@ def operations(run: LanguageRun, world: Language | None = None, folder: Path | N
     work = Trainer(world, policy_of(run, world, folder), config, trials=[0])
     with FlopCounterMode(display=False) as counter:
         work.step()
-    return counter.get_total_flops() / run.sequences
+    return counter.get_total_flops() / run.batch

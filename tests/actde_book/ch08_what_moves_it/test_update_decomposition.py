@@ -15,7 +15,7 @@ from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TINY = Network(GPTConfig(layers=1, heads=2, width=4, block_size=24))
-SHORT = Config(trials=2, updates=8, sequences=6, games=20, learning_rate=1e-2, checkpoint_every=4)
+SHORT = Config(trials=2, updates=8, batch=6, steps=20, learning_rate=1e-2, checkpoint_every=4)
 ROW = replace(SHORT, algorithm="actde_logit", optimiser="sgd", weight_decay=0.3, gradient_clip=0.0)
 
 
@@ -65,7 +65,7 @@ def test_adams_push_does_not_know_the_size_of_the_reward():
 
 def test_adams_push_of_one_certain_gradient_is_a_whole_step():
     """At a fresh table, where every rollout agrees on the sign, each logit moves by about the learning rate."""
-    config = replace(SHORT, algorithm="reinforce", sequences=64, discount=0.0)
+    config = replace(SHORT, algorithm="reinforce", batch=64, discount=0.0)
     found = update_decomposition.pushes(Trainer(PrisonersDilemma(), Table(), config), 20)
     # Defecting earns 1.5 and 1.02 more; a gap is made of two logits, and here -E[A pi] has the opposite sign.
     np.testing.assert_allclose(found["adam"].sel(force="policy").mean("rollout"), -2 * 0.01, rtol=0.1)

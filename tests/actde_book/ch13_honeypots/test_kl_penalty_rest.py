@@ -34,35 +34,35 @@ KNOWN["reward"] = KNOWN["hp_cap"]
 INITIAL = policy_on_tree.of_grammar(TREE, GRAMMAR)
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.5, 1.0])
-def test_deviation_by_hand(trace):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+def test_deviation_by_hand(gae_lambda):
     # Values are 1 until the last choice, which gains or loses 1: in half the sentences, for their 1st and 2nd words.
-    found = kl_penalty_rest.deviation(SMALL, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64), trace)
+    found = kl_penalty_rest.deviation(SMALL, torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64), gae_lambda)
     words = (0.5 * 1) + (0.25 * 2) + (0.25 * 3)
-    assert found.item() == pytest.approx(np.sqrt(0.5 * (1 + trace**2) / words))
+    assert found.item() == pytest.approx(np.sqrt(0.5 * (1 + gae_lambda**2) / words))
 
 
 def test_deviation_is_that_of_estimates_along_sampled_sentences():
-    policy, trace = INITIAL, 0.95
+    policy, gae_lambda = INITIAL, 0.95
     rewards, steps = KNOWN["reward"], policy.advantages(KNOWN["reward"])[0]
     leaves = torch.multinomial(policy.sentences[0].exp(), 4_000, True, generator=torch.Generator().manual_seed(0))
     squares, words = [], 0
     for leaf in leaves:
         estimate, total, node = 0.0, 0.0, int(TREE.leaves[leaf])
         while node:
-            estimate = steps[node].item() + trace * estimate
+            estimate = steps[node].item() + gae_lambda * estimate
             total, words, node = total + estimate**2, words + 1, int(TREE.parent[node])
         squares.append(total)
     mean, error = np.mean(squares), np.std(squares) / np.sqrt(len(squares))
-    expected = kl_penalty_rest.deviation(policy, rewards, trace).item() ** 2 * words / len(leaves)
+    expected = kl_penalty_rest.deviation(policy, rewards, gae_lambda).item() ** 2 * words / len(leaves)
     assert abs(mean - expected) < 4 * error
 
 
 def test_whitened_loss_with_the_leash_is_flat_at_a_rest():
-    price, trace = 0.3, 0.95
+    price, gae_lambda = 0.3, 0.95
     rest = policy_on_tree.advantage_fixed_point(INITIAL, KNOWN["reward"], price)
-    found = kl_penalty_rest.resting(INITIAL, KNOWN, [price], trace)
-    white = rest.advantages(KNOWN["reward"]) / kl_penalty_rest.deviation(rest, KNOWN["reward"], trace)
+    found = kl_penalty_rest.resting(INITIAL, KNOWN, [price], gae_lambda)
+    white = rest.advantages(KNOWN["reward"]) / kl_penalty_rest.deviation(rest, KNOWN["reward"], gae_lambda)
     reach = rest.beginnings.exp()[..., TREE.parent]
 
     def loss(weight):
