@@ -74,7 +74,7 @@ def critics_of(tree: Tree, policy: OverTree, params: gpt.Params) -> Critics:
     return Critics(v, q[:, place[tree.parent], tree.token].index_fill(1, torch.tensor([0]), 0))
 
 
-def published(policy: TreePolicy, rewards: Ends, critics: Critics, trace: float) -> Signal:
+def published_error(policy: TreePolicy, rewards: Ends, critics: Critics, trace: float) -> Signal:
     """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones.
 
     ``trace`` is lambda; 0 gives the error of the post's text.
@@ -194,7 +194,7 @@ def _sums(policy: TreePolicy, one: Words, trace: float) -> Signal:
 def forms(policy: TreePolicy, rewards: Ends, critics: Critics) -> dict[str, Signal]:
     """The forms of the error that are compared, by name."""
     return {
-        "published_000": published(policy, rewards, critics, 0.0),
-        "published_095": published(policy, rewards, critics, 0.95),
+        "published_000": published_error(policy, rewards, critics, 0.0),
+        "published_095": published_error(policy, rewards, critics, 0.95),
         "return": return_minus_q(policy, rewards, critics),
     }
