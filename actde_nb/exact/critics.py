@@ -74,10 +74,10 @@ def critics_of(tree: Tree, policy: OverTree, params: gpt.Params) -> Critics:
     return Critics(v, q[:, place[tree.parent], tree.token].index_fill(1, torch.tensor([0]), 0))
 
 
-def published(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
+def published_error(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones.
 
-    ``gae_lambda`` is lambda; 0 gives the error of the post's text.
+    With ``gae_lambda`` 0 it is the error of the post's text.
     """
     checks.unit_interval("gae_lambda", gae_lambda)
     return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, gae_lambda)
@@ -194,7 +194,7 @@ def _sums(policy: TreePolicy, one: Words, gae_lambda: float) -> Signal:
 def forms(policy: TreePolicy, rewards: Ends, critics: Critics) -> dict[str, Signal]:
     """The forms of the error that are compared, by name."""
     return {
-        "published_000": published(policy, rewards, critics, 0.0),
-        "published_095": published(policy, rewards, critics, 0.95),
+        "published_000": published_error(policy, rewards, critics, 0.0),
+        "published_095": published_error(policy, rewards, critics, 0.95),
         "return": return_minus_q(policy, rewards, critics),
     }

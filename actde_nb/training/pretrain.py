@@ -5,38 +5,37 @@ the divergence itself, without the noise of which word happened to come: a few h
 """
 
 import hashlib
-import inspect
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Generators, Network
-from actde_nb.training.config import canonical
 from actde_nb.training.files import replace_file
 from actde_nb.training.trainer import clip_gradients, generator
-from actde_nb.worlds import grammar as grammars
 from actde_nb.worlds.grammar import Grammar
 
 FORMAT = "actde-nb pretrained 1"
+#: Raised by hand when a change of the code makes other networks of the same arguments: other draws of sentences or
+#: weights, another loss, schedule or forward pass. Files of an older version are then not found, and made anew.
+VERSION = 1
 #: Widths of the three sizes; with two layers about 27, 107 and 400 thousand parameters without the heads of v and q.
 WIDTHS = {"small": 32, "medium": 64, "large": 128}
 
 
 def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
-    """Size of a network for a grammar.
-
-    Raises:
-        SettingError: an unknown size.
-    """
+    """Size of a network for a grammar; ``size`` is one of :data:`WIDTHS`."""
     width = WIDTHS[checks.one_of("size", size, tuple(WIDTHS))]
     return gpt.GPTConfig(2, 4, width, block_size=grammar.longest + 1, vocabulary=len(grammar.vocabulary))
 
@@ -51,9 +50,6 @@ class Pretraining:
         learning_rate: the highest; it rises over the first tenth of the steps and falls to zero like a cosine.
         gradient_clip: largest norm of a network's gradient.
         seed: with a trial's number, where initial weights and sentences come from.
-
-    Raises:
-        SettingError: a value that is not allowed, naming it.
     """
 
     steps: int = 400
@@ -71,7 +67,10 @@ class Pretraining:
 
 
 def divergence(
-    logits: Float[Tensor, "trial batch time token"], tokens: Int[Tensor, "trial batch time"], grammar: Grammar
+    logits: Float[Tensor, "trial batch time token"],
+    tokens: Int[Tensor, "trial batch time"],
+    grammar: Grammar,
+    following: Int[Tensor, "trial batch time"] | None = None,
 ) -> Float[Tensor, "trial"]:
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
@@ -79,16 +78,23 @@ def divergence(
         logits: after each of ``tokens``.
         tokens: beginnings of sentences; begin mark first, padding at the end.
         grammar: gives the target.
+        following: words to be the target instead; the divergence is then the cross-entropy.
     """
     states = grammar.read(tokens)
-    target = grammar.chances.to(logits)[states]
+    target = grammar.chances[states] if following is None else one_hot(following, logits.shape[-1])
+    target = target.to(logits)
     gap = (torch.xlogy(target, target) - target * logits.log_softmax(-1)).sum(-1)
     asked = (states < grammar.end).to(gap.dtype)
     return (gap * asked).sum((1, 2)) / asked.sum((1, 2))
 
 
 def pretrain(
-    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1
+    grammar: Grammar,
+    config: gpt.GPTConfig,
+    settings: Pretraining = Pretraining(),
+    trials: int = 1,
+    targets: Literal["soft", "hard"] = "soft",
+    watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
 ) -> gpt.Params:
     """Networks that speak the grammar; their v and q are zero everywhere.
 
@@ -97,6 +103,9 @@ def pretrain(
         config: size of the networks.
         settings: how.
         trials: number of networks, each from its own seed.
+        targets: ``"soft"``, the grammar's probabilities of the next word, or ``"hard"``, the word that came. Initial
+            weights and sentences are the same with either.
+        watch: called at each step with the divergence from the grammar in nats a word, on sentences not yet seen.
 
     Raises:
         SettingError: a vocabulary or block that does not fit the grammar.
@@ -114,10 +123,14 @@ def pretrain(
         optimiser, settings.learning_rate, settings.steps + 1, pct_start=0.1, cycle_momentum=False
     )
     for step in range(settings.steps):
-        tokens = torch.stack([grammar.sample(settings.batch, draw) for draw in draws])[..., :-1]
-        losses = divergence(gpt.forward(params, config, tokens).logits, tokens, grammar)
+        sentences = torch.stack([grammar.sample(settings.batch, draw) for draw in draws])
+        tokens, following = sentences[..., :-1], sentences[..., 1:]
+        logits = gpt.forward(params, config, tokens).logits
+        away = divergence(logits, tokens, grammar)
+        watch(away.detach())
+        losses = away if targets == "soft" else divergence(logits, tokens, grammar, following)
         if not losses.isfinite().all():
-            raise Diverged(f"pretraining step {step}: divergences are {losses.tolist()}")
+            raise Diverged(f"pretraining step {step}: losses are {losses.tolist()}")
         losses.sum().backward()
         clip_gradients(list(learned.values()), settings.gradient_clip)
         optimiser.step()
@@ -126,25 +139,18 @@ def pretrain(
     return {name: torch.zeros_like(value) if name in critic else value.detach() for name, value in params.items()}
 
 
-def identity(grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining, trials: int) -> str:
-    """All that decides what :func:`pretrain` returns: the arguments and the text of the modules that do the work."""
-    code = "".join(inspect.getsource(inspect.getmodule(part)) for part in (pretrain, gpt.forward, grammars.Grammar))
-    said = [list(grammar.words), grammar.rules, grammar.longest, asdict(config), canonical(settings), trials]
-    return json.dumps([*said, hashlib.sha256(code.encode()).hexdigest()])
-
-
 def pretrained(
     grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining, folder: Path, trials: int = 1
 ) -> gpt.Params:
     """What :func:`pretrain` returns, from a file in ``folder`` if it has been made before.
 
-    The file's name is a hash of all that decides what is in it.
+    The file's name is a hash of all that decides what is in it: the arguments and :data:`VERSION`.
 
     Raises:
         CheckpointError: the file is damaged or not what its name says.
-        SettingError: what :func:`pretrain` raises for.
     """
-    wanted = identity(grammar, config, settings, trials)
+    said = [list(grammar.words), grammar.rules, grammar.longest, asdict(config), asdict(settings), trials]
+    wanted = json.dumps([VERSION, *said])
     path = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
         params = pretrain(grammar, config, settings, trials)
@@ -169,7 +175,7 @@ def digest(params: gpt.Params) -> str:
     return total.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainedGPT(Network):
     """A small GPT that speaks a grammar to begin with; every trial starts from the same one.
 
@@ -177,19 +183,11 @@ class PretrainedGPT(Network):
         grammar: what it speaks.
         settings: how it was taught.
         folder: where pretrained networks are kept.
-
-    Raises:
-        SettingError: no grammar, no folder.
     """
 
-    grammar: Grammar | None = None
+    grammar: Grammar
     settings: Pretraining = Pretraining()
-    folder: Path | None = field(default=None, repr=False)  # the numbers do not depend on where they lie
-
-    def __post_init__(self):
-        for name in ("grammar", "folder"):
-            if getattr(self, name) is None:
-                raise SettingError(f"{name} = None: allowed is a {name}")
+    folder: Path = field(repr=False)  # the numbers do not depend on where they lie
 
     def init(self, generators: Generators) -> gpt.Params:
         """The pretrained parameters, the same for each trial."""

@@ -17,7 +17,7 @@ from actde_nb.exact.critics import (
     _sums,
     critics_of,
     final_measures,
-    published,
+    published_error,
     pull,
     return_minus_q,
     tilt,
@@ -94,7 +94,7 @@ def test_errors_are_those_of_a_list_of_all_sentences(gae_lambda):
         (*ON_BRANCH, any_critics(ON_BRANCH[0], 1)),
     ):
         for form, seen in (
-            ("published", published(policy, rewards, critics, gae_lambda)),
+            ("published", published_error(policy, rewards, critics, gae_lambda)),
             ("state", state_baseline(policy, rewards, critics, gae_lambda)),
             ("return", return_minus_q(policy, rewards, critics)),
         ):
@@ -109,17 +109,17 @@ def test_published_error_on_three_sentences_by_hand():
         torch.tensor([[0.0, 9, 0.5, 9, 3, 9]], dtype=torch.float64),
         torch.tensor([[9, 0.1, 0.2, 0.3, 0.4, 0.5]], dtype=torch.float64),
     )
-    one = published(POLICY, REWARD, critics, 0.0).mean
+    one = published_error(POLICY, REWARD, critics, 0.0).mean
     close(one[0, 1:], [0.9, 0.3, -0.3, 2.6, 1.5])
     # After "b": -.3 or 2.6 + 1.5/2, evenly; "b" itself adds .3 to half of their mean.
-    half = published(POLICY, REWARD, critics, 0.5).mean
+    half = published_error(POLICY, REWARD, critics, 0.5).mean
     close(half[0, 1:], [0.9, 0.3 + 0.5 * (-0.3 + 3.35) / 2, -0.3, 3.35, 1.5])
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.95, 1.0])
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.95, 1.0])
 def test_with_exact_critics_no_reward_is_left_in_the_published_error(gae_lambda):
     exact = partial(SAID, GOLD, 1, 1)
-    for part in published(SAID, GOLD, exact, gae_lambda):
+    for part in published_error(SAID, GOLD, exact, gae_lambda):
         close(part[:, 1:], torch.zeros_like(part[:, 1:]))
     # The return keeps the luck of later words: nothing on average, and the same variance as sentences from there on.
     mean, square = return_minus_q(SAID, GOLD, exact)
@@ -133,7 +133,7 @@ def test_later_words_advantages_are_subtracted_and_were_in_the_return():
     lead = critics.q - critics.v[:, SENTENCES.parent]  # what the critics think a word adds
     subtracted = _sums(SAID, lead, gae_lambda).mean - lead
     to_return = state_baseline(SAID, GOLD, critics, gae_lambda).mean - lead
-    close(published(SAID, GOLD, critics, gae_lambda).mean[:, 1:], (to_return - subtracted)[:, 1:])
+    close(published_error(SAID, GOLD, critics, gae_lambda).mean[:, 1:], (to_return - subtracted)[:, 1:])
     # If v is the policy's mean of q, the subtracted part averages to zero.
     mean = _in_state(SAID, critics.q)
     fair = Critics(mean, critics.q)
@@ -154,7 +154,7 @@ def test_gain_of_return_less_q_is_what_q_does_not_know():
 def test_sign_of_the_published_gain_is_who_knows_more():
     for gae_lambda in (0.0, 0.95):
         signs = [
-            pull(SAID, GOLD, published(SAID, GOLD, partial(SAID, GOLD, v, q), gae_lambda)).gain.item()
+            pull(SAID, GOLD, published_error(SAID, GOLD, partial(SAID, GOLD, v, q), gae_lambda)).gain.item()
             for v, q in ((0.8, 0.2), (0.2, 0.8))
         ]
         assert signs[0] > 0.01
@@ -163,7 +163,7 @@ def test_sign_of_the_published_gain_is_who_knows_more():
 
 def test_gain_is_the_slope_of_the_mean_reward():
     critics = any_critics(SAID)
-    signal = published(SAID, GOLD, critics, 0.95)
+    signal = published_error(SAID, GOLD, critics, 0.95)
     worth = []
     for step in (1e-4, -1e-4):
         moved = SAID.edges + step * signal.mean
@@ -222,8 +222,8 @@ def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
 
 
 def test_lambda_is_a_share():
-    with pytest.raises(ValueError, match="trace = -1"):
-        published(SAID, GOLD, any_critics(SAID), -1)
+    with pytest.raises(ValueError, match="gae_lambda = -1"):
+        published_error(SAID, GOLD, any_critics(SAID), -1)
 
 
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):

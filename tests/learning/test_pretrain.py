@@ -6,7 +6,9 @@ from safetensors.torch import load_file, save_file
 
 from actde_nb.checks import CheckpointError
 from actde_nb.networks import gpt
+from actde_nb.training import pretrain as pretraining
 from actde_nb.training.pretrain import Pretraining, divergence, network, pretrain, pretrained
+from actde_nb.training.trainer import generator
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.wedding import wedding
 
@@ -55,6 +57,28 @@ def test_a_network_within_a_thousandth_of_a_nat():
     assert (out.q == 0).all()
 
 
+def watched(settings, targets="soft", trials=1):
+    seen = []
+    pretrain(TOY, SMALL, settings, trials, targets, seen.append)
+    return torch.stack(seen, 1)
+
+
+def test_what_is_watched_is_the_divergence_on_fresh_sentences():
+    seen = watched(Pretraining(steps=1, batch=4_000))
+    untrained = gpt.init(SMALL, 1, [generator(0, 0, "init")])
+    tokens = TOY.sample(4_000, torch.Generator().manual_seed(5))[None, :, :-1]
+    away = divergence(gpt.forward(untrained, SMALL, tokens).logits, tokens, TOY)
+    assert seen[0, 0].item() == pytest.approx(away.item(), rel=0.02)
+
+
+def test_both_targets_begin_alike_and_the_words_that_came_are_noisier():
+    settings = Pretraining(steps=120, batch=16, learning_rate=1e-2)
+    soft, hard = (watched(settings, targets, trials=3) for targets in ("soft", "hard"))
+    torch.testing.assert_close(soft[:, 0], hard[:, 0])
+    assert (hard[:, -20:].mean(1) < 0.1).all()  # it learns
+    assert (hard[:, -20:].mean(1) > 1.5 * soft[:, -20:].mean(1)).all()
+
+
 def test_sizes():
     # Without the heads of v and q: 49 words and 16 positions, two blocks, the last layer norm, the policy.
     for size, expected in (("small", 29_120), ("medium", 107_392), ("large", 411_392)):
@@ -93,6 +117,14 @@ def test_anything_else_is_another_file(tmp_path, change):
     grammar = Grammar(TOY.words, rules, 3) if change == "grammar" else TOY
     steps, trials = 2 if change == "steps" else 1, 2 if change == "trials" else 1
     pretrained(grammar, SMALL, Pretraining(steps=steps, batch=8), tmp_path, trials)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_new_version_is_another_file(tmp_path, monkeypatch):
+    brief = Pretraining(steps=1, batch=8)
+    pretrained(TOY, SMALL, brief, tmp_path)
+    monkeypatch.setattr(pretraining, "VERSION", pretraining.VERSION + 1)
+    pretrained(TOY, SMALL, brief, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.exact.critics import Critics, Ends, Signal, critics_of, errors, forms, published, pull
+from actde_nb.exact.critics import Critics, Ends, Signal, critics_of, errors, forms, published_error, pull
 from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.training.trainer import Trainer
 
@@ -22,7 +22,7 @@ def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -
 
 def state_baseline(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
     """PPO's error, sums of ``r + v(next) - v(state)``: the published one with v of the state for q of the word."""
-    return published(policy, rewards, Critics(critics.v, critics.v[:, policy.tree.parent]), gae_lambda)
+    return published_error(policy, rewards, Critics(critics.v, critics.v[:, policy.tree.parent]), gae_lambda)
 
 
 def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray, "trial point"]]:
