@@ -20,8 +20,9 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.learning.train import Trainer
 from actde_nb.networks import gpt
+from actde_nb.networks.policies import Policy
 from actde_nb.study import metrics
-from actde_nb.study.metrics import OverTree, Spoken
+from actde_nb.study.metrics import Spoken
 from actde_nb.worlds.tree import Tree
 
 Ends = Float[Tensor, "sentence"]
@@ -72,7 +73,7 @@ class Pull(NamedTuple):
 
 
 @torch.no_grad()
-def of_network(tree: Tree, policy: OverTree, params: gpt.Params) -> Critics:
+def of_network(tree: Tree, policy: Policy, params: gpt.Params) -> Critics:
     """What networks predict, by one pass over the tree."""
     said = policy.over_tree(params, tree)
     values, q = said.values.squeeze(2).double(), said.q.squeeze(2).double()

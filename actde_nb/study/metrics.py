@@ -11,7 +11,6 @@ node that it leads to. All is float64, in nats and in units of reward; arrays le
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network
+from actde_nb.networks.policies import Network, Policy
 from actde_nb.networks.sampling import NEVER
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
@@ -117,17 +116,8 @@ def of_network(tree: Tree, grammar: Grammar, params: gpt.Params, config: gpt.GPT
     return of_policy(tree, grammar, Network(config), params, masked)
 
 
-@runtime_checkable
-class OverTree(Protocol):
-    """A policy that can be asked about a whole tree."""
-
-    def over_tree(self, params: gpt.Params, tree: Tree) -> gpt.Outputs:
-        """What it says at the inner nodes."""
-        ...
-
-
 @torch.no_grad()
-def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> Spoken:
+def of_policy(tree: Tree, grammar: Grammar, policy: Policy, params: gpt.Params, masked: bool = False) -> Spoken:
     """What a policy made of networks says, as :func:`of_network`."""
     logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:

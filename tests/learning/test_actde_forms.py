@@ -13,7 +13,7 @@ from actde_nb.learning.objective import ADVANTAGES, lesson, terms
 from actde_nb.learning.rollout import Rollout
 from actde_nb.learning.train import Trainer
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network, Pair
+from actde_nb.networks.policies import Network, SeparateCritic, TiltedReference
 from actde_nb.study import metrics
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
@@ -70,7 +70,7 @@ def noisy(params, seed=1):
 
 
 def test_a_separate_critic_is_another_network():
-    pair = Pair(NETWORK)
+    pair = SeparateCritic(NETWORK)
     params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
     params = {name: value.requires_grad_() for name, value in params.items()}
     tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
@@ -85,9 +85,8 @@ def test_a_separate_critic_is_another_network():
     assert params["second.token_embedding"].grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.5])
-def test_pairs_sample_what_they_say(temperature):
-    pair = Pair(NETWORK, temperature)
+@pytest.mark.parametrize("pair", [SeparateCritic(NETWORK), TiltedReference(NETWORK, 0.5)])
+def test_pairs_sample_what_they_say(pair):
     params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
     uniforms = torch.rand(2, 16, 4, generator=torch.Generator().manual_seed(2))
     sampled = pair.sample(params, WORLD.start(uniforms[..., 0]), uniforms)
@@ -98,7 +97,7 @@ def test_pairs_sample_what_they_say(temperature):
 
 
 def test_logits_tied_to_q_begin_as_they_were_and_follow_it():
-    pair = Pair(NETWORK, 0.5)
+    pair = TiltedReference(NETWORK, 0.5)
     params = pair.init([torch.Generator().manual_seed(i) for i in range(2)])
     params = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in params.items()}
     tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
@@ -119,7 +118,7 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
             learning_rate=1e-2, weight_decay=0.0, value_coefficient=1.0,
             kl_reward=price if algorithm == "soft_critic" else 0.0,
         )  # fmt: skip
-        trainer = Trainer(WORLD, Pair(NETWORK, price), config)
+        trainer = Trainer(WORLD, TiltedReference(NETWORK, price), config)
         first = {name: value.detach().clone() for name, value in trainer.parameters.items()}
         first = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in first.items()}
         trainer.run()

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from table import Table
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
@@ -13,7 +14,7 @@ from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.pretrain import Fluent, Pretraining
 from actde_nb.learning.train import Trainer
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network, Table
+from actde_nb.networks.policies import Network
 from actde_nb.study import metrics
 
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
+from table import Table
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.learning.checkpoint import load, save
@@ -14,7 +15,7 @@ from actde_nb.learning.config import Config
 from actde_nb.learning.objective import lesson, terms
 from actde_nb.learning.train import Trainer, clip_gradients, generator
 from actde_nb.networks.gpt import GPTConfig, Outputs
-from actde_nb.networks.policies import Boltzmann, Network, Policy, Table
+from actde_nb.networks.policies import Boltzmann, Network, Policy
 from actde_nb.worlds.bandit import Arms
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
@@ -353,7 +354,7 @@ def test_rejection_learns_from_discounted_returns_without_bootstrap():
     torch.testing.assert_close(x.weights[..., -2], x.rollout.rewards[..., -2] + 0.5 * x.rollout.rewards[..., -1])
 
 
-def test_a_policy_is_anything_with_three_methods():
+def test_a_policy_is_anything_with_the_methods_of_one():
     assert isinstance(TINY, Policy)
     assert isinstance(Table(), Policy)
     assert isinstance(Boltzmann(TINY.config, 1.0), Policy)

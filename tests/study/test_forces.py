@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from table import Table
 
 from actde_nb.learning.config import Config
 from actde_nb.learning.objective import lesson
 from actde_nb.learning.train import Trainer
 from actde_nb.networks.gpt import GPTConfig
-from actde_nb.networks.policies import Network, Table
+from actde_nb.networks.policies import Network
 from actde_nb.study import forces
 from actde_nb.worlds.prisoner import PrisonersDilemma
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from table import Table
 
 from actde_nb.learning.config import Config
 from actde_nb.learning.train import Trainer
-from actde_nb.networks.policies import Table
 from actde_nb.study import metrics, snapshots
 from actde_nb.study.twins import pays_for, price_of
 from actde_nb.worlds.language import Language
