@@ -18,8 +18,9 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.exact import policy_on_tree
-from actde_nb.exact.policy_on_tree import OverTree, TreePolicy
+from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.networks import gpt
+from actde_nb.networks.policies import Policy
 from actde_nb.worlds.tree import Tree
 
 Ends = Float[Tensor, "sentence"]
@@ -65,7 +66,7 @@ class Pull(NamedTuple):
 
 
 @torch.no_grad()
-def critics_of(tree: Tree, policy: OverTree, params: gpt.Params) -> Critics:
+def critics_of(tree: Tree, policy: Policy, params: gpt.Params) -> Critics:
     """What networks predict, by one pass over the tree."""
     said = policy.over_tree(params, tree)
     values, q = said.values.squeeze(2).double(), said.q.squeeze(2).double()

@@ -11,7 +11,6 @@ node that it leads to. All is float64, in nats and in units of reward; arrays le
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt
+from actde_nb.networks.policies import Policy
 from actde_nb.networks.sampling import NEVER
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
@@ -78,16 +78,8 @@ def of_grammar(tree: Tree, grammar: Grammar) -> TreePolicy:
     return condition_on_language(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
 
 
-@runtime_checkable
-class OverTree(Protocol):
-    """A policy that can be asked about the inner nodes of a tree, all at once."""
-
-    def over_tree(self, params: gpt.Params, tree: Tree) -> gpt.Outputs:
-        """What it says there."""
-
-
 @torch.no_grad()
-def of_policy(tree: Tree, grammar: Grammar, policy: OverTree, params: gpt.Params, masked: bool = False) -> TreePolicy:
+def of_policy(tree: Tree, grammar: Grammar, policy: Policy, params: gpt.Params, masked: bool = False) -> TreePolicy:
     """What networks say, by one pass over the tree; ``masked`` rules out words that the grammar does not allow."""
     logits = policy.over_tree(params, tree).logits.squeeze(2).double()
     if masked:

@@ -99,7 +99,7 @@ def world_of(run: LanguageRun) -> "Language":
 
 def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -> "Policy":
     """The network before tuning, pretrained now if it has not been."""
-    from actde_nb.networks.policies import Pair
+    from actde_nb.networks.policies import SeparateCritic, TiltedReference
     from actde_nb.training.pretrain import PretrainedGPT, Pretraining, network
 
     fluent = PretrainedGPT(
@@ -109,7 +109,9 @@ def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -
         settings=Pretraining(steps=run.pretraining),
         folder=folder or places.PRETRAINED,
     )
-    return Pair(fluent, run.temperature) if run.temperature or run.critic == "separate" else fluent
+    if run.temperature:
+        return TiltedReference(fluent, run.temperature)
+    return SeparateCritic(fluent) if run.critic == "separate" else fluent
 
 
 def trainer_of(

@@ -11,7 +11,7 @@ Names of axes in comments: S trial, B batch, T time, C width, H head, D width of
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,11 +23,12 @@ from torch.nn.functional import gelu, layer_norm
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
+from actde_nb.networks import fast
 from actde_nb.networks.dropout import Dropout, Places
-from actde_nb.networks.fast import front
 from actde_nb.networks.packing import Packing, select
 
 Params = dict[str, Tensor]
+Memory = list[tuple[Tensor, Tensor]]  # keys and values of each block
 
 EPSILON = 1e-5  # of the layer norms; PyTorch's default, which minGPT keeps
 DEVIATION = 0.02  # of the initial weights; mingpt/model.py, _init_weights
@@ -46,6 +47,8 @@ class GPTConfig:
         dropout: probability of dropping an embedding, an attention weight or what a block adds to the stream, wherever
             generators for it are passed. The published code has 0.1.
         detach_heads: whether the losses of the value and q heads leave the rest of the network alone.
+        compiled: take the compiled twin (:mod:`actde_nb.networks.fast`) where it serves; otherwise and without it all is
+            plain PyTorch. The numbers are the same but for rounding, the drawn tokens and the dropout too.
 
     Raises:
         SettingError: a size that is not a whole number above zero, a width that heads do not divide, a dropout
@@ -59,6 +62,7 @@ class GPTConfig:
     vocabulary: int = 2
     dropout: float = 0.0
     detach_heads: bool = False
+    compiled: bool = True
 
     def __post_init__(self):
         for field in ("layers", "heads", "width", "block_size", "vocabulary"):
@@ -75,6 +79,15 @@ class Outputs(NamedTuple):
     logits: Float[Tensor, "trial batch time vocabulary"]
     values: Float[Tensor, "trial batch time"]
     q: Float[Tensor, "trial batch time vocabulary"]
+
+
+#: What several networks say together, of what each says.
+Join = Callable[..., Outputs]
+
+
+def alone(said: Outputs) -> Outputs:
+    """What one network says."""
+    return said
 
 
 def shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
@@ -145,7 +158,6 @@ def forward(
     tokens: Int[Tensor, "trial batch time"],
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
-    attention: str = "fast",
     needed: Bool[Tensor, "trial batch time"] | None = None,
 ) -> Outputs:
     """Run every trial's network over its own sequences.
@@ -155,32 +167,44 @@ def forward(
         config: what the parameters were made with.
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
-        attention: ``"reference"`` is this function, step by step; ``"fast"`` takes the compiled way to the same numbers
-            (:mod:`actde_nb.networks.fast.front`) where there is one: published width, float32, processor. Otherwise,
-            where not all is needed, it reads no more than that (:mod:`actde_nb.networks.packing`).
         needed: places whose outputs matter; with each place all earlier ones of its sequence. What comes out elsewhere
-            is finite and means nothing. None for all.
+            is finite and means nothing, and without dropout it is not read (:mod:`actde_nb.networks.packing`). None
+            for all.
 
     Returns:
         Logits, values and q after each token; position t has seen tokens 0 to t.
 
     Raises:
         SettingError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
-            number of generators than of trials, an unknown ``attention``.
+            number of generators than of trials.
     """
-    checks.one_of("attention", attention, ("fast", "reference"))
     check(params, config, tokens)
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
-    if attention == "fast" and front.serves(config.width, config.heads, params.values()):
-        return Outputs(*front.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)]))
-    if attention == "fast" and needed is not None and not dropout.active:
+    if config.compiled:
+        said = fast.network(tokens, dropout, config.detach_heads, [params[name] for name in shapes(config)])
+        if said is not None:
+            return Outputs(*said)
+    if needed is not None and not dropout.active:
         return _packed(params, config, tokens, Packing.of(tokens, needed))
+    return read(params, config, tokens, dropout)
+
+
+def read(
+    params: Params,
+    config: GPTConfig,
+    tokens: Int[Tensor, "trial batch time"],
+    dropout: Dropout,
+    memory: Memory | None = None,
+) -> Outputs:
+    """The network, step by step; a list given as ``memory`` gets the keys and values of each block."""
     time, places = tokens.shape[2], dropout.places
     x = dropout(embed(params, tokens, 0), places.embedding)  # [S, B, T, C]
     future = torch.ones(time, time, dtype=torch.bool, device=tokens.device).triu(1)  # [T, T]
     for layer in range(config.layers):
         block = block_of(params, layer)
         q, k, v = queries_keys_values(block, config, x)  # [S, B, H, T, D] each
+        if memory is not None:
+            memory.append((k, v))
         weights = (q @ k.mT / math.sqrt(k.shape[-1])).masked_fill(future, -torch.inf).softmax(-1)  # [S, B, H, T, T]
         x = x + dropout(join_heads(block, dropout.attention(weights, layer) @ v), places.attention_out(layer))
         x = x + dropout(perceptron(block, x), places.mlp_out(layer))

@@ -1,4 +1,4 @@
-"""What the training loop asks of a policy, and the kinds of policy it is used with: networks and tables."""
+"""What the training loop asks of a policy, and policies made of networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,10 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt, over_tree
-from actde_nb.networks.gpt import GPTConfig, Outputs
-from actde_nb.networks.greedy_tokens import Likeliest, likeliest
-from actde_nb.networks.sampling import NEVER, Reader, Rule, Sampled, draw, sample
-from actde_nb.worlds.tree import Tree
+from actde_nb.networks.gpt import GPTConfig, Outputs, Params
+from actde_nb.networks.greedy_tokens import GreedyTokens, greedy_tokens
+from actde_nb.networks.sampling import NEVER, Rule, Sampled, sample
 
-Params = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
 Needed = Bool[Tensor, "trial batch time"] | None
 
@@ -23,6 +21,11 @@ Needed = Bool[Tensor, "trial batch time"] | None
 @runtime_checkable
 class Policy(Protocol):
     """A family of stochastic policies over tokens. Parameters lead with the trial axis."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        ...
 
     def init(self, generators: Generators) -> Params:
         """Fresh parameters, each trial's from its own generator."""
@@ -53,20 +56,33 @@ class Policy(Protocol):
         """Play on from ``first``, one move for each uniform draw, which alone decides it."""
         ...
 
+    def greedy_tokens(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> GreedyTokens:
+        """The token that each of the last places makes likeliest, and what v would be after it."""
+        ...
 
-@dataclass(frozen=True)
-class Network:
-    """The small GPT.
+    def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
+        """What it says at the inner nodes of a tree, as :func:`actde_nb.networks.over_tree.read`; no rule applies."""
+        ...
 
-    Args:
-        config: its size.
-        attention: passed on, ``"fast"`` or ``"reference"``.
-        legal: which tokens may come after each, for a policy that says no others.
-    """
+
+class OfNetworks:
+    """What policies have in common that ask one network or several of one size, and join what these say."""
 
     config: GPTConfig
-    attention: str = "fast"
-    legal: Rule | None = None
+    legal: Rule | None
+
+    def parts(self, params: Params) -> list[Params]:
+        """The parameters of each network."""
+        return [params]
+
+    def joined(self, *said: Outputs) -> Outputs:
+        """What the policy says, of what its networks say."""
+        return gpt.alone(*said)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return self.config.vocabulary
 
     def init(self, generators: Generators) -> Params:
         """Fresh parameters, each trial's from its own generator."""
@@ -84,8 +100,9 @@ class Network:
         needed: Needed = None,
     ) -> Outputs:
         """Logits, v and q after every token."""
-        said = gpt.forward(
-            params, self.config, tokens, dropout_generators=dropout, attention=self.attention, needed=needed
+        parts = self.parts(params)
+        said = self.joined(
+            *(gpt.forward(part, self.config, tokens, dropout_generators=dropout, needed=needed) for part in parts)
         )
         if self.legal is None:
             return said
@@ -100,102 +117,113 @@ class Network:
         temperature: float = 1.0,
     ) -> Sampled:
         """Play on from ``first``, one move for each uniform draw."""
-        steps, legal = uniforms.shape[-1], self.legal
         return sample(
-            params, self.config, first, steps, uniforms,
-            dropout_generators=dropout, temperature=temperature, legal=legal,
+            self.parts(params), self.config, first, uniforms, self.joined,
+            dropout_generators=dropout, temperature=temperature, legal=self.legal,
         )  # fmt: skip
 
-    def likeliest(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> Likeliest:
+    def greedy_tokens(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> GreedyTokens:
         """The token that each of the last places makes likeliest, and what v would be after it."""
-        return likeliest(params, self.config, tokens, last, self.legal)
+        return greedy_tokens(self.parts(params), self.config, tokens, last, self.joined, self.legal)
 
-    def over_tree(self, params: Params, tree: Tree) -> Outputs:
-        """What it says at the inner nodes of a tree, as :func:`actde_nb.networks.over_tree.read`."""
-        return over_tree.read(params, self.config, tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
+    @torch.no_grad()
+    def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
+        """What it says at the inner nodes of a tree."""
+        return self.joined(*(over_tree.read(part, self.config, tree) for part in self.parts(params)))
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two networks that begin alike: one that learns to speak, and a second one.
+class Network(OfNetworks):
+    """The small GPT.
 
     Args:
-        first: the network.
-        temperature: 0 if the second is the critic, which shares nothing with the first: v and q are its. A number above
-            zero if the second is what the first was before training and stays so; then the logits are the second's
-            plus q over this temperature, and the first has no policy of its own.
+        config: its size.
+        legal: which tokens may come after each, for a policy that says no others.
+    """
 
-    Raises:
-        SettingError: a temperature below zero.
+    config: GPTConfig
+    legal: Rule | None = None
+
+
+@dataclass(frozen=True)
+class WithSecond(OfNetworks):
+    """Two networks that begin alike; the second one's parameters have ``second.`` before their names.
+
+    Args:
+        first: the network that learns to speak.
     """
 
     first: Network
-    temperature: float = 0.0
 
-    def __post_init__(self):
-        checks.at_least_zero("temperature", self.temperature)
+    @property
+    def config(self) -> GPTConfig:
+        """Size of both."""
+        return self.first.config
+
+    @property
+    def legal(self) -> Rule | None:
+        """Which tokens may come after each."""
+        return self.first.legal
 
     def init(self, generators: Generators) -> Params:
-        """Fresh parameters, the second network's with ``second.`` before their names."""
+        """Fresh parameters, each trial's from its own generator."""
         fresh = self.first.init(generators)
         return {**fresh, **{f"second.{name}": value.clone() for name, value in fresh.items()}}
 
-    def decays(self, name: str) -> bool:
-        """Whether weight decay applies to this parameter."""
-        return self.first.decays(name)
-
-    def forward(
-        self,
-        params: Params,
-        tokens: Int[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        needed: Needed = None,
-    ) -> Outputs:
-        """Logits, v and q after every token."""
-        return self._joined(*(self.first.forward(part, tokens, dropout, needed) for part in self._parts(params)))
-
-    def sample(
-        self,
-        params: Params,
-        first: Int[Tensor, "trial batch *prompt"],
-        uniforms: Float[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        temperature: float = 1.0,
-    ) -> Sampled:
-        """Play on from ``first``, one move for each uniform draw."""
-        prompt = first if first.ndim == 3 else first[..., None]
-        (trials, batch, asked), config = prompt.shape, self.first.config
-        off = gpt.dropout_of(config, dropout, trials, batch)
-        readers = [Reader(part, config, batch, asked + uniforms.shape[-1], off) for part in self._parts(params)]
-
-        def read(tokens: Tensor, t: int) -> Outputs:
-            return self._joined(*(reader.read(tokens, t) for reader in readers))
-
-        return draw(read, prompt, uniforms, temperature, self.first.legal)
-
-    def over_tree(self, params: Params, tree: Tree) -> Outputs:
-        """What it says at the inner nodes of a tree."""
-        return self._joined(*(self.first.over_tree(part, tree) for part in self._parts(params)))
-
-    def _parts(self, params: Params) -> tuple[Params, Params]:
+    def parts(self, params: Params) -> list[Params]:
+        """The parameters of the first and of the second."""
         second = {name.removeprefix("second."): value for name, value in params.items() if name.startswith("second.")}
-        if self.temperature:
-            second = {name: value.detach() for name, value in second.items()}
-        return {name: params[name] for name in second}, second
+        return [{name: params[name] for name in second}, second]
 
-    def _joined(self, one: Outputs, two: Outputs) -> Outputs:
-        if self.temperature:
-            return Outputs(two.logits + one.q / self.temperature, one.values, one.q)
+
+@dataclass(frozen=True)
+class SeparateCritic(WithSecond):
+    """A network that speaks, and a second one for v and q that shares nothing with it."""
+
+    def joined(self, one: Outputs, two: Outputs) -> Outputs:
+        """Logits of the first, v and q of the second."""
         return Outputs(one.logits, two.values, two.q)
 
 
 @dataclass(frozen=True)
-class Boltzmann:
+class TiltedReference(WithSecond):
+    """The policy before training times exp(q / temperature); what it says follows from q.
+
+    Args:
+        first: the network whose q and v are learned; its own policy is not asked.
+        temperature: above zero; the second network is what the first was before training, and stays so.
+
+    Raises:
+        SettingError: a temperature that is not above zero.
+    """
+
+    temperature: float
+
+    def __post_init__(self):
+        checks.positive("temperature", self.temperature)
+
+    def parts(self, params: Params) -> list[Params]:
+        """The parameters of the first, and those of the second, which no gradient reaches."""
+        first, second = super().parts(params)
+        return [first, {name: value.detach() for name, value in second.items()}]
+
+    def joined(self, one: Outputs, two: Outputs) -> Outputs:
+        """The second's logits plus the first's q over the temperature."""
+        return Outputs(two.logits + one.q / self.temperature, one.values, one.q)
+
+
+@dataclass(frozen=True)
+class Boltzmann(OfNetworks):
     """The small GPT without a policy of its own: its logits are ``q / temperature``.
 
     What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the row ``"critic"`` of the
     table of algorithms) and it plays the softmax of it.
     The q head has no bias, since the policy head, whose place it takes in sampling, has none.
+
+    Args:
+        config: its size.
+        temperature: above zero.
+        legal: which tokens may come after each.
 
     Raises:
         SettingError: a temperature that is not above zero.
@@ -203,99 +231,16 @@ class Boltzmann:
 
     config: GPTConfig
     temperature: float
+    legal: Rule | None = None
 
     def __post_init__(self):
         checks.positive("temperature", self.temperature)
 
     def init(self, generators: Generators) -> Params:
         """Fresh parameters, each trial's from its own generator."""
-        fresh = gpt.init(self.config, len(generators), generators)
-        return {name: value for name, value in fresh.items() if name not in ("policy.weight", "q.bias")}
+        return {name: x for name, x in super().init(generators).items() if name not in ("policy.weight", "q.bias")}
 
-    def decays(self, name: str) -> bool:
-        """Whether weight decay applies to this parameter."""
-        return gpt.decays(name)
-
-    def forward(
-        self,
-        params: Params,
-        tokens: Int[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        needed: Needed = None,
-    ) -> Outputs:
-        """Logits, v and q after every token."""
-        return gpt.forward(self._whole(params), self.config, tokens, dropout_generators=dropout, needed=needed)
-
-    def sample(
-        self,
-        params: Params,
-        first: Int[Tensor, "trial batch *prompt"],
-        uniforms: Float[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        temperature: float = 1.0,
-    ) -> Sampled:
-        """Play on from ``first``, one move for each uniform draw."""
-        steps, whole = uniforms.shape[-1], self._whole(params)
-        return sample(whole, self.config, first, steps, uniforms, dropout_generators=dropout, temperature=temperature)
-
-    def _whole(self, params: Params) -> Params:
+    def parts(self, params: Params) -> list[Params]:
+        """A whole network whose policy head is the q head over the temperature."""
         q = params["q.weight"]
-        return {**params, "policy.weight": q / self.temperature, "q.bias": q.new_zeros(q.shape[:2])}
-
-
-@dataclass(frozen=True)
-class Table:
-    """One row of logits, one v and one row of q for each last token; float64, and zero to begin with.
-
-    This is part one's policy behind the same interface: with it the loop is the tabular simulation,
-    in batches.
-    """
-
-    vocabulary: int = 2
-
-    def init(self, generators: Generators) -> Params:
-        """Fresh parameters, each trial's from its own generator."""
-        trials, n = len(generators), self.vocabulary
-        shapes = {"logits": (trials, n, n), "values": (trials, n), "q": (trials, n, n)}
-        return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-
-    def decays(self, name: str) -> bool:
-        """Whether weight decay applies to this parameter."""
-        return True
-
-    def forward(
-        self,
-        params: Params,
-        tokens: Int[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        needed: Needed = None,
-    ) -> Outputs:
-        """Logits, v and q after every token."""
-        trial = torch.arange(len(tokens), device=tokens.device)[:, None, None]
-        return Outputs(*(params[name][trial, tokens] for name in ("logits", "values", "q")))
-
-    @torch.no_grad()
-    def sample(
-        self,
-        params: Params,
-        first: Int[Tensor, "trial batch *prompt"],
-        uniforms: Float[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        temperature: float = 1.0,
-    ) -> Sampled:
-        """Play on from ``first``, one move for each uniform draw."""
-        tokens = list(first.unbind(-1)) if first.ndim == 3 else [first]
-        for uniform in uniforms.unbind(-1):
-            chances = (self.forward(params, tokens[-1][..., None]).logits[..., 0, :] / temperature).softmax(-1)
-            tokens.append((uniform[..., None] >= chances.cumsum(-1)[..., :-1]).sum(-1))
-        tokens = torch.stack(tokens, -1)
-        steps = uniforms.shape[-1]
-        said = Outputs(*(array[:, :, -steps - 1 :] for array in self.forward(params, tokens)))
-        log_probs = said.logits[..., :-1, :].log_softmax(-1).gather(-1, tokens[..., -steps:, None])[..., 0]
-        return Sampled(tokens, log_probs, said.values, said.q[..., :-1, :])
-
-    def likeliest(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> Likeliest:
-        """The token that each of the last places makes likeliest, and what v would be after it."""
-        log_policy = self.forward(params, tokens[..., -last:]).logits.log_softmax(-1)
-        log_probs, chosen = log_policy.max(-1)
-        return Likeliest(chosen, log_probs, self.forward(params, chosen).values)
+        return [{**params, "policy.weight": q / self.temperature, "q.bias": q.new_zeros(q.shape[:2])}]

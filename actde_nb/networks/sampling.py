@@ -10,9 +10,8 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.networks import gpt
+from actde_nb.networks import fast, gpt
 from actde_nb.networks.dropout import Dropout
-from actde_nb.networks.fast import front
 from actde_nb.networks.packing import LANES
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
@@ -37,49 +36,65 @@ class Sampled(NamedTuple):
 
 @torch.no_grad()
 def sample(
-    params: gpt.Params,
+    networks: Sequence[gpt.Params],
     config: gpt.GPTConfig,
     first: Int[Tensor, "trial batch *prompt"],
-    steps: int,
     uniforms: Float[Tensor, "trial batch steps"],
+    join: gpt.Join = gpt.alone,
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
     temperature: float = 1.0,
     legal: Rule | None = None,
 ) -> Sampled:
-    """Continue each first token, or prompt, by ``steps`` drawn tokens.
+    """Continue each first token, or prompt, by one token for each uniform draw.
 
     Args:
-        params: from :func:`actde_nb.networks.gpt.init`.
-        config: what the parameters were made with.
+        networks: parameters of one network, or of several that speak together.
+        config: what each of them was made with.
         first: token 0 of each sequence, or with an axis more the tokens of its prompt.
-        steps: number of tokens to draw; with the prompt at most ``config.block_size``.
-        uniforms: numbers in [0, 1), one for each draw; the token drawn is the first whose cumulative probability
-            is above it.
+        uniforms: numbers in [0, 1); the token drawn is the first whose cumulative probability is above. With the prompt
+            at most ``config.block_size`` tokens.
+        join: what the networks say together.
         dropout_generators: one for each trial, for dropout while sampling; without them nothing is dropped.
         temperature: divides the logits for the draw only.
         legal: which tokens the policy may say, where some are ruled out.
 
     Raises:
-        SettingError: steps or temperature out of range, uniforms of another shape, and what
+        SettingError: too many or too few draws, a temperature out of range, and what
             :func:`actde_nb.networks.gpt.forward` raises for.
     """
     prompt = first if first.ndim == 3 else first[..., None]
-    trials, batch, asked = prompt.shape
+    (trials, batch, asked), steps = prompt.shape, uniforms.shape[-1]
     if not 1 <= steps <= config.block_size - asked:
         raise SettingError(f"steps = {steps}: allowed are 1 to block_size - {asked} = {config.block_size - asked}")
-    if uniforms.shape != (trials, batch, steps):
+    if uniforms.shape[:2] != (trials, batch):
         raise SettingError(f"uniforms has shape {tuple(uniforms.shape)}: allowed is {(trials, batch, steps)}")
     checks.positive("temperature", temperature)
-    gpt.check(params, config, prompt)
-    dropout = gpt.dropout_of(config, dropout_generators, trials, batch)
-    if asked == 1 and legal is None and front.serves(config.width, config.heads, params.values()):
-        tokens = torch.cat([prompt.long(), prompt.new_zeros(uniforms.shape, dtype=torch.long)], -1)
-        parameters = [params[name] for name in gpt.shapes(config)]
-        return Sampled(tokens, *front.sample(tokens, uniforms, temperature, dropout, parameters))
-
-    reader = Reader(params, config, batch, asked + steps, dropout)
-    return draw(reader.read, prompt, uniforms, temperature, legal)
+    for params in networks:
+        gpt.check(params, config, prompt)
+    dropouts = [gpt.dropout_of(config, dropout_generators, trials, batch) for _ in networks]
+    if config.compiled and len(networks) == asked == 1 and legal is None:
+        drawn = fast.sample(
+            prompt[..., 0], uniforms, temperature, dropouts[0], [networks[0][name] for name in gpt.shapes(config)]
+        )
+        if drawn is not None:
+            return Sampled(*drawn)
+    readers = [
+        Reader(params, config, batch, asked + steps, off) for params, off in zip(networks, dropouts, strict=True)
+    ]
+    tokens, said = prompt, [join(*(reader.read(prompt, 0) for reader in readers))]
+    for t in range(steps):
+        logits = said[-1].logits[..., 0, :]
+        if legal is not None:
+            logits = torch.where(legal(tokens)[..., -1, :], logits, NEVER)
+            said[-1] = said[-1]._replace(logits=logits[..., None, :])
+        cumulative = (logits / temperature).softmax(-1).cumsum(-1)
+        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1, keepdim=True)
+        tokens = torch.cat([tokens, token], -1)
+        said.append(join(*(reader.read(token, asked + t) for reader in readers)))
+    logits, values, q = (torch.cat(parts, 2) for parts in zip(*said, strict=True))
+    log_probs = logits[:, :, :steps].log_softmax(-1).gather(-1, tokens[..., asked:, None])[..., 0]
+    return Sampled(tokens, log_probs, values, q[:, :, :steps])
 
 
 class Reader:
@@ -120,40 +135,3 @@ class Reader:
             x = x + dropout(gpt.join_heads(block, read), places.attention_out(layer), t)
             x = x + dropout(gpt.perceptron(block, x), places.mlp_out(layer), t)
         return gpt.heads(self.params, self.config, x[:, :, -1:].expand(-1, batch, -1, -1))
-
-
-#: Tokens that follow those read before, and the place of the first of them: what is said after the last.
-Read = Callable[[Int[Tensor, "trial batch time"], int], gpt.Outputs]
-
-
-@torch.no_grad()
-def draw(
-    read: Read,
-    prompt: Int[Tensor, "trial batch prompt"],
-    uniforms: Float[Tensor, "trial batch steps"],
-    temperature: float = 1.0,
-    legal: Rule | None = None,
-) -> Sampled:
-    """Continue each prompt by one token for each uniform draw.
-
-    Args:
-        read: reads the prompt, then one token after the other.
-        prompt: tokens to begin with.
-        uniforms: as in :func:`sample`, like the rest.
-        temperature: divides the logits for the draw only.
-        legal: which tokens may be said.
-    """
-    asked, steps = prompt.shape[-1], uniforms.shape[-1]
-    tokens, said = prompt, [read(prompt, 0)]
-    for t in range(steps):
-        logits = said[-1].logits[..., 0, :]
-        if legal is not None:
-            logits = torch.where(legal(tokens)[..., -1, :], logits, NEVER)
-            said[-1] = said[-1]._replace(logits=logits[..., None, :])
-        cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-        token = (uniforms[..., t, None] >= cumulative[..., :-1]).sum(-1, keepdim=True)
-        tokens = torch.cat([tokens, token], -1)
-        said.append(read(token, asked + t))
-    logits, values, q = (torch.cat(parts, 2) for parts in zip(*said, strict=True))
-    log_probs = logits[:, :, :steps].log_softmax(-1).gather(-1, tokens[..., asked:, None])[..., 0]
-    return Sampled(tokens, log_probs, values, q[:, :, :steps])

@@ -71,7 +71,7 @@ class Trainer:
         evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
 
     Raises:
-        SettingError: a trial that is not among the configured ones.
+        SettingError: a policy of another vocabulary than the world's, a trial that is not among the configured ones.
         SettingError: a device that is not there.
     """
 
@@ -84,6 +84,10 @@ class Trainer:
         evaluate: Evaluation | None = None,
     ):
         self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
+        if policy.vocabulary != world.vocabulary:
+            raise SettingError(
+                f"vocabulary = {policy.vocabulary} of the policy: allowed is the world's, {world.vocabulary}"
+            )
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
             raise SettingError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
@@ -216,7 +220,7 @@ class Trainer:
     def _greedy_actions(self, tokens: Int[Tensor, "trial batch moves"]) -> GreedyActions:
         """What the likeliest tokens would have earned, and v after them."""
         steps, length = self.config.steps, tokens.shape[-1]
-        chosen, log_probs, values = self.policy.likeliest(self.parameters, tokens[..., :-1], steps)
+        chosen, log_probs, values = self.policy.greedy_tokens(self.parameters, tokens[..., :-1], steps)
         # One sequence for each place: up to there as it was said, then the other token, then nothing.
         place, here = torch.arange(steps, device=tokens.device), length - steps
         others = tokens[:, :, None].expand(-1, -1, steps, -1).clone()

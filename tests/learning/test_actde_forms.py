@@ -9,7 +9,7 @@ from toy_language import GRAMMAR, WORLD
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network, Pair
+from actde_nb.networks.policies import Network, SeparateCritic, TiltedReference
 from actde_nb.training import losses
 from actde_nb.training.advantages import return_minus_q
 from actde_nb.training.config import Config
@@ -66,7 +66,7 @@ def noisy(params, seed=1):
 
 
 def test_a_separate_critic_is_another_network():
-    pair = Pair(NETWORK)
+    pair = SeparateCritic(NETWORK)
     params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
     params = {name: value.requires_grad_() for name, value in params.items()}
     tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
@@ -81,9 +81,8 @@ def test_a_separate_critic_is_another_network():
     assert params["second.token_embedding"].grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.5])
-def test_pairs_sample_what_they_say(temperature):
-    pair = Pair(NETWORK, temperature)
+@pytest.mark.parametrize("pair", [SeparateCritic(NETWORK), TiltedReference(NETWORK, 0.5)])
+def test_pairs_sample_what_they_say(pair):
     params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
     uniforms = torch.rand(2, 16, 4, generator=torch.Generator().manual_seed(2))
     sampled = pair.sample(params, WORLD.start(uniforms[..., 0]), uniforms)
@@ -94,7 +93,7 @@ def test_pairs_sample_what_they_say(temperature):
 
 
 def test_logits_tied_to_q_begin_as_they_were_and_follow_it():
-    pair = Pair(NETWORK, 0.5)
+    pair = TiltedReference(NETWORK, 0.5)
     params = pair.init([torch.Generator().manual_seed(i) for i in range(2)])
     params = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in params.items()}
     tokens = torch.tensor([1, 3, 4, 5]).expand(2, 3, -1)
@@ -115,7 +114,7 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
             learning_rate=1e-2, weight_decay=0.0, value_coefficient=1.0,
             kl_in_reward=price if algorithm == "soft_critic" else 0.0,
         )  # fmt: skip
-        trainer = Trainer(WORLD, Pair(NETWORK, price), config)
+        trainer = Trainer(WORLD, TiltedReference(NETWORK, price), config)
         first = {name: value.detach().clone() for name, value in trainer.parameters.items()}
         first = {n: torch.zeros_like(v) if n.startswith("q.") else v for n, v in first.items()}
         trainer.run()

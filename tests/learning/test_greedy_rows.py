@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from table import Table
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network, Table
+from actde_nb.networks.policies import Network
 from actde_nb.tabular import greedy as tabular
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config

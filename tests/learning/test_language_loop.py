@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from table import Table
 from toy_language import GRAMMAR, WORLD
 
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Network, Table
+from actde_nb.networks.policies import Network
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms

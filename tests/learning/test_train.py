@@ -8,10 +8,11 @@ import torch
 from arms import Arms
 from published_loop import Player, PublishedLoop
 from safetensors.torch import save_file
+from table import Table
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.networks.gpt import GPTConfig, Outputs
-from actde_nb.networks.policies import Boltzmann, Network, Policy, Table
+from actde_nb.networks.policies import Boltzmann, Network, Policy
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
@@ -353,7 +354,7 @@ def test_rejection_learns_from_discounted_returns_without_bootstrap():
     torch.testing.assert_close(x.weights[..., -2], x.rollout.rewards[..., -2] + 0.5 * x.rollout.rewards[..., -1])
 
 
-def test_a_policy_is_anything_with_three_methods():
+def test_a_policy_is_anything_with_the_methods_of_one():
     assert isinstance(TINY, Policy)
     assert isinstance(Table(), Policy)
     assert isinstance(Boltzmann(TINY.config, 1.0), Policy)

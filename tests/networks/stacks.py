@@ -1,5 +1,7 @@
 """Stacks of networks and sequences for the tests."""
 
+import dataclasses
+
 import torch
 
 from actde_nb.networks import gpt
@@ -17,6 +19,11 @@ def stack(config, trials, *, extra=0.0, seed=0, dtype=torch.float32):
         name: (value + extra * torch.randn(value.shape, generator=noise)).to(dtype).requires_grad_()
         for name, value in params.items()
     }
+
+
+def readable(config):
+    """The same network without compiled code."""
+    return dataclasses.replace(config, compiled=False)
 
 
 def sequences(config, trials, batch, time, seed=0):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from stacks import far, generators, gradients, sequences, stack
+from stacks import far, generators, gradients, readable, sequences, stack
 
-from actde_nb.networks import gpt
+from actde_nb.networks import fast, gpt
 from actde_nb.networks.fast import cache, front
 from actde_nb.networks.gpt import GPTConfig
 
@@ -20,9 +20,8 @@ TOLERANCE = 5e-5
 
 def both(config, params, tokens):
     """Outputs and gradients of the two ways, with the same dropout."""
-    for attention in ("fast", "reference"):
-        draws = generators(len(tokens))
-        outputs = gpt.forward(params, config, tokens, attention=attention, dropout_generators=draws)
+    for way in (config, readable(config)):
+        outputs = gpt.forward(params, way, tokens, dropout_generators=generators(len(tokens)))
         yield outputs, gradients(params, outputs)
 
 
@@ -41,8 +40,8 @@ def both(config, params, tokens):
 @pytest.mark.parametrize("extra", [0.0, 0.3])
 def test_outputs_and_gradients_are_the_references(config, trials, batch, time, extra):
     params, tokens = stack(config, trials, extra=extra), sequences(config, trials, batch, time)
-    (fast, fast_gradients), (reference, gradients_) = both(config, params, tokens)
-    for name, one, other in zip(fast._fields, fast, reference, strict=True):
+    (quick, fast_gradients), (reference, gradients_) = both(config, params, tokens)
+    for name, one, other in zip(quick._fields, quick, reference, strict=True):
         assert far(one, other) < TOLERANCE, name
     for name, wanted in gradients_.items():
         assert far(fast_gradients[name], wanted) < TOLERANCE or not wanted.any(), name
@@ -53,11 +52,11 @@ def test_it_is_no_further_from_the_truth_than_pytorch():
     # Large weights: float32 itself is off by more than the tolerance above, so float64 is the judge.
     config = GPTConfig()
     params, tokens = stack(config, 2, extra=1.0), sequences(config, 2, 20, 101)
-    (fast, fast_gradients), (reference, gradients_) = both(config, params, tokens)
+    (quick, fast_gradients), (reference, gradients_) = both(config, params, tokens)
     exact = {name: value.detach().double().requires_grad_() for name, value in params.items()}
     truth = gpt.forward(exact, config, tokens)
     true_gradients = gradients(exact, truth)
-    for one, other, true in zip(fast, reference, truth, strict=True):
+    for one, other, true in zip(quick, reference, truth, strict=True):
         assert far(one.double(), true) < 3 * far(other.double(), true) + 1e-6
     for name, true in true_gradients.items():
         assert far(fast_gradients[name].double(), true) < 3 * far(gradients_[name].double(), true) + 1e-6, name
@@ -73,10 +72,10 @@ def test_scores_of_any_size_are_fine():
     tokens = sequences(config, 1, 16, 50)
     scores = own_scores(params, config, tokens)
     assert scores.min() < -200
-    (fast, fast_gradients), _ = both(config, params, tokens)
+    (quick, fast_gradients), _ = both(config, params, tokens)
     exact = {name: value.detach().double().requires_grad_() for name, value in params.items()}
     truth = gpt.forward(exact, config, tokens)
-    for one, true in zip(fast, truth, strict=True):
+    for one, true in zip(quick, truth, strict=True):
         assert far(one.double(), true) < 1e-3
     for name, true in gradients(exact, truth).items():
         assert torch.isfinite(fast_gradients[name]).all()
@@ -97,9 +96,9 @@ def test_a_nan_anywhere_comes_through(name):
     params, tokens = stack(config, 1, extra=0.2), sequences(config, 1, 16, 6)
     with torch.no_grad():
         params[name].view(-1)[0] = torch.nan
-    (fast, _), (reference, _) = both(config, params, tokens)
+    (quick, _), (reference, _) = both(config, params, tokens)
     assert any(part.isnan().any() for part in reference)
-    for one, other in zip(fast, reference, strict=True):
+    for one, other in zip(quick, reference, strict=True):
         # at the end only: PyTorch's 0 * NaN lets it reach back in time
         assert torch.equal(one[:, :, -1].isnan(), other[:, :, -1].isnan())
 
@@ -154,7 +153,7 @@ def test_memory_is_lent_to_one_graph_at_a_time():
     assert all(torch.equal(found[name], alone[name]) for name in alone)
     del first, loss
     gc.collect()
-    addresses = {id(array) for leases in front._idle.values() for arrays in leases for array in arrays}
+    addresses = {id(array) for leases in front.pool.idle.values() for arrays in leases for array in arrays}
     again = gpt.forward(params, config, one)
     assert id(again.logits.grad_fn.trace.arrays[0]) in addresses
 
@@ -166,7 +165,10 @@ def test_what_the_kernels_do_not_know_takes_the_readable_way(config, dtype):
     params, tokens = stack(config, 1, extra=0.2, dtype=dtype), sequences(config, 1, 3, 9)
     (one, _), (other, _) = both(config, params, tokens)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert not front.serves(config.width, config.heads, params.values())
+    draws = gpt.dropout_of(config, None, 1, 3)
+    parameters = [params[name] for name in gpt.shapes(config)]
+    assert fast.network(tokens, draws, False, parameters) is None
+    assert fast.sample(tokens[..., 0], torch.zeros(1, 3, 2), 1.0, draws, parameters) is None
 
 
 def test_parameters_changed_before_the_backward_pass_are_noticed():

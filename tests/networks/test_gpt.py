@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from minigpt import MiniGPT
-from stacks import far, generators, gradients, sequences, stack
+from stacks import far, generators, gradients, readable, sequences, stack
 
 from actde_nb.networks import gpt
 from actde_nb.networks.gpt import GPTConfig
@@ -18,7 +18,7 @@ PUBLISHED = GPTConfig()
 def test_it_is_mingpt(config):
     params = stack(config, 2, extra=0.3, dtype=torch.float64)
     tokens = sequences(config, 2, 3, 8)
-    ours = gpt.forward(params, config, tokens, attention="reference")
+    ours = gpt.forward(params, readable(config), tokens)
     for trial in range(2):
         module = MiniGPT(config).double().copy_from(params, trial)
         assert sum(p.numel() for p in module.parameters()) == gpt.parameter_count(config)
@@ -67,26 +67,27 @@ def test_a_trials_parameters_follow_from_its_own_generator():
             assert not torch.equal(stacked[name][1], stacked[name][2])
 
 
-@pytest.mark.parametrize("attention", ["fast", "reference"])
-def test_the_past_does_not_see_the_future(attention):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_past_does_not_see_the_future(compiled):
     params = stack(PUBLISHED, 1, extra=0.3)
     tokens = sequences(PUBLISHED, 1, 4, 20)
     changed = tokens.clone()
     changed[..., 12] = 1 - changed[..., 12]
-    before, after = (gpt.forward(params, PUBLISHED, x, attention=attention) for x in (tokens, changed))
+    before, after = (gpt.forward(params, GPTConfig(compiled=compiled), x) for x in (tokens, changed))
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one[:, :, :12], other[:, :, :12])
         assert not torch.allclose(one[:, :, 12], other[:, :, 12])
         assert not torch.allclose(one[:, :, 19], other[:, :, 19])
 
 
-@pytest.mark.parametrize("attention", ["fast", "reference"])
-def test_trials_of_a_stack_do_not_touch_each_other(attention):
-    params, tokens = stack(PUBLISHED, 3, extra=0.2), sequences(PUBLISHED, 3, 18, 11)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_trials_of_a_stack_do_not_touch_each_other(compiled):
+    config = GPTConfig(compiled=compiled)
+    params, tokens = stack(config, 3, extra=0.2), sequences(config, 3, 18, 11)
     alone = {name: value[1:2].detach().requires_grad_() for name, value in params.items()}
-    together = gpt.forward(params, PUBLISHED, tokens, attention=attention)
-    single = gpt.forward(alone, PUBLISHED, tokens[1:2], attention=attention)
-    tolerance = {"rtol": 0, "atol": 0} if attention == "fast" else {"rtol": 1e-4, "atol": 1e-5}
+    together = gpt.forward(params, config, tokens)
+    single = gpt.forward(alone, config, tokens[1:2])
+    tolerance = {"rtol": 0, "atol": 0} if compiled else {"rtol": 1e-4, "atol": 1e-5}
     for whole, part in zip(together, single, strict=True):
         torch.testing.assert_close(whole[1:2], part, **tolerance)
     # the loss looks at trial 1 only: other trials get no gradient, and trial 1 what it gets alone
@@ -108,13 +109,13 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(outputs, tuple(params.values()), fast_mode=True)
 
 
-@pytest.mark.parametrize("attention", ["fast", "reference"])
-def test_detached_heads_leave_the_trunk_alone(attention):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_detached_heads_leave_the_trunk_alone(compiled):
     tokens = sequences(PUBLISHED, 1, 3, 7)
     for detach in (False, True):
-        config = GPTConfig(detach_heads=detach)
+        config = GPTConfig(detach_heads=detach, compiled=compiled)
         params = stack(config, 1, extra=0.2)
-        out = gpt.forward(params, config, tokens, attention=attention)
+        out = gpt.forward(params, config, tokens)
         loss = out.values.sum() + out.q.square().sum() + 0 * out.logits.sum()
         for name, gradient in zip(params, torch.autograd.grad(loss, list(params.values())), strict=True):
             head = name.split(".")[0] in ("value", "q")
@@ -166,8 +167,6 @@ def test_what_does_not_fit_is_refused():
         gpt.init(SMALL, 2, generators(1))
     with pytest.raises(ValueError, match="dropout_generators has 3 entries"):
         gpt.forward(params, SMALL, tokens, dropout_generators=generators(3))
-    with pytest.raises(ValueError, match="attention = 'quick': allowed are fast, reference"):
-        gpt.forward(params, SMALL, tokens, attention="quick")
 
 
 def test_helpers_of_these_tests_can_tell_a_difference():

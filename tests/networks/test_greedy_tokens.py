@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from actde_nb.networks import gpt
-from actde_nb.networks.greedy_tokens import likeliest
+from actde_nb.networks.greedy_tokens import greedy_tokens
 
 CONFIG = gpt.GPTConfig(2, 2, 8, block_size=9, vocabulary=5)
 
@@ -24,7 +24,7 @@ def rule(tokens):
 @pytest.mark.parametrize("legal", [None, rule])
 def test_against_one_pass_for_each_place(network, legal):
     tokens = torch.randint(5, (2, 3, 7), generator=torch.Generator().manual_seed(3))
-    found = likeliest(network, CONFIG, tokens, 4, legal)
+    found = greedy_tokens([network], CONFIG, tokens, 4, legal=legal)
     for place in range(4):
         beginning = tokens[..., : 4 + place]
         logits = gpt.forward(network, CONFIG, beginning).logits[..., -1, :]
@@ -39,4 +39,4 @@ def test_against_one_pass_for_each_place(network, legal):
 
 def test_there_must_be_room_for_one_more(network):
     with pytest.raises(ValueError, match="tokens has 9 places: allowed are fewer than block_size = 9"):
-        likeliest(network, CONFIG, torch.zeros(2, 1, 9, dtype=torch.long), 3)
+        greedy_tokens([network], CONFIG, torch.zeros(2, 1, 9, dtype=torch.long), 3)

@@ -62,7 +62,7 @@ def test_what_is_needed_is_what_the_whole_network_says(trials, time, prompt, det
     params = stack(config, trials, extra=0.4, dtype=torch.float64)
     tokens, needed = prompted(trials, 4, time, prompt)
     packed = gpt.forward(params, config, tokens, needed=needed)
-    whole = gpt.forward(params, config, tokens, attention="reference", needed=needed)
+    whole = gpt.forward(params, config, tokens)
     draws = torch.Generator().manual_seed(0)
     losses = [0.0, 0.0]
     for one, other in zip(packed, whole, strict=True):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from actde_book.ch14_sharpness import snapshots
 from actde_book.ch14_sharpness.adjacent_word_rewards import pays_for, price_at_divergence
+from table import Table
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.networks.policies import Table
 from actde_nb.training.config import Config
 from actde_nb.training.trainer import Trainer
 from actde_nb.worlds.language import Language

@@ -1,1 +1,56 @@
-"""The compiled twin of the network."""
+"""The compiled twin of the network: what :mod:`actde_nb.networks.gpt` says, its gradient and its draws, only faster.
+
+FACTOR
+
+It serves what the dilemma is trained with: float32 on the processor, twelve numbers a token in three heads. Its two
+functions are the only way in: nothing outside this folder imports anything else of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from actde_nb.networks.dropout import Dropout
+
+WIDTH, HEADS = 12, 3  # of the published network
+
+
+def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    """Logits, values and q after every token, differentiable in the parameters; None for networks it does not serve.
+
+    Args:
+        tokens: whole numbers, [trial, batch, time].
+        dropout: of this call, whose places give the network's size.
+        detach: whether the gradients of values and q end at their heads.
+        parameters: in the order of :func:`actde_nb.networks.gpt.shapes`.
+    """
+    return _front().network(tokens, dropout, detach, parameters) if _serves(dropout, parameters) else None
+
+
+def sample(
+    first: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
+) -> tuple[Tensor, ...] | None:
+    """Tokens, log-probabilities, values and q of :class:`actde_nb.networks.sampling.Sampled`, or None as above.
+
+    Args:
+        first: token 0 of each sequence, [trial, batch].
+        uniforms: one for each draw, [trial, batch, time].
+        temperature: divides the logits for the draw only.
+        dropout: of this call.
+        parameters: in the order of :func:`actde_nb.networks.gpt.shapes`.
+    """
+    served = _serves(dropout, parameters)
+    return _front().sample(first, uniforms, temperature, dropout, parameters) if served else None
+
+
+def _serves(dropout: Dropout, parameters: Sequence[Tensor]) -> bool:
+    plain = all(parameter.dtype == torch.float32 and parameter.device.type == "cpu" for parameter in parameters)
+    return plain and (dropout.places.width, dropout.places.heads) == (WIDTH, HEADS)
+
+
+def _front():
+    # Imported at the first use: Numba takes a good half second to import, and most of the package does without it.
+    from actde_nb.networks.fast import front
+
+    return front

@@ -7,14 +7,15 @@ lives in a folder named after the text of all compiled files: a change in any of
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
 from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, UserWideCacheLocator
 
-SOURCES = ("cache.py", "../dropout.py", "kernels.py", "simd.py")
+SOURCES = ("__init__.py", "cache.py", "kernels.py", "simd.py", "../dropout.py")
 
 
 def folder() -> Path:
@@ -24,13 +25,34 @@ def folder() -> Path:
     return Path(numba.config.CACHE_DIR or user) / f"actde_nb-{hashlib.sha256(text).hexdigest()[:16]}"
 
 
-@contextmanager
-def _cache_in(path: Path) -> Iterator[None]:
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(path)
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
+class _Locator(UserWideCacheLocator):
+    def get_cache_path(self) -> str:
+        return str(folder())
+
+
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class _Said:
+    """A cache that says so where it has nothing, before the compilation begins."""
+
+    often = "once"
+
+    def load_overload(self, signature, target_context):
+        found = super().load_overload(signature, target_context)
+        # In a notebook the line would stay on the page.
+        if found is None and "ipykernel" not in sys.modules:
+            print(f"\nactde-nb: compiling the network, {self.often}; takes about a minute", file=sys.stderr, flush=True)
+        return found
+
+
+class _Cache(_Said, FunctionCache):
+    _impl_class = _Implementation
+
+
+class _NoCache(_Said, NullCache):
+    often = "in every process, since no cache folder can be written"
 
 
 def compiled(function: Callable) -> Callable:
@@ -39,12 +61,13 @@ def compiled(function: Callable) -> Callable:
     The function runs without the interpreter's lock, and dividing by zero gives infinity instead of an exception.
     """
     function = inspect.unwrap(function)  # the tests' type checker wraps every function of ours
-    settings = {"nogil": True, "error_model": "numpy"}
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    # What njit(cache=True) sets, with our folder: its option for one is global.
     try:
-        with _cache_in(folder()):
-            return njit(cache=True, **settings)(function)
-    except (RuntimeError, OSError):  # no place to write to: compile in every process
-        return njit(**settings)(function)
+        dispatcher._cache = _Cache(function)
+    except (RuntimeError, OSError):
+        dispatcher._cache = _NoCache()
+    return dispatcher
 
 
 def inlined(function: Callable) -> Callable:

@@ -1,16 +1,17 @@
 """The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd.
 
-Serves float32 networks of the published width on the processor; :func:`serves` says which.
+What a process keeps between calls, threads and memory that is lent out, does not outlive a fork: the child begins with
+none of it.
 """
 
 import math
 import mmap
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 
 import numpy as np
 import torch
@@ -21,12 +22,6 @@ from actde_nb.networks.fast import kernels
 from actde_nb.networks.fast.kernels import LANES, Coins, Scratch, Trace, Weights
 
 DOWN = Weights._fields.index("down")  # the weight that the kernels want transposed
-
-
-def serves(width: int, heads: int, parameters: Iterable[Tensor]) -> bool:
-    """Whether the kernels can run a network of this size with these parameters."""
-    plain = all(parameter.dtype == torch.float32 and parameter.device.type == "cpu" for parameter in parameters)
-    return plain and (width, heads) == (kernels.WIDTH, kernels.HEADS)
 
 
 def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -76,12 +71,13 @@ class Network(torch.autograd.Function):
 
 @torch.no_grad()
 def sample(
-    tokens: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
+    first: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Fill ``tokens`` [trial, batch, steps + 1] from position 1 on; returns log-probabilities, values and q."""
+    """Tokens, log-probabilities, values and q, as the door's function."""
     weights = as_arrays(parameters)
     trials, batch, steps = uniforms.shape
     vocabulary = parameters[0].shape[1]
+    tokens = torch.cat([first.long()[..., None], first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
     log_probs, values = torch.empty(trials, batch, steps), torch.empty(trials, batch, steps + 1)
     q = torch.empty(trials, batch, steps, vocabulary)
     trace = Lease(trace_shapes(threads(), weights, steps + 1))
@@ -90,7 +86,7 @@ def sample(
         np.float32(temperature), coins(dropout, batch), Trace(*trace.arrays),
         log_probs.numpy(), values.numpy(), q.numpy(),
     )  # fmt: skip
-    return log_probs, values, q
+    return tokens, log_probs, values, q
 
 
 def coins(dropout: Dropout, batch: int) -> Coins | None:
@@ -126,7 +122,9 @@ def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     With ordinary pages, finding each page costs the backward pass a fifth of its time.
     """
     sizes = [math.prod(shape) for shape in shapes]  # multiples of LANES, so that every vector lies in one cache line
-    memory = mmap.mmap(-1, 4 * sum(sizes))
+    # Private, so that a forked process writes to a copy: ``mmap`` shares what it is not told to keep apart.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    memory = mmap.mmap(-1, 4 * sum(sizes), **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without such pages
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -134,7 +132,38 @@ def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-_idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
+class Pool:
+    """What calls leave to later ones: arrays by their shapes, and threads beside the caller's."""
+
+    def __init__(self):
+        self.lock = threading.RLock()  # a lease may end, by garbage collection, while its own thread holds the lock
+        self.idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
+        self.helpers: ThreadPoolExecutor | None = None
+
+    def take(self, shapes: tuple) -> list[np.ndarray]:
+        """Arrays of these shapes, whatever is in them."""
+        with self.lock:
+            kept = self.idle.get(shapes)
+            return kept.pop() if kept else allocate(shapes)
+
+    def give(self, shapes: tuple, arrays: list[np.ndarray]) -> None:
+        """Keep arrays that nobody uses any more."""
+        with self.lock:
+            if len(self.idle) > 8:  # kinds; a trainer needs three
+                self.idle.clear()
+            self.idle[shapes].append(arrays)
+
+    def submit(self, work: Callable, *arguments) -> Future:
+        """Let another thread do it."""
+        with self.lock:
+            self.helpers = self.helpers or ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="actde-nb")
+            return self.helpers.submit(work, *arguments)
+
+
+pool = Pool()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.__init__)  # a lock may be held, and threads are gone
 
 
 class Lease:
@@ -144,24 +173,11 @@ class Lease:
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]):
-        self.shapes = tuple(shapes)
-        idle = _idle[self.shapes]
-        self.arrays = idle.pop() if idle else allocate(shapes)
+        self.shapes, self.pool = tuple(shapes), pool  # at exit the module's names go first
+        self.arrays = self.pool.take(self.shapes)
 
-    def __del__(self, idle=_idle):  # bound here: at exit the module's names go first
-        if len(idle) > 8:  # kinds; a trainer needs three
-            idle.clear()
-        idle[self.shapes].append(self.arrays)
-
-
-@cache
-def _helpers() -> ThreadPoolExecutor:
-    """Threads beside the caller's."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="actde-nb")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the object but not its threads
+    def __del__(self):
+        self.pool.give(self.shapes, self.arrays)
 
 
 def threads() -> int:
@@ -178,7 +194,7 @@ def run(kernel: Callable, count: int, *arguments) -> None:
         for group in remaining:
             kernel(group, slot, *arguments)
 
-    others = [_helpers().submit(work, slot) for slot in range(1, workers)]
+    others = [pool.submit(work, slot) for slot in range(1, workers)]
     work(0)
     for other in others:
         other.result()

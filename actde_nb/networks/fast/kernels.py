@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from actde_nb.networks.fast import HEADS, WIDTH
 from actde_nb.networks.fast.cache import compiled, inlined
 from actde_nb.networks.fast.simd import (
     HIGHEST,
@@ -40,7 +41,7 @@ from actde_nb.networks.fast.simd import (
     zeros,
 )
 
-WIDTH, HEADS, PART = 12, 3, 4  # of the published network; PART numbers in a head
+PART = WIDTH // HEADS  # numbers in a head
 HIDDEN = 4 * WIDTH
 KEYS, VALUES, INPUTS = WIDTH, 2 * WIDTH, 3 * WIDTH  # rows of ``qkv`` where keys and values start, and all rows
 

@@ -127,46 +127,27 @@ def _elementwise(emit):
     return typed
 
 
+def _intrinsic(emit):
+    """:func:`_elementwise` for two arguments."""
+
+    @intrinsic
+    def operation(context, a, b):
+        return _elementwise(emit)(context, a, b)
+
+    return operation
+
+
+multiply = _intrinsic(lambda builder, a, b: builder.fmul(a, b))
+subtract = _intrinsic(lambda builder, a, b: builder.fsub(a, b))
+#: The larger and the smaller one, in one instruction; NaN if the first is.
+maximum = _intrinsic(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+minimum = _intrinsic(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))
+
+
 @intrinsic
 def multiply_add(context, a, b, c):
     """``a * b + c``."""
     return _elementwise(_multiply_add)(context, a, b, c)
-
-
-@intrinsic
-def multiply(context, a, b):
-    """``a * b``."""
-    return _elementwise(lambda builder, a, b: builder.fmul(a, b))(context, a, b)
-
-
-@intrinsic
-def add(context, a, b):
-    """``a + b``."""
-    return _elementwise(lambda builder, a, b: builder.fadd(a, b))(context, a, b)
-
-
-@intrinsic
-def subtract(context, a, b):
-    """``a - b``."""
-    return _elementwise(lambda builder, a, b: builder.fsub(a, b))(context, a, b)
-
-
-@intrinsic
-def divide(context, a, b):
-    """``a / b``."""
-    return _elementwise(lambda builder, a, b: builder.fdiv(a, b))(context, a, b)
-
-
-@intrinsic
-def maximum(context, a, b):
-    """The larger one, in one instruction; NaN if ``a`` is."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))(context, a, b)
-
-
-@intrinsic
-def minimum(context, a, b):
-    """The smaller one, in one instruction; NaN if ``a`` is."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))(context, a, b)
 
 
 @intrinsic
@@ -185,13 +166,10 @@ def _operator(symbol, function):
         return None
 
 
-for _symbol, _function in (
-    (operator.add, add),
-    (operator.sub, subtract),
-    (operator.mul, multiply),
-    (operator.truediv, divide),
-):
-    _operator(_symbol, _function)
+_operator(operator.add, _intrinsic(lambda builder, a, b: builder.fadd(a, b)))
+_operator(operator.sub, subtract)
+_operator(operator.mul, multiply)
+_operator(operator.truediv, _intrinsic(lambda builder, a, b: builder.fdiv(a, b)))
 
 
 @intrinsic

@@ -206,8 +206,7 @@ class Speech:
     def sentences(self, params: Params) -> Float[Tensor, "trial sentence"]:
         """Log-probability of each sentence, words that the grammar does not allow ruled out; exact."""
         tree = self.tree
-        parts = (tree.prompt, tree.parent, tree.token, tree.levels, tree.inner)
-        logits = over_tree.read_at_once(dict(params), self.config, *parts).logits.squeeze(2)
+        logits = over_tree.read(dict(params), self.config, tree, batch=None).logits.squeeze(2)
         logits = torch.where(self.grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
         place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
         edges = logits.log_softmax(-1)[:, place[tree.parent], tree.token]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch08_what_moves_it import update_decomposition
+from table import Table
 
 from actde_nb.networks.gpt import GPTConfig
-from actde_nb.networks.policies import Network, Table
+from actde_nb.networks.policies import Network
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare
 from actde_nb.training.trainer import Trainer

@@ -130,21 +130,19 @@ def test_sentences_are_those_of_the_exact_metrics():
 
 def test_reading_at_once_is_reading():
     params = networks()
-    parts = (TREE.prompt, TREE.parent, TREE.token, TREE.levels, TREE.inner)
     for one, other in zip(
-        over_tree.read(params, SIZE, *parts), over_tree.read_at_once(params, SIZE, *parts), strict=True
+        over_tree.read(params, SIZE, TREE, batch=4), over_tree.read(params, SIZE, TREE, batch=None), strict=True
     ):
         torch.testing.assert_close(one, other)
 
 
 def test_reading_at_once_is_the_network_sentence_by_sentence():
     params = networks()
-    parts = (TREE.prompt, TREE.parent, TREE.token, TREE.levels, TREE.inner)
-    read = over_tree.read_at_once(params, SIZE, *parts).logits.squeeze(2)
+    read = over_tree.read(params, SIZE, TREE, batch=None).logits.squeeze(2)
     place = {int(node): i for i, node in enumerate(TREE.inner)}
     for sentence, leaf in zip(TREE.sentences, TREE.leaves, strict=True):
         tokens = sentence[sentence > 0][:-1]  # the last is not read
-        said = gpt.forward(params, SIZE, tokens.expand(2, 1, -1), attention="reference").logits[:, 0]
+        said = gpt.forward(params, SIZE, tokens.expand(2, 1, -1)).logits[:, 0]
         node = int(TREE.parent[leaf])
         for t in range(len(tokens) - 1, len(TREE.prompt) - 2, -1):
             torch.testing.assert_close(read[:, place[node]], said[:, t])
@@ -152,11 +150,10 @@ def test_reading_at_once_is_the_network_sentence_by_sentence():
 
 
 def test_too_long_for_the_network():
-    parts = (TREE.prompt, TREE.parent, TREE.token, TREE.levels, TREE.inner)
     short = gpt.GPTConfig(2, 2, 4, block_size=3, vocabulary=6)
     params = gpt.init(short, 1, [torch.Generator()])
     with pytest.raises(ValueError, match="sequences of 5 tokens: allowed are block_size \\+ 1 = 4"):
-        over_tree.read_at_once(params, short, *parts)
+        over_tree.read(params, short, TREE)
 
 
 def test_curvature_of_expected_reward_is_a_covariance():
