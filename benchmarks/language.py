@@ -17,7 +17,7 @@ from pathlib import Path
 import joblib
 import torch
 
-from actde_nb.book import layout
+from actde_nb import paths
 from actde_nb.learning.config import Config
 from actde_nb.learning.pretrain import WIDTHS, Fluent, Pretraining, network
 from actde_nb.learning.train import Trainer
@@ -40,7 +40,7 @@ PEERS = {"GRPO": {"algorithm": "grpo", "kl_loss": 0.05}, "RLOO": {"algorithm": "
 
 def fluent(size: str) -> Fluent:
     """A network that speaks well enough for sentences to have their usual length."""
-    folder = layout.BUILD / "pretrained"
+    folder = paths.BUILD / "pretrained"
     return Fluent(network(WORLD.grammar, size), grammar=WORLD.grammar, settings=Pretraining(steps=100), folder=folder)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
+from actde_nb.paths import RESULTS
 from actde_nb.study import results, runs, thermometer, wandering, weights
 from actde_nb.study.curves import alternating, at_update, first_update, later_shares, slope
 from actde_nb.study.figures.actde import difference

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.book import layout
+from actde_nb import paths
 from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
 from actde_nb.study import disagreement, metrics, runs
@@ -227,7 +227,7 @@ def test_shares_are_shares():
 
 
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     run = LanguageRun(
         algorithm="actde", trials=2, updates=4, sequences=8, checkpoint_every=4, evaluate_every=4, size="small",
         pretraining=2, masked=True,
@@ -240,7 +240,7 @@ def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
 
 
 def test_watching_trains_and_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
     work = runs.trainer(run)
     seen = disagreement.watch(work, 8, 4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
+from actde_nb.paths import RESULTS
 from actde_nb.study import approach, effects, frontiers, metrics, results, runs
 from actde_nb.study.programme import LANGUAGE, LEARNED, MATCHED, SIZES
 

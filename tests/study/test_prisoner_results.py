@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
+from actde_nb.paths import RESULTS
 from actde_nb.study import results, runs
 from actde_nb.study.curves import alternating, at_update, first_update, slope
 from actde_nb.study.programme import PRISONER

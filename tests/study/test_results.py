@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.book.layout import ROOT
 from actde_nb.checks import CheckpointError, ResultsError, SettingError
+from actde_nb.paths import ROOT
 from actde_nb.study import results, runs
 from actde_nb.study.runs import PrisonerRun
 

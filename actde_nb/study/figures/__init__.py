@@ -1,1 +1,1 @@
-"""The figures of the chapters, one module for each; :mod:`~actde_nb.study.figures.style` is their common look."""
+"""The figures of the chapters, one module for each; :mod:`~actde_nb.pages.style` is their common look."""

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     GREEN,
     LOOK,

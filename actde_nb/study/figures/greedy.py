@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from actde_nb.study.figures.finite import CORNERS, simplex
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
+from actde_nb.study.figures.finite import CORNERS, simplex
 
 VERSIONS = {
     "PPO": LOOK["value"],

@@ -10,8 +10,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
 from actde_nb import checks
-from actde_nb.study.automaton import Arrow, arrows, places, rows, way
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -25,6 +24,7 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
+from actde_nb.study.automaton import Arrow, arrows, places, rows, way
 from actde_nb.worlds.grammar import Grammar
 
 PROXIES = {

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 from actde_nb.study.curves import alternating
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 OUTCOMES = {"alternate": ("cd", "dc"), "cooperate": ("cc",), "defect": ("dd",)}
 LAST_MOVE = {"c": ("after cooperating", LOOK["cooperate"]), "d": ("after defecting", LOOK["defect"])}

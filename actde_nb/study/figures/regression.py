@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from actde_nb.study.figures.finite import CORNERS, simplex
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
+from actde_nb.study.figures.finite import CORNERS, simplex
 
 FAMILY = {
     "RWR": {"color": ORANGE, "linestyle": ":"},
