@@ -7,15 +7,16 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
-from actde_nb.book import layout, references
-from actde_nb.book.chapters import chapters as find_chapters
-from actde_nb.book.execute import execute as run_chapters
-from actde_nb.book.render import render
+from actde_nb import paths
 from actde_nb.checks import BookError, Mendable, ResultsError
 from actde_nb.experiments import runs
 from actde_nb.experiments.results import read, settings_of
 from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
-from actde_nb.study.numbers import glued
+from actde_nb.pages import references
+from actde_nb.pages.chapters import chapters as find_chapters
+from actde_nb.pages.execute import execute as run_chapters
+from actde_nb.pages.glue import glued
+from actde_nb.pages.render import render
 
 Scale = Literal["smoke", "reader", "paper"]
 Chapters = Annotated[
@@ -39,9 +40,9 @@ def list_() -> None:
         defaults = ", ".join(f"{name}={value!r}" for name, value in chapter.parameters.items())
         print(f"{chapter.name:32} {chapter.title}\n{'':32} {defaults}")
         for scale in ("smoke", "reader", "paper"):
-            notebook = layout.executed(scale) / f"{chapter.name}.ipynb"
+            notebook = paths.executed(scale) / f"{chapter.name}.ipynb"
             if notebook.exists():
-                print(f"{'':32} {scale}: {len(glued(notebook))} numbers in {notebook.relative_to(layout.ROOT)}")
+                print(f"{'':32} {scale}: {len(glued(notebook))} numbers in {notebook.relative_to(paths.ROOT)}")
 
 
 def execute(
@@ -60,9 +61,9 @@ def execute(
         jobs: chapters at a time.
         force: execute even what is up to date.
     """
-    folder = layout.executed("+".join([scale, *set_]))
+    folder = paths.executed("+".join([scale, *set_]))
     for notebook in run_chapters(find_chapters(chapters), scale, folder, _parse(set_), jobs=jobs, force=force):
-        print(notebook.relative_to(layout.ROOT))
+        print(notebook.relative_to(paths.ROOT))
 
 
 def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> None:
@@ -74,13 +75,13 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> N
         strict: fail when a number is not what its reference says.
     """
     every = find_chapters()
-    notebooks = run_chapters(every, scale, layout.executed(scale), jobs=jobs)
+    notebooks = run_chapters(every, scale, paths.executed(scale), jobs=jobs)
     moved = [difference for notebook in notebooks for difference in references.differences(notebook, scale)]
     for difference in moved:
         print(f"moved: {difference}", file=sys.stderr)
-    html = layout.HTML if scale == "reader" else layout.BUILD / f"html-{scale}"
+    html = paths.HTML if scale == "reader" else paths.BUILD / f"html-{scale}"
     print("rendering ...", flush=True)
-    print(f"the book: {render(every, layout.executed(scale), html).as_uri()}")
+    print(f"the book: {render(every, paths.executed(scale), html).as_uri()}")
     if moved and strict:
         raise BookError(f"{len(moved)} numbers are not what their references say")
 
@@ -93,7 +94,7 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         scale: which references; smoke and reader ones are kept.
         jobs: chapters at a time.
     """
-    for notebook in run_chapters(find_chapters(chapters), scale, layout.executed(scale), jobs=jobs):
+    for notebook in run_chapters(find_chapters(chapters), scale, paths.executed(scale), jobs=jobs):
         changed = references.differences(notebook, scale)
         print("\n".join(map(str, changed)) or f"{notebook.stem}: as before")
         references.record(notebook, scale)
@@ -106,7 +107,7 @@ def train_prisoner(run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out
         run: how; the defaults are the published settings.
         out: file of the results, with the state to go on from beside it.
     """
-    path = out or layout.RESULTS / f"prisoner_{run.algorithm}.nc"
+    path = out or paths.RESULTS / f"prisoner_{run.algorithm}.nc"
     data = runs.train(run, path)
     share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome")
     print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
@@ -120,7 +121,7 @@ def train_language(run: Annotated[runs.LanguageRun, tyro.conf.arg(name="")], out
         run: how.
         out: file of the results, with the state to go on from beside it.
     """
-    path = out or layout.RESULTS / f"language_{run.algorithm}.nc"
+    path = out or paths.RESULTS / f"language_{run.algorithm}.nc"
     data = runs.train(run, path)
     means = data["final_sentence"].mean("trial")
     print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
@@ -153,7 +154,7 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
     if verb == "train":
         from actde_nb.experiments import weights
 
-        for path in files or [layout.RESULTS / f"{name}.nc" for name in PROGRAMME]:
+        for path in files or [paths.RESULTS / f"{name}.nc" for name in PROGRAMME]:
             if path.stem not in PROGRAMME:
                 raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
             run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
@@ -162,7 +163,7 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
                 weights.from_checkpoint(run, path.with_suffix(".checkpoint.safetensors"), networks)
         return
     wrong = 0
-    for path in files or sorted(layout.RESULTS.glob("*.nc")):
+    for path in files or sorted(paths.RESULTS.glob("*.nc")):
         try:
             data = read(path)
             found = runs.differences(data, runs.recompute(data, updates, trials)) if updates else []

@@ -17,7 +17,7 @@ from pathlib import Path
 import joblib
 import torch
 
-from actde_nb.book import layout
+from actde_nb import paths
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
@@ -41,7 +41,7 @@ PEERS = {"GRPO": {"algorithm": "grpo", "kl_in_loss": 0.05}, "RLOO": {"algorithm"
 
 def fluent(size: str) -> PretrainedGPT:
     """A network that speaks well enough for sentences to have their usual length."""
-    folder = layout.BUILD / "pretrained"
+    folder = paths.BUILD / "pretrained"
     return PretrainedGPT(
         network(WORLD.grammar, size), grammar=WORLD.grammar, settings=Pretraining(steps=100), folder=folder
     )

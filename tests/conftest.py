@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from actde_nb.book.chapters import Chapter, chapters
-from actde_nb.book.execute import execute
-from actde_nb.book.layout import BUILD, executed
-from actde_nb.book.render import render
+from actde_nb.pages.chapters import Chapter, chapters
+from actde_nb.pages.execute import execute
+from actde_nb.pages.render import render
+from actde_nb.paths import BUILD, executed
 
 SCALE = "smoke"
 

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from actde_nb import cli
-from actde_nb.book import layout
+from actde_nb import cli, paths
 from actde_nb.experiments import weights
 from actde_nb.experiments.runs import PrisonerRun
 
@@ -77,7 +76,7 @@ def test_train_then_verify(command, tmp_path):
 
 def test_what_is_stored_is_not_trained_again(command, monkeypatch):
     monkeypatch.setattr("actde_nb.training.trainer.Trainer.step", lambda _: pytest.fail("there was nothing to do"))
-    assert command("results", "train", str(layout.RESULTS / "prisoner_ppo.nc"))[0] == 0
+    assert command("results", "train", str(paths.RESULTS / "prisoner_ppo.nc"))[0] == 0
 
 
 def test_final_networks_are_kept_where_a_chapter_asks_for_them(command, monkeypatch, tmp_path):

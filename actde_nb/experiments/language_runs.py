@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actde_nb import checks, places
+from actde_nb import checks, paths
 from actde_nb.checks import SettingError
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
@@ -107,7 +107,7 @@ def policy_of(run: LanguageRun, world: "Language", folder: Path | None = None) -
         legal=world.legal if run.masked else None,
         grammar=world.grammar,
         settings=Pretraining(steps=run.pretraining),
-        folder=folder or places.PRETRAINED,
+        folder=folder or paths.PRETRAINED,
     )
     if run.temperature:
         return TiltedReference(fluent, run.temperature)

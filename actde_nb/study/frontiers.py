@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from actde_nb import checks, places
+from actde_nb import checks, paths
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results
 from actde_nb.experiments.language_runs import LanguageRun, trainer_of
@@ -26,7 +26,7 @@ Curve = Float[np.ndarray, "trial evaluated"]
 Samples = Float[np.ndarray, "trial"]
 
 
-def stored(*names: str, folder: Path = places.RESULTS) -> dict[str, xr.Dataset]:
+def stored(*names: str, folder: Path = paths.RESULTS) -> dict[str, xr.Dataset]:
     """Stored language runs by their names in the programme, as ``ppo_010`` or ``apa_whitened_200``.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
 from tree_policies import of_sentences, path
 
-from actde_nb.book import layout
+from actde_nb import paths
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.critics import (
     Critics,
@@ -227,7 +227,7 @@ def test_lambda_is_a_share():
 
 
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     run = LanguageRun(
         algorithm="actde", trials=2, updates=4, batch=8, checkpoint_every=4, evaluate_every=4, size="small",
         pretraining=2, masked=True,

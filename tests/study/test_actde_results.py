@@ -5,8 +5,8 @@ import pytest
 from actde_book.ch07_actde_wanders import thermometer
 from actde_book.ch07_actde_wanders.figures import difference
 
-from actde_nb.book.layout import RESULTS
 from actde_nb.experiments import results, runs, weights
+from actde_nb.paths import RESULTS
 from actde_nb.study import wandering
 from actde_nb.study.curves import alternating, at_update, first_update, later_shares, slope
 from actde_nb.tabular.examples import PAYOFFS, outcome_shares, prisoners_dilemma, softmax_return_lines

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.book.layout import RESULTS
 from actde_nb.experiments import results
+from actde_nb.paths import RESULTS
 from actde_nb.study import effects
 from actde_nb.study.curves import alternating, at_update, moved, towards_alternating
 

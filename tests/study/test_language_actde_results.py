@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
+from actde_nb.paths import RESULTS
 from actde_nb.study import frontiers
 from actde_nb.study.wandering import t_interval
 

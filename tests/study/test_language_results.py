@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.stored_runs import LANGUAGE, LEARNED, MATCHED, SIZES
+from actde_nb.paths import RESULTS
 from actde_nb.study import approach, effects, frontiers
 
 ALL = sorted(path.stem.removeprefix("language_") for path in RESULTS.glob("language_*.nc"))

@@ -26,7 +26,7 @@ RUN = LanguageRun(
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
     monkeypatch.setattr(language_runs, "world_of", lambda run: TOY)
-    monkeypatch.setattr(language_runs.places, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(language_runs.paths, "PRETRAINED", tmp_path / "pretrained")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from actde_nb.book.layout import RESULTS
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.stored_runs import PRISONER
+from actde_nb.paths import RESULTS
 from actde_nb.study.curves import alternating, at_update, first_update, slope
 
 PPO = {"plain": "prisoner_ppo", "whitened": "prisoner_ppo_whitened", "detached": "prisoner_ppo_detached"}

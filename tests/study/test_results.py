@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.book.layout import ROOT
 from actde_nb.checks import CheckpointError, ResultsError, SettingError
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import PrisonerRun
+from actde_nb.paths import ROOT
 
 # Small, and with dropout, so that its stream of random draws is part of what must continue.
 RUN = PrisonerRun(

@@ -10,20 +10,8 @@ from matplotlib.ticker import FuncFormatter
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from actde_nb.study.figures.drawing import CORNERS
-from actde_nb.study.figures.style import (
-    BLACK,
-    GREEN,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SERIES,
-    SKY,
-    VERMILION,
-    band,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import CORNERS
+from actde_nb.pages.style import BLACK, GREEN, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION, band, figure, panels
 from actde_nb.tabular.bandit import Trajectory
 from actde_nb.tabular.symbolic import collapse as theory
 

@@ -9,20 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.stats import sem
 
-from actde_nb.study.figures.drawing import CORNERS, simplex
-from actde_nb.study.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    band,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import CORNERS, simplex
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, band, figure, panels
 from actde_nb.tabular.bandit import Trajectory
 from actde_nb.tabular.predictions import boltzmann
 

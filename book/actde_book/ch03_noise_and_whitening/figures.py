@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 from scipy.stats import sem
 
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, PURPLE, VERMILION, figure, panels
 from actde_nb.tabular.examples import COOPERATE, DEFECT
 from actde_nb.tabular.symbolic import game
 

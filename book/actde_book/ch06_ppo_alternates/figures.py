@@ -7,9 +7,9 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, OUTCOMES, curves
+from actde_nb.pages.style import BLACK, GREY, LOOK, figure, panels
 from actde_nb.study.curves import alternating
-from actde_nb.study.figures.drawing import CONDITIONS, LAST_MOVE, OUTCOMES, curves
-from actde_nb.study.figures.style import BLACK, GREY, LOOK, figure, panels
 
 
 @figure

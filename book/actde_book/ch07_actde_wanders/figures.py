@@ -8,9 +8,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_nb.pages.drawing import LAST_MOVE, OUTCOMES, curves
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
 from actde_nb.study.curves import alternating
-from actde_nb.study.figures.drawing import LAST_MOVE, OUTCOMES, curves
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
 from actde_nb.study.wandering import aligned, t_interval
 
 LEARNERS = {"ACTDE": LOOK["actde"], "PPO": {**LOOK["value"], "linestyle": "--"}}

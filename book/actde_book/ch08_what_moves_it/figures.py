@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from actde_nb.pages.drawing import CONDITIONS, curves
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 from actde_nb.study.curves import alternating
-from actde_nb.study.figures.drawing import CONDITIONS, curves
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 FORCES = {
     "policy": ("policy loss", {"color": BLUE, "linestyle": "-"}),

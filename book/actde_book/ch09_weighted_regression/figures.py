@@ -7,20 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from actde_nb.study.figures.drawing import CORNERS, simplex
-from actde_nb.study.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import CORNERS, simplex
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 FAMILY = {
     "RWR": {"color": ORANGE, "linestyle": ":"},

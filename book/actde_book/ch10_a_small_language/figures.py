@@ -11,20 +11,7 @@ from matplotlib.path import Path
 
 from actde_book.ch10_a_small_language.graph_layout import Arrow, arrows, places, rows, way
 from actde_nb import checks
-from actde_nb.study.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDTH,
-    figure,
-    panels,
-)
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, WIDTH, figure, panels
 from actde_nb.worlds.grammar import Grammar
 
 PROXIES = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from actde_nb import checks
 from actde_nb.experiments.results import windows
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 from actde_nb.study.frontiers import curve, last, path
 
 Points = Float[np.ndarray, "beta"]

@@ -8,19 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from actde_nb.study.figures.drawing import CORNERS, simplex
-from actde_nb.study.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import CORNERS, simplex
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 VERSIONS = {
     "PPO": LOOK["value"],

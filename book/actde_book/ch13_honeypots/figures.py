@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from actde_nb import checks
-from actde_nb.study.effects import Estimate
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLUE,
     GREEN,
     GREY,
@@ -23,6 +22,7 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )  # fmt: skip
+from actde_nb.study.effects import Estimate
 from actde_nb.study.frontiers import curve, last
 
 Points = Float[np.ndarray, "beta"]

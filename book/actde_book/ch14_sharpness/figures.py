@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from actde_nb.study.figures.style import BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.style import BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 RUNS = {
     "honeypot": {"color": VERMILION, "marker": "o", "linestyle": "-"},

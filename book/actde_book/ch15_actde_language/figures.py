@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actde_nb import checks
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,

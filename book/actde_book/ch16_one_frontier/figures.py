@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from actde_nb import checks
-from actde_nb.study import effects, frontiers, matched
-from actde_nb.study.figures.style import (
+from actde_nb.pages.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -23,6 +22,7 @@ from actde_nb.study.figures.style import (
     figure,
     panels,
 )
+from actde_nb.study import effects, frontiers, matched
 
 #: How a family of methods is drawn; those that begin alike share a colour.
 FAMILIES = {

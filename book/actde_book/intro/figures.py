@@ -7,8 +7,8 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from actde_nb.pages.style import BLUE, GREEN, LOOK, VERMILION, figure, panels
 from actde_nb.study.curves import alternating
-from actde_nb.study.figures.style import BLUE, GREEN, LOOK, VERMILION, figure, panels
 from actde_nb.tabular.bandit import Trajectory
 
 Curve = tuple[Float[np.ndarray, "point"], Float[np.ndarray, "trial point"]]

@@ -3,7 +3,6 @@
 import numpy as np
 from actde_book.ch15_actde_language.watched_critics import watch
 
-from actde_nb.book import layout
 from actde_nb.experiments import runs
 from actde_nb.experiments.language_runs import LanguageRun
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import nbformat
 
-from actde_nb.book.chapters import Chapter
-from actde_nb.book.layout import BUILD, CONFIG, CONTENTS, HTML, LOCK, SOURCES
 from actde_nb.checks import BookError
-from actde_nb.study import scorecard
+from actde_nb.pages import scorecard
+from actde_nb.pages.chapters import Chapter
+from actde_nb.paths import BUILD, CONFIG, CONTENTS, HTML, LOCK, SOURCES
 
 STAGE = BUILD / "stage"
 STAMP = ".fingerprint"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from test_execute import COUNTING, chapter
 
-from actde_nb.book import render as rendering
-from actde_nb.book.chapters import Chapter
-from actde_nb.book.execute import execute
 from actde_nb.checks import BookError
+from actde_nb.pages import render as rendering
+from actde_nb.pages.chapters import Chapter
+from actde_nb.pages.execute import execute
 
 CONFIG = """
 title: A small book

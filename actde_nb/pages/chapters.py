@@ -15,9 +15,9 @@ import jupytext
 import nbformat
 import yaml
 
-from actde_nb.book.layout import LOCK, RESULTS, SOURCES
 from actde_nb.checks import BookError
-from actde_nb.study.numbers import SCALES
+from actde_nb.pages.glue import SCALES
+from actde_nb.paths import LOCK, RESULTS, SOURCES
 
 PACKAGE = "actde_nb"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from actde_nb.study import scorecard
+from actde_nb.pages import scorecard
 
 ROWS = Path(__file__).parents[2] / "book" / "scorecard"
 

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from actde_nb.book.layout import SOURCES
-from actde_nb.study import scorecard
+from actde_nb.pages import scorecard
+from actde_nb.paths import SOURCES
 
 
 class Page(HTMLParser):

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from actde_nb.study.figures.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION
 
 #: Corners of the triangle: left, right, top.
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])

@@ -5,9 +5,9 @@ import pytest
 import sympy
 import torch
 
-from actde_nb.study import numbers
+from actde_nb.pages import glue
+from actde_nb.pages.glue import at_scale, plain, put_deviation, put_mean, put_over_runs
 from actde_nb.study.effects import Estimate
-from actde_nb.study.numbers import at_scale, plain, put_deviation, put_mean, put_over_runs
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_scale_falls_back_on_the_one_below():
 
 def test_means_carry_their_standard_error(monkeypatch):
     seen = {}
-    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    monkeypatch.setattr(glue, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
     # Mean 2.5; sample variance ((1.5)^2 + (0.5)^2) 2 / 3 = 5/3, so the standard error is sqrt(5/12).
     put_mean("plain", np.array([1.0, 2.0, 3.0, 4.0]))
     assert seen["plain"] == pytest.approx((2.5, (5 / 12) ** 0.5), rel=1e-14)
@@ -69,7 +69,7 @@ def test_means_carry_their_standard_error(monkeypatch):
 
 def test_deviations_carry_their_standard_error(monkeypatch):
     seen = {}
-    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    monkeypatch.setattr(glue, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
     # Squares about the mean 2: 4, 0, 0, 4, so the deviation is sqrt(2); their standard error is sqrt(16/3)/2,
     # and d sqrt(s) = ds / (2 sqrt(s)).
     put_deviation("plain", np.array([0.0, 2.0, 2.0, 4.0]))
@@ -82,14 +82,14 @@ def test_deviations_carry_their_standard_error(monkeypatch):
 
 def test_standard_error_of_a_deviation_is_the_gaussian_one(monkeypatch):
     seen = {}
-    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: spread}))
+    monkeypatch.setattr(glue, "put", lambda name, value, spread: seen.update({name: spread}))
     put_deviation("gauss", np.random.default_rng(0).standard_normal(200_000))
     assert seen["gauss"] == pytest.approx(1 / np.sqrt(2 * 200_000), rel=0.02)
 
 
 def test_statistics_carry_their_bootstrap_error(monkeypatch):
     seen = {}
-    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    monkeypatch.setattr(glue, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
     samples = np.random.default_rng(0).normal(3.0, 2.0, 2_000)
     put_over_runs("middle", samples)
     # The median of n normal numbers has standard error sigma sqrt(pi / 2 n) = 0.056.
@@ -106,11 +106,17 @@ def test_statistics_carry_their_bootstrap_error(monkeypatch):
 
 def test_estimates_carry_their_interval(monkeypatch):
     seen = {}
-    monkeypatch.setattr(numbers, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
-    numbers.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1))
+    monkeypatch.setattr(glue, "put", lambda name, value, spread: seen.update({name: (value, spread)}))
+    glue.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1), parts="value low high half")
     assert seen == {
         "gap": (0.5, 0.1),
         "gap_low": (0.2, 0.1),
         "gap_high": (0.8, 0.1),
         "gap_half": (pytest.approx(0.3), 0.1),
     }
+    seen.clear()
+    glue.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1))
+    glue.put_estimate("end", Estimate(0.5, 0.2, 0.8, 0.1), parts="high")
+    assert seen == {"gap": (0.5, 0.1), "end_high": (0.8, 0.1)}, "only what is asked for"
+    with pytest.raises(ValueError, match="parts = 'middle': allowed are value, low, high, half"):
+        glue.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1), parts="middle")

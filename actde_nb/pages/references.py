@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from actde_nb.book.layout import REFERENCES
-from actde_nb.study.numbers import SPREAD, Scalar, glued
+from actde_nb.pages.glue import SPREAD, Scalar, glued
+from actde_nb.paths import REFERENCES
 
 SPREADS = 5.0  # a value with a spread may differ by this many standard errors of the difference
 RELATIVE = 1e-6  # an exact value may differ by rounding, which other processors do differently

@@ -16,9 +16,9 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from actde_nb.book.chapters import Chapter, settings
-from actde_nb.book.layout import SOURCES
 from actde_nb.checks import BookError
+from actde_nb.pages.chapters import Chapter, settings
+from actde_nb.paths import SOURCES
 
 STAMP = "actde_nb"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from actde_nb.book import chapters as sources
-from actde_nb.book.chapters import Chapter, chapters, settings
-from actde_nb.book.execute import execute
 from actde_nb.checks import BookError
-from actde_nb.study.numbers import glued
+from actde_nb.pages import chapters as sources
+from actde_nb.pages.chapters import Chapter, chapters, settings
+from actde_nb.pages.execute import execute
+from actde_nb.pages.glue import glued
 
 HEADER = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n# A chapter\n\n"
 PARAMETERS = "```{code-cell} ipython3\n:tags: [parameters]\nscale = 'reader'\nfactor = 2\n```\n\n"
@@ -23,7 +23,7 @@ def chapter(folder: Path, code: str, name: str = "99_sample") -> Chapter:
     return Chapter(source)
 
 
-COUNTING = "from actde_nb.study.numbers import put\nput('twice', 2 * factor)\nput('at', scale)"
+COUNTING = "from actde_nb.pages.glue import put\nput('twice', 2 * factor)\nput('at', scale)"
 
 
 def test_runs_once_and_gives_the_same_bytes_again(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_runs_once_and_gives_the_same_bytes_again(tmp_path: Path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
 def test_kernels_that_start_together_cannot_be_given_one_port(tmp_path: Path):
-    code = "from ipykernel.kernelapp import IPKernelApp as App\nfrom actde_nb.study.numbers import put\n"
+    code = "from ipykernel.kernelapp import IPKernelApp as App\nfrom actde_nb.pages.glue import put\n"
     code += "app = App.instance()\nput('place', f'{app.transport} {app.ip}')"
     two = execute([chapter(tmp_path, code, name) for name in ("98_one", "99_two")], "smoke", tmp_path / "out", jobs=2)
     places = [glued(notebook)["place"] for notebook in two]
@@ -87,11 +87,11 @@ def test_a_changed_chapter_runs_alone(tmp_path: Path):
 
 
 def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path, monkeypatch):
-    sample = chapter(tmp_path, "from actde_nb.study.figures import style")
-    assert "actde_nb.study.figures.style" in sample.modules
-    assert "actde_nb.study.figures" in sample.modules, "packages run their __init__"
+    sample = chapter(tmp_path, "from actde_nb.pages import style")
+    assert "actde_nb.pages.style" in sample.modules
+    assert "actde_nb.pages" in sample.modules, "packages run their __init__"
     assert not any(
-        module.startswith(("actde_nb.book", "actde_nb.tabular", "actde_nb.cli")) for module in sample.modules
+        module.startswith(("actde_nb.pages.render", "actde_nb.tabular", "actde_nb.cli")) for module in sample.modules
     )
     deeper = chapter(tmp_path, "from actde_nb.tabular import bandit", "98_deeper")
     assert "actde_nb.checks" in deeper.modules, "imports of imports count"
@@ -107,7 +107,7 @@ def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path
 
 
 def test_a_chapter_that_reads_stored_runs_depends_on_them(tmp_path: Path, monkeypatch):
-    reads = chapter(tmp_path, "from actde_nb.book.layout import RESULTS")
+    reads = chapter(tmp_path, "from actde_nb.paths import RESULTS")
     other = chapter(tmp_path, "pass", "98_other")
     results = tmp_path / "results"
     results.mkdir()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from actde_nb.book.chapters import chapters
-from actde_nb.book.layout import SOURCES
-from actde_nb.book.references import differences, reference_file
+from actde_nb.pages.chapters import chapters
+from actde_nb.pages.references import differences, reference_file
+from actde_nb.paths import SOURCES
 
 NAMES = [chapter.name for chapter in chapters()]
 NOT_PROSE = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actde_nb.book import references
+from actde_nb.pages import references
 
 
 def notebook(path: Path, numbers: dict) -> Path:

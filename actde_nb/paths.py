@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from actde_nb.places import BUILD, PRETRAINED, RESULTS, ROOT
-
-__all__ = [
-    "BUILD", "CONFIG", "CONTENTS", "HTML", "LOCK", "PRETRAINED", "REFERENCES", "RESULTS", "ROOT", "SOURCES",
-    "executed",
-]  # fmt: skip
-
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book"
+RESULTS = SOURCES / "actde_book" / "results"
+BUILD = ROOT / "_build"
+PRETRAINED = BUILD / "pretrained"
 HTML = BUILD / "html"
 LOCK = ROOT / "requirements.lock"
 REFERENCES = ROOT / "tests" / "references"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from actde_nb.study.numbers import Scalar, glued
+from actde_nb.pages.glue import Scalar, glued
 
 VERDICTS = {
     "confirmed": ("✓", "the statement holds as it was made"),

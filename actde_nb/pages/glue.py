@@ -9,16 +9,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Num
 from scipy.stats import bootstrap, sem
 
 from actde_nb import checks
-
-if TYPE_CHECKING:
-    from actde_nb.study.effects import Estimate
 
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
@@ -119,7 +116,7 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
 
 
-def put_estimate(name: str, estimate: "Estimate", parts: str = "value") -> None:
+def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: str = "value") -> None:
     """Make the parts of an estimate that the prose quotes available; the standard error is everyone's spread.
 
     Args:

@@ -1,1 +1,0 @@
-"""From chapter to page: execute with papermill, compare the numbers, stage, render with jupyter-book."""

@@ -1,0 +1,1 @@
+"""From chapter to page: glue numbers, execute, compare with the references, stage, render."""
