@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from actde_nb.tabular.bandit import Bandit, actde, ppo_like, simulate
+from actde_nb.tables.bandit import Bandit, actde, ppo_like, simulate
 
 RUNS, EPISODES, LOOP_EPISODES, REPEATS = 1_000, 3_000, 200_000, 5
 WANTED = 10e6

@@ -6,12 +6,13 @@ Run as ``python benchmarks/mdp.py``; one core is enough.
 import time
 
 import numpy as np
+from actde_book.ch04_more_than_one_state.examples import ring, stay_or_quit, two_action_prior
+from actde_book.ch04_more_than_one_state.flow import mean_field
+from actde_book.ch04_more_than_one_state.learner import simulate
 
-from actde_nb.tabular.bandit import StepSize
-from actde_nb.tabular.examples import PAYOFFS, prisoners_dilemma, ring, stay_or_quit, two_action_prior
-from actde_nb.tabular.fixed_points import fixed_points
-from actde_nb.tabular.flow import mean_field
-from actde_nb.tabular.learner import simulate
+from actde_nb.tables.bandit import StepSize
+from actde_nb.tables.fixed_points import fixed_points
+from actde_nb.tables.games import PAYOFFS, prisoners_dilemma
 
 STEPS, RUNS = 2000, 1000
 

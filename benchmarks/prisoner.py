@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "learning"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "training"))
 
 from published_loop import Player, PublishedLoop
 

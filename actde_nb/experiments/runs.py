@@ -13,7 +13,7 @@ from actde_nb import checks
 from actde_nb.checks import CheckpointError, SettingError
 from actde_nb.experiments import results
 from actde_nb.experiments.language_runs import LanguageRun, trainer_of
-from actde_nb.tabular.examples import PAYOFFS
+from actde_nb.tables.games import PAYOFFS
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 

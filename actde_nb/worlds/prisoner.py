@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.tabular.examples import COOPERATE, DEFECT, PAYOFFS
+from actde_nb.tables.games import COOPERATE, DEFECT, PAYOFFS
 
 #: Game types: move before, then move now.
 OUTCOMES = ("cc", "cd", "dc", "dd")
@@ -32,7 +32,7 @@ class PrisonersDilemma:
     """The game as a :class:`~actde_nb.worlds.World`.
 
     Args:
-        payoffs: the name of one of :data:`~actde_nb.tabular.examples.PAYOFFS`, or a matrix indexed
+        payoffs: the name of one of :data:`~actde_nb.tables.games.PAYOFFS`, or a matrix indexed
             [move now, move before].
         warn: warn of payoffs whose order is not a dilemma's.
     """

@@ -100,7 +100,7 @@ def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path
     copy.write_text("changed = True\n", encoding="utf-8")
     original = sources._module_file
     monkeypatch.setattr(
-        sources, "_module_file", lambda module: copy if module == "actde_nb.tabular.bandit" else original(module)
+        sources, "_module_file", lambda module: copy if module == "actde_nb.tables.bandit" else original(module)
     )
     after = sample.fingerprint({}), deeper.fingerprint({})
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]

@@ -5,9 +5,9 @@ import pytest
 import sympy
 import torch
 
+from actde_nb.compare.intervals import Estimate
 from actde_nb.pages import glue
 from actde_nb.pages.glue import at_scale, plain, put_deviation, put_mean, put_over_runs
-from actde_nb.study.effects import Estimate
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.tabular.examples import PAYOFFS
+from actde_nb.tables.games import PAYOFFS
 from actde_nb.worlds import World
 from actde_nb.worlds.prisoner import OUTCOMES, NotADilemma, PrisonersDilemma
 

@@ -10,10 +10,11 @@ from matplotlib.ticker import FuncFormatter
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
+from actde_book.ch01_one_reward_for_ever import algebra as theory
 from actde_nb.pages.drawing import CORNERS
 from actde_nb.pages.style import BLACK, GREEN, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION, band, figure, panels
-from actde_nb.tabular.bandit import Trajectory
-from actde_nb.tabular.symbolic import collapse as theory
+from actde_nb.tables import symbolic
+from actde_nb.tables.bandit import Trajectory
 
 # How each critic is drawn; the first and the last get a band.
 GROWTH = {
@@ -62,7 +63,7 @@ def gap_growth(runs: Mapping[float, Mapping[str, Trajectory]], difference: float
                 band(axes, time, gaps, GROWTH_LABELS[name], **GROWTH[name])
             else:
                 axes.plot(time, np.median(gaps, axis=1), label=GROWTH_LABELS[name], **GROWTH[name])
-        for law, label in ((theory.gap_at, "mean-field laws"), (theory.running_mean_gap_at, None)):
+        for law, label in ((symbolic.gap_at, "mean-field laws"), (theory.running_mean_gap_at, None)):
             axes.plot(time, law(step * difference * time), label=label, linewidth=1.4, **LOOK["theory"])
         axes.set(xscale="log", ylabel="logit gap x (nats)", title=f"policy step η = {step:g}", ylim=(-1, None))
         axes.set_xlim(1, None)
@@ -83,7 +84,7 @@ def policy_steps(runs: Mapping[str, Trajectory], clocks: Mapping[str, Float[np.n
     for (label, run), look in zip(runs.items(), SERIES, strict=True):
         time = run.episodes[1:]
         band(axes, time, run.gap[1:], label, markevery=13, markersize=5, **look)
-        axes.plot(time, theory.gap_at(clocks[label][1:]), linewidth=1.2, **LOOK["theory"])
+        axes.plot(time, symbolic.gap_at(clocks[label][1:]), linewidth=1.2, **LOOK["theory"])
     axes.plot([], [], linewidth=1.2, label="mean-field law", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
     axes.legend(loc="upper left", title="policy step", fontsize=12)

@@ -10,6 +10,8 @@ from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 from scipy.stats import sem
 
+from actde_book.ch03_noise_and_whitening import whitening
+from actde_book.ch03_noise_and_whitening.noisy_logits import decaying_logit, winner_shares
 from actde_nb.pages.style import (
     BLACK,
     BLUE,
@@ -25,10 +27,8 @@ from actde_nb.pages.style import (
     figure,
     panels,
 )
-from actde_nb.tabular import whitening
-from actde_nb.tabular.bandit import Trajectory
-from actde_nb.tabular.symbolic import collapse
-from actde_nb.tabular.walks import decaying_logit, winner_shares
+from actde_nb.tables import symbolic
+from actde_nb.tables.bandit import Trajectory
 
 
 @figure
@@ -202,7 +202,7 @@ def whitened_growth(
     law = whitening.whitened_gap(policy_step, updates)
     axes.plot(updates, law, **LOOK["theory"])
     axes.annotate("2 asinh(ηt/2)", (updates[130], law[130]), (-8, 6), textcoords="offset points", ha="right")
-    slow = collapse.gap_at(policy_step * difference * updates)
+    slow = symbolic.gap_at(policy_step * difference * updates)
     axes.plot(updates, slow, color=GREY, linestyle=(0, (5, 1)), linewidth=1.5)
     axes.annotate("PPO, not whitened", (updates[165], slow[165]), (10, -8), textcoords="offset points", color=GREY)
     axes.axhline(boltzmann_gap, **LOOK["source"])

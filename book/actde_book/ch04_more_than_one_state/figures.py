@@ -6,6 +6,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from actde_book.ch04_more_than_one_state import algebra
+from actde_book.ch04_more_than_one_state.learner import Learning
 from actde_nb.pages.style import (
     BLACK,
     BLUE,
@@ -19,10 +21,9 @@ from actde_nb.pages.style import (
     figure,
     panels,
 )
-from actde_nb.tabular.fixed_points import FixedPoint
-from actde_nb.tabular.learner import Learning
-from actde_nb.tabular.mdp import MDP
-from actde_nb.tabular.symbolic import sequential as algebra
+from actde_nb.tables import symbolic
+from actde_nb.tables.fixed_points import FixedPoint
+from actde_nb.tables.mdp import MDP
 
 STABLE = {"marker": "o", "color": BLACK, "markersize": 10, "linestyle": "none"}
 UNSTABLE = STABLE | {"markerfacecolor": "white", "markeredgewidth": 2}
@@ -59,7 +60,7 @@ def value_dip() -> Figure:
     """A two-action state's value as one action gets better, the other being worth nothing; temperature one."""
     fig, axes = panels(height=4.2)
     value, q, prior = algebra.boltzmann_value(2)
-    other = {q[1]: 0, prior[1]: 1 - prior[0], algebra.TEMPERATURE: 1}
+    other = {q[1]: 0, prior[1]: 1 - prior[0], symbolic.TEMPERATURE: 1}
     mean, soft = (sp.lambdify((q[0], prior[0]), v.subs(other)) for v in (value, algebra.soft_value(2)))
     x = np.linspace(-7, 4.4, 400)
     axes.plot(x, np.maximum(x, 0), color=GREY, linestyle=":")
@@ -83,8 +84,8 @@ def two_basins(world: MDP, temperature: float, fixed_points: list[FixedPoint], r
     fig, (top, bottom) = panels(2, height=3.4, sharex=True, height_ratios=[1, 1.3])
     numbers = {
         algebra.REWARD: world.rewards[0, 0],
-        algebra.DISCOUNT: world.discount,
-        algebra.TEMPERATURE: temperature,
+        symbolic.DISCOUNT: world.discount,
+        symbolic.TEMPERATURE: temperature,
         algebra.LOG_ODDS: 0,
     }
     q = np.linspace(-0.8, 11.3, 800)
@@ -121,7 +122,7 @@ def broken_symmetry(world: MDP, temperature: float, fixed_points: list[FixedPoin
     fig, axes = panels(height=5.0)
     reward = world.rewards[0, 0]
     # Swapping the rooms turns the difference around and leaves the mean, so these are the natural axes.
-    flow = sp.lambdify((*algebra.ROOM, algebra.STAY, algebra.DISCOUNT, algebra.TEMPERATURE), algebra.rooms_flow())
+    flow = sp.lambdify((*algebra.ROOM, algebra.STAY, symbolic.DISCOUNT, symbolic.TEMPERATURE), algebra.rooms_flow())
     across, up = np.meshgrid(np.linspace(-2.6, 2.6, 60), np.linspace(17.5, 22.5, 60))
     first, second = flow(up + across / 2, up - across / 2, reward, world.discount, temperature)
     axes.streamplot(across, up, first - second, (first + second) / 2, color="#b9c6d2", density=1.1, linewidth=1)

@@ -10,9 +10,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
+from actde_book.ch05_the_game import algebra
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, PURPLE, VERMILION, figure, panels
-from actde_nb.tabular.examples import COOPERATE, DEFECT
-from actde_nb.tabular.symbolic import game
+from actde_nb.tables.games import COOPERATE, DEFECT
 
 MOVE_COLORS = (BLUE, VERMILION)
 REPEAT = {"color": PURPLE, "linestyle": (0, (1, 1))}
@@ -104,7 +104,7 @@ def optimal_map(
     fig, axes = panels(height=5.6)
     axes.pcolormesh(ratios, discounts, best, cmap=ListedColormap(TINTS), vmin=-0.5, vmax=3.5, shading="nearest")
     axes.contour(ratios, discounts, best, levels=[0.5, 1.5, 2.5], colors="white", linewidths=1)
-    after_c = sp.lambdify(game.RATIO, game.design_discount())(ratios)
+    after_c = sp.lambdify(algebra.RATIO, algebra.design_discount())(ratios)
     axes.plot(ratios, after_c, color=BLACK, linewidth=1.6, label="after cooperating")
     axes.plot(ratios, 1 - after_c, color=BLACK, linewidth=1.6, linestyle="--", label="after defecting")
     for name, at, color in (
@@ -172,7 +172,7 @@ def policy_square(
 
 
 def _alternation_contours(axes: Axes, low: float, high: float, levels: Float[np.ndarray, "levels"]) -> None:
-    share = sp.lambdify(sp.symbols("x y", positive=True), game.alternation())
+    share = sp.lambdify(sp.symbols("x y", positive=True), algebra.alternation())
     side = np.linspace(low + 1e-6, high - 1e-6, 201)
     after_c, after_d = np.meshgrid(side, side)
     lines = axes.contour(after_c, after_d, share(after_c, after_d), levels=levels, colors="#b4bcc4", linewidths=1)

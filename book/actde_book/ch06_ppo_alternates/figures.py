@@ -7,9 +7,9 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from actde_nb.compare.curves import alternating
 from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, OUTCOMES, curves
 from actde_nb.pages.style import BLACK, GREY, LOOK, figure, panels
-from actde_nb.study.curves import alternating
 
 
 @figure

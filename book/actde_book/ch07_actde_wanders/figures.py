@@ -8,10 +8,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_book.ch07_actde_wanders.time_series import aligned
+from actde_nb.compare.curves import alternating
+from actde_nb.compare.intervals import t_interval
 from actde_nb.pages.drawing import LAST_MOVE, OUTCOMES, curves
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
-from actde_nb.study.curves import alternating
-from actde_nb.study.wandering import aligned, t_interval
 
 LEARNERS = {"ACTDE": LOOK["actde"], "PPO": {**LOOK["value"], "linestyle": "--"}}
 

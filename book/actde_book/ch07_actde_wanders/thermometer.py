@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from actde_nb.checks import SettingError
-from actde_nb.tabular.examples import Payoffs, prisoners_dilemma
-from actde_nb.tabular.mdp import evaluate
+from actde_nb.tables.games import Payoffs, prisoners_dilemma
+from actde_nb.tables.mdp import evaluate
 
 
 def balance(payoffs: Payoffs) -> float:

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from actde_nb.compare.curves import alternating
 from actde_nb.pages.drawing import CONDITIONS, curves
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
-from actde_nb.study.curves import alternating
 
 FORCES = {
     "policy": ("policy loss", {"color": BLUE, "linestyle": "-"}),
@@ -161,7 +161,7 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
     """Late share of alternating games and its difference to the first run, with intervals: a row a run.
 
     Args:
-        table: from :func:`actde_nb.study.effects.late_effects`.
+        table: from :func:`actde_nb.compare.intervals.late_effects`.
         lines: label -> share to mark; two, the higher one first.
     """
     names = table["run"].values

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actde_nb import checks
+from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.experiments.results import windows
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
-from actde_nb.study.frontiers import curve, last, path
 
 Points = Float[np.ndarray, "beta"]
 

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from actde_nb import checks
+from actde_nb.compare.frontiers import curve, last
+from actde_nb.compare.intervals import Estimate
 from actde_nb.pages.style import (
     BLUE,
     GREEN,
@@ -22,8 +24,6 @@ from actde_nb.pages.style import (
     figure,
     panels,
 )  # fmt: skip
-from actde_nb.study.effects import Estimate
-from actde_nb.study.frontiers import curve, last
 
 Points = Float[np.ndarray, "beta"]
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actde_nb import checks
+from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.pages.style import (
     BLACK,
     BLUE,
@@ -23,7 +24,6 @@ from actde_nb.pages.style import (
     figure,
     panels,
 )
-from actde_nb.study.frontiers import curve, last, path
 
 Points = Float[np.ndarray, "point"]
 

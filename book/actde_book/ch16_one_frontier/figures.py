@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from actde_book.ch16_one_frontier import comparison
 from actde_nb import checks
+from actde_nb.compare import frontiers, intervals
 from actde_nb.pages.style import (
     BLACK,
     BLUE,
@@ -22,7 +24,6 @@ from actde_nb.pages.style import (
     figure,
     panels,
 )
-from actde_nb.study import effects, frontiers, matched
 
 #: How a family of methods is drawn; those that begin alike share a colour.
 FAMILIES = {
@@ -92,7 +93,7 @@ def plane(
             marker = {name: look[name] for name in ("color", "marker", "fillstyle") if name in look}
             points = [frontiers.path(run, "kl", quantity)[:, -1] for run in runs]
             if quantity == "entropy":  # what is said outside the language is not counted in sentences
-                inside = [frontiers.known_exactly(run)[:, -1] for run in runs]
+                inside = [comparison.known_exactly(run)[:, -1] for run in runs]
                 points = [p[i] for p, i in zip(points, inside, strict=True) if i.any()]
             for trials in points:
                 axes.plot(trials[:, 0], read(trials[:, 1]), linestyle="", markersize=3, alpha=0.5, **marker)
@@ -119,8 +120,8 @@ def beside(best: Mapping[str, Float[np.ndarray, "beta"]], runs: Mapping[str, xr.
     readings = (("gold", lambda more: -more), ("entropy", np.exp))
     for axes, (quantity, read) in zip(axes_of, readings, strict=True):
         for row, data in enumerate(runs.values()):
-            samples = matched.beyond(data, best, quantity)
-            value, low, high, _ = effects.mean(samples)
+            samples = comparison.beyond(data, best, quantity)
+            value, low, high, _ = intervals.mean(samples)
             axes.plot(read(samples), np.full(len(samples), row), linestyle="", marker="o", markersize=3, color=SKY)
             axes.plot(read(np.array([low, high])), [row, row], color=BLUE, linewidth=1.6)
             axes.plot(read(value), row, marker="D", markersize=6, color=BLUE)
@@ -139,7 +140,7 @@ def seeds(runs: Mapping[str, xr.Dataset], quantity: str = "gold") -> Figure:
     """One mark a trial at the end, a row for each run; crosses for policies that have left the language."""
     drawn, axes = panels(height=0.27 * len(runs) + 0.9)
     for row, data in enumerate(runs.values()):
-        inside, values = frontiers.known_exactly(data)[:, -1], frontiers.last(data, quantity)
+        inside, values = comparison.known_exactly(data)[:, -1], frontiers.last(data, quantity)
         for chosen, look in (
             (inside, {"color": BLUE, "marker": "o", "label": "in the language"}),
             (~inside, {"color": VERMILION, "marker": "x", "label": "left it"}),

@@ -7,9 +7,9 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from actde_nb.compare.curves import alternating
 from actde_nb.pages.style import BLUE, GREEN, LOOK, VERMILION, figure, panels
-from actde_nb.study.curves import alternating
-from actde_nb.tabular.bandit import Trajectory
+from actde_nb.tables.bandit import Trajectory
 
 Curve = tuple[Float[np.ndarray, "point"], Float[np.ndarray, "trial point"]]
 COLOURS = {"value": VERMILION, "actde": BLUE, "price": GREEN}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from actde_book.ch07_actde_wanders import thermometer
 
-from actde_nb.tabular.examples import PAYOFFS, outcome_shares, prisoners_dilemma
-from actde_nb.tabular.fixed_points import fixed_points
+from actde_nb.tables.fixed_points import fixed_points
+from actde_nb.tables.games import PAYOFFS, outcome_shares, prisoners_dilemma
 
 TEMPERATURES = (0.1, 0.5, 1.0, 4.0)
 INFORMATIVE = [name for name in PAYOFFS if name != "b=3a"]

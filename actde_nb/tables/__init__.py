@@ -1,0 +1,1 @@
+"""Policies as tables: bandits, decision processes, and what their updates do, exactly."""

@@ -1,1 +1,0 @@
-"""Policies small enough to be a table: bandits, finite Markov decision processes, and their algebra."""

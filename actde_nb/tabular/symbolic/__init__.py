@@ -1,1 +1,0 @@
-"""SymPy derivations, one module a chapter; each function returns the expression that the chapter displays."""

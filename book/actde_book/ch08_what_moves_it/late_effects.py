@@ -1,0 +1,117 @@
+"""What a condition does late in a run: shares in a window, effects, how far a trial moves."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from actde_nb.checks import SettingError
+from actde_nb.compare.curves import alternating, towards_alternating
+from actde_nb.compare.intervals import LEVEL, Estimate, Others, Samples, _check, difference, mean
+
+
+def bootstrap_difference(
+    samples: Samples, reference: Others, generator: np.random.Generator, level: float = LEVEL, resamples: int = 10_000
+) -> Estimate:
+    """As :func:`difference`, with quantiles of the difference over resampled trials as the interval's ends.
+
+    With a handful of trials it is too narrow: it knows neither the factor n - 1 nor Student's tails.
+
+    Raises:
+        SettingError: as :func:`difference`.
+    """
+    _check(level, samples=samples, reference=reference)
+    means = [generator.choice(x, (resamples, len(x))).mean(1) for x in (samples, reference)]
+    differences = means[0] - means[1]
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(samples.mean() - reference.mean()), float(low), float(high), float(differences.std()))
+
+
+def end(data: xr.Dataset) -> float:
+    """Updates in a run, up to the spacing of its curves."""
+    update = data["update"].values
+    return float(update[-1] + (update[-1] - update[-2] if len(update) > 1 else 0))
+
+
+def between(
+    data: xr.Dataset, curve: Float[np.ndarray, "trial update"], low: float, high: float
+) -> Float[np.ndarray, "trial"]:
+    """Each trial's mean of ``curve`` over the updates from ``low`` to ``high``.
+
+    Raises:
+        SettingError: no point of the curve is between them.
+    """
+    update = data["update"].values
+    chosen = (low <= update) & (update < high)
+    if not chosen.any():
+        raise SettingError(f"low = {low}, high = {high}: allowed are limits with a point between them")
+    return curve[:, chosen].mean(1, dtype=np.float64)
+
+
+def late_window(data: xr.Dataset, low: float, high: float) -> tuple[float, float]:
+    """``low`` to ``high``, or the second half of a run that ends before ``high``."""
+    last = end(data)
+    return (low, high) if last >= 0.98 * high else (last / 2, last)
+
+
+def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level: float = LEVEL) -> xr.Dataset:
+    """Late share of alternating games of several runs, and how far each is from the first.
+
+    Args:
+        runs: label -> results; the first is the reference.
+        low: first update of the window.
+        high: its end; for a shorter run its second half counts, and the reference's mean over the same updates.
+        level: of the intervals.
+
+    Returns:
+        ``share`` and ``effect`` ``[run, estimate]`` with estimates value, low, high and error (the effect of the first
+        on itself is NaN); ``deviation`` ``[run]`` over trials; ``peak`` ``[run]``, the highest point of the mean curve;
+        ``trials``; ``first`` and ``last``, the window.
+    """
+    reference = next(iter(runs.values()))
+    rows = []
+    for data in runs.values():
+        window = late_window(data, low, high)
+        samples = between(data, alternating(data), *window)
+        own = data is reference
+        effect = None if own else difference(samples, between(reference, alternating(reference), *window), level)
+        rows.append(
+            {
+                "share": mean(samples, level),
+                "effect": 4 * [np.nan] if own else effect,
+                "deviation": samples.std(ddof=1),
+                "peak": alternating(data).mean(0).max(),
+                "trials": len(samples),
+                "first": window[0],
+                "last": window[1],
+            }
+        )
+    data = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+    dims = {name: ("run", "estimate")[: values.ndim] for name, values in data.items()}
+    return xr.Dataset(
+        {name: (dims[name], values) for name, values in data.items()},
+        {"run": list(runs), "estimate": list(Estimate._fields)},
+    )
+
+
+def moved(data: xr.Dataset, low: float, high: float, over: float = 500) -> Float[np.ndarray, "trial"]:
+    """How far each trial's :func:`towards_alternating` goes in ``over`` updates: root mean square, in nats.
+
+    Points at which a trial has not made one of its moves, and so has no gap after it, are left out.
+
+    Args:
+        data: a run's results, with points equally far apart.
+        low: first update at which such a change may begin.
+        high: last at which one may end.
+        over: updates between two points compared, up to the spacing of the points.
+
+    Raises:
+        SettingError: no two points between ``low`` and ``high`` are so far apart.
+    """
+    update = data["update"].values
+    lag = int(np.argmin(np.abs(update - update[0] - over)))
+    gap = towards_alternating(data)[:, (low <= update) & (update <= high)]
+    if not 0 < lag < gap.shape[1]:
+        raise SettingError(f"low = {low}, high = {high}: allowed are limits with two points {over} updates apart")
+    return np.sqrt(np.nanmean((gap[:, lag:] - gap[:, :-lag]) ** 2, axis=1))
