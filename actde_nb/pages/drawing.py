@@ -1,13 +1,17 @@
-"""What the figures of several chapters draw alike: the triangle of policies over three arms, curves of trials."""
+"""What the figures of several chapters draw alike: triangles of policies, trials and their middle, rows of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 #: Corners of the triangle: left, right, top.
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
@@ -23,6 +27,14 @@ CONDITIONS = (
     (ORANGE, (0, (6, 2)), "v"),
     (BLACK, (0, (1, 1)), "P"),
 )
+FRONTIER = {"color": GREY, "linewidth": 5, "alpha": 0.35}
+HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 2}
+PATCH = {"facecolor": "white", "edgecolor": "none"}  # behind a text
+
+
+def note(axes: Axes, text: str, place: Sequence, shift: tuple[float, float], **look) -> None:
+    """A text beside a place of the data, ``shift`` in points."""
+    axes.annotate(text, place, shift, textcoords="offset points", **look)
 
 
 def simplex(axes: Axes, names: Sequence[str]) -> None:
@@ -34,10 +46,101 @@ def simplex(axes: Axes, names: Sequence[str]) -> None:
     axes.axis("off")
 
 
+def on_triangle(policy: Float[np.ndarray, "*batch 3"] | Sequence[float]) -> Float[np.ndarray, "2 *batch"]:
+    """Across and up of policies, for a plotting call."""
+    return (policy @ CORNERS).T
+
+
+def triangle_grid(
+    columns: int, margin: float = 1e-3
+) -> tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"], np.ndarray, Bool[np.ndarray, "*grid"]]:
+    """A grid over the triangle: columns, rows, policies at its points, and which have all arms above ``margin``."""
+    across, up = np.linspace(0, 1, columns), np.linspace(0, CORNERS[2, 1], columns)
+    x, y = np.meshgrid(across, up)
+    top = y / CORNERS[2, 1]
+    right = x - top / 2
+    policy = np.stack([1 - top - right, right, top], axis=-1)
+    inside = (policy > margin).all(-1)
+    return across, up, np.where(inside[..., None], policy, 1 / 3), inside
+
+
+def to_plane(policy: Float[np.ndarray, "*batch 3"], velocity: Float[np.ndarray, "*batch 3"]):
+    """Velocity in the plane of the triangle that a velocity of the logits makes of the policy, [*batch, 2]."""
+    return (policy * (velocity - (policy * velocity).sum(-1, keepdims=True))) @ CORNERS
+
+
+def line_of(look: Mapping) -> dict:
+    """A look without its marker."""
+    return {name: value for name, value in look.items() if name != "marker"}
+
+
+def marks(axes: Axes, x: np.ndarray | float, y: np.ndarray | float, look: Mapping, **more) -> None:
+    """Points in the colour and with the marker of a look, without a line."""
+    axes.plot(x, y, linestyle="", marker=look["marker"], color=look["color"], **more)
+
+
+def lines(
+    axes: Axes, x: np.ndarray, samples: Float[np.ndarray, "trial point"],
+    label: str | None = None, middle: Callable = np.mean, thin: tuple[float, float] = (0.6, 0.45), **look,
+) -> None:  # fmt: skip
+    """One thin line a trial (width, opacity), one thick one for their middle."""
+    axes.plot(x, samples.T, linewidth=thin[0], alpha=thin[1], **line_of(look))
+    axes.plot(x, middle(samples, 0), label=label, **line_of(look))
+
+
 def curves(
     axes: Axes, data: xr.Dataset, samples: Float[np.ndarray, "trial update"], label: str | None = None, **look
 ) -> None:
-    """One thin line a trial, one thick one for their mean."""
+    """The same over the updates of a run, with solid thin lines and the mean of the trials that are there."""
     update = data["update"].values
     axes.plot(update, samples.T, linewidth=0.6, alpha=0.45, color=look["color"])
     axes.plot(update, np.nanmean(samples, 0), label=label, **look)
+
+
+def game_shares(axes: Axes, title: str, data: xr.Dataset, ribbon: bool = False) -> None:
+    """Shares of alternating, cooperating and defecting; ``ribbon``: one standard deviation over trials."""
+    for name, outcomes in OUTCOMES.items():
+        share = data["outcome_share"].sel(outcome=list(outcomes)).sum("outcome").values
+        curves(axes, data, share, name, **LOOK[name])
+        if ribbon:
+            low, high = share.mean(0) - share.std(0, ddof=1), share.mean(0) + share.std(0, ddof=1)
+            axes.fill_between(data["update"], low, high, color=LOOK[name]["color"], alpha=0.15, linewidth=0)
+    axes.set(title=title, ylabel="share of games", ylim=(-0.02, 1.02))
+
+
+def published(axes: Axes, points: Sequence[tuple[float, float]], label: str) -> None:
+    """Points (update, share) that somebody else measured."""
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, "o", markersize=8, color=BLACK, label=label, zorder=5, **HOLLOW)
+
+
+def row_names(axes: Axes, names: Sequence[str], above: float = 0.5, below: float = 0.5) -> None:
+    """One named row for each of ``names``, the first at the top, and so much room above and below them."""
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 1 + below, -above)
+
+
+def interval(
+    axes: Axes, row: float, ends: Sequence[float], value: float, look: Mapping, width: float, size: float
+) -> None:
+    """A horizontal interval with a mark at its estimate."""
+    axes.plot(ends, [row, row], color=look["color"], linewidth=width)
+    axes.plot(value, row, marker=look["marker"], color=look["color"], markersize=size)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, at its major ticks only."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+@figure
+def tapes(played: Mapping[str, Int[np.ndarray, "sequences moves"]]) -> Figure:
+    """Sequences of moves as strips, several a player; dark is defecting."""
+    fig, axes = panels(len(played), height=1.0, sharex=True)
+    look = {"cmap": ListedColormap(["#bcd9ee", VERMILION]), "vmin": 0, "vmax": 1, "edgecolors": "white"}
+    for panel, (name, moves) in zip(axes, played.items(), strict=True):
+        panel.pcolormesh(moves[::-1], linewidth=0.6, **look)
+        panel.set_title(name, loc="left", fontsize=12.5, pad=3)
+        panel.axis("off")
+    return fig

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.stats import sem
 
-from actde_nb.pages.drawing import CORNERS, simplex
+from actde_nb.pages.drawing import PATCH, note, on_triangle, simplex
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, band, figure, panels
 from actde_nb.tables.bandit import Trajectory
 from actde_nb.tables.boltzmann import boltzmann
@@ -19,6 +19,7 @@ REGRET = {
     "ACTDE, falling temperature": {"color": GREEN, "linestyle": "--"},
     "ordinary TD error": LOOK["value"] | {"linestyle": "-."},
 }
+Gaps = Float[np.ndarray, "records runs"]
 
 
 @figure
@@ -34,34 +35,22 @@ def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
 
 
 @figure
-def orders(
-    logit: Float[np.ndarray, "records runs"],
-    softmax: Float[np.ndarray, "records runs"],
-    lateness: Float[np.ndarray, "runs"],
-    end: float,
-) -> Figure:
-    """Gap along every order of visits, one line each: the raw logit update above, the softmax gradient below.
+def orders(logit: Gaps, softmax: Gaps, lateness: Float[np.ndarray, "runs"], end: float) -> Figure:
+    """Gap along every order of visits: the raw logit update, whose end theory gives, above the softmax gradient.
 
-    Args:
-        logit: gaps under the raw update.
-        softmax: gaps under the softmax gradient.
-        lateness: mean episode at which the first arm is visited, from 0 (early) to 1; gives the colour.
-        end: gap that theory gives the raw update after these visits.
+    Colour is ``lateness``: the mean episode at which the first arm is visited, from 0 (early) to 1.
     """
     drawn, rows = panels(2, 2, height=3.3, sharey=True, width_ratios=(5, 1))
     shades = plt.get_cmap("cividis")
     drawing_order = np.argsort(np.abs(lateness - 0.5))  # the extreme orders go on top
-    for (axes, side), gaps, title in zip(
-        rows, (logit, softmax), ("error added to the logit of the arm taken", "error times the gradient of log π"),
-        strict=True,
-    ):  # fmt: skip
-        episodes = np.arange(len(gaps))
+    titles = ("error added to the logit of the arm taken", "error times the gradient of log π")
+    for (axes, side), gaps, title in zip(rows, (logit, softmax), titles, strict=True):
+        episodes, halfway = np.arange(len(gaps)), len(gaps) // 2
         lines = [np.column_stack([episodes, gaps[:, run]]) for run in drawing_order]
         axes.add_collection(LineCollection(lines, colors=shades(lateness[drawing_order]), linewidths=0.7, alpha=0.55))
         for run, style, label in ((lateness.argmax(), "-", "party first"), (lateness.argmin(), "--", "wedding first")):
             axes.plot(episodes, gaps[:, run], style, color=shades(lateness[run]), linewidth=2.6)
-            halfway = len(gaps) // 2
-            axes.annotate(label, (halfway, gaps[halfway, run]), xytext=(8, 0), textcoords="offset points", va="center")
+            note(axes, label, (halfway, gaps[halfway, run]), (8, 0), va="center")
         axes.set(xlim=(0, len(gaps) - 1), ylabel="logit gap x (nats)", title=title)
         axes.axhline(end, linewidth=1.2, **LOOK["theory"])
         bins = np.linspace(*axes.get_ylim(), 61)
@@ -80,38 +69,30 @@ def learning_paths(
 ) -> Figure:
     """Gap against how much has been learned, in small steps under the softmax gradient.
 
-    Args:
-        extremes: two runs, wedding learned before party and party before wedding.
-        sampled: on-policy runs; the first 40 are drawn.
-        rewards: of the two arms; what there is to learn.
-        limit: end gap of the on-policy mean field.
-        raw: end gap of the raw logit update.
+    ``extremes`` are two runs, wedding before party and party before wedding; ``limit`` is the end of the on-policy
+    mean field, ``raw`` that of the raw logit update.
     """
     drawn, axes = panels(height=4.6)
+    learned, some_learned = (run.action_values.sum(-1) / rewards.sum() for run in (extremes, sampled))
     for run, (colour, style) in enumerate(((PURPLE, "-."), (VERMILION, "--"))):
-        axes.plot(_share(extremes, rewards)[:, run], extremes.gap[:, run], style, color=colour)
-    axes.plot(_share(sampled, rewards)[:, :40], sampled.gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
+        axes.plot(learned[:, run], extremes.gap[:, run], style, color=colour)
+    axes.plot(some_learned[:, :40], sampled.gap[:, :40], color=GREY, linewidth=0.5, alpha=0.6)
     low, high = np.sort(extremes.gap[-1])
     axes.plot([1, 1], [low, high], color=ORANGE, linewidth=7, alpha=0.5, solid_capstyle="butt")
     axes.plot(1, limit, "o", color=ORANGE, markeredgecolor=BLACK, markersize=9, zorder=5)
     axes.plot(1, raw, "D", color=BLUE, markeredgecolor=BLACK, markersize=8, zorder=5)
-    for label, x, y, where in (
-        ("wedding first", 0.6, extremes.gap[:, 0].max(), {"ha": "right"}),
-        ("party first", 0.4, extremes.gap[:, 1].min(), {"ha": "left"}),
-        ("on-policy runs", 0.36, -0.08, {"ha": "center"}),
-        ("raw logit update", 1.04, raw, {}),
-        ("on-policy limit", 1.04, limit, {}),
-        ("reachable ends", 1.04, low, {}),
+    for label, x, y, side in (
+        ("wedding first", 0.6, extremes.gap[:, 0].max(), "right"),
+        ("party first", 0.4, extremes.gap[:, 1].min(), "left"),
+        ("on-policy runs", 0.36, -0.08, "center"),
+        ("raw logit update", 1.04, raw, "left"),
+        ("on-policy limit", 1.04, limit, "left"),
+        ("reachable ends", 1.04, low, "left"),
     ):
-        axes.text(x, y, label, va="center", **where)
+        axes.text(x, y, label, va="center", ha=side)
     axes.set(xlabel="share of the two rewards learned", ylabel="logit gap x (nats)", xlim=(0, 1.42))
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     return drawn
-
-
-def _share(run: Trajectory, rewards: Float[np.ndarray, "arms"]) -> Float[np.ndarray, "records runs"]:
-    """How much of the rewards the critic has learned, of all there is."""
-    return run.action_values.sum(-1) / rewards.sum()
 
 
 @figure
@@ -122,29 +103,19 @@ def temperature_family(
     ends: Sequence[Float[np.ndarray, "runs 3"]],
     names: Sequence[str],
 ) -> Figure:
-    """The simplex of three arms: end policies from several priors as the temperature falls.
-
-    Args:
-        rewards: of the three arms.
-        priors: one curve starts at each.
-        temperatures: where theory and runs are marked.
-        ends: where simulated runs stopped, for each prior and, within it, each temperature.
-        names: arms, in the order of their corners: left, right, top.
-    """
+    """End policies of three arms from several priors as the temperature falls, with the ends of runs for each prior."""
     drawn, axes = panels(height=5.4)
     looks = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"))
     marks = [np.array([boltzmann(rewards, tau, prior) for tau in temperatures]) for prior in priors]
     for (colour, style, marker), prior, mark in zip(looks, priors, marks, strict=True):
         curve = np.array([boltzmann(rewards, tau, prior) for tau in np.geomspace(50, 0.03, 200)])
-        axes.plot(*(curve @ CORNERS).T, style, color=colour)
-        axes.plot(*(prior @ CORNERS), marker="*", color=colour, markersize=17, markeredgecolor="white")
-        axes.plot(*(mark @ CORNERS).T, marker, color="white", markeredgecolor=colour, markersize=9, markeredgewidth=1.6)
-    axes.plot(*(np.concatenate(ends) @ CORNERS).T, "x", color=BLACK, markersize=5, markeredgewidth=1.2)
-    patch = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    for temperature, point in zip(temperatures, marks[0] @ CORNERS, strict=True):
-        axes.annotate(
-            f"τ = {temperature:g}", point, xytext=(-10, -3), textcoords="offset points", ha="right", bbox=patch
-        )
+        axes.plot(*on_triangle(curve), style, color=colour)
+        axes.plot(*on_triangle(prior), marker="*", color=colour, markersize=17, markeredgecolor="white")
+        hollow = {"color": "white", "markeredgecolor": colour, "markeredgewidth": 1.6}
+        axes.plot(*on_triangle(mark), marker, markersize=9, **hollow)
+    axes.plot(*on_triangle(np.concatenate(ends)), "x", color=BLACK, markersize=5, markeredgewidth=1.2)
+    for temperature, point in zip(temperatures, on_triangle(marks[0]).T, strict=True):
+        note(axes, f"τ = {temperature:g}", point, (-10, -3), ha="right", bbox=PATCH | {"pad": 0.5})
     simplex(axes, names)
     handles = [
         plt.Line2D([], [], linestyle="", marker="*", color=GREY, markersize=14, label="prior"),
@@ -156,18 +127,8 @@ def temperature_family(
 
 
 @figure
-def waits(
-    shifts: Sequence[float],
-    sampled: Sequence[Int[np.ndarray, "runs"]],
-    law: Callable[[Float[np.ndarray, "points"]], Float[np.ndarray, "points"]],
-) -> Figure:
-    """Mean number of episodes until both arms have been tried, against a constant added to every reward.
-
-    Args:
-        shifts: the constants.
-        sampled: waits of simulated runs, for each constant.
-        law: constant -> mean wait in theory.
-    """
+def waits(shifts: Sequence[float], sampled: Sequence[Int[np.ndarray, "runs"]], law: Callable) -> Figure:
+    """Mean number of episodes until both arms have been tried, against a constant added to every reward."""
     drawn, axes = panels(height=3.8)
     fine = np.linspace(min(shifts) - 0.3, max(shifts) + 0.3, 100)
     axes.plot(fine, law(fine), label="closed form", linewidth=1.4, **LOOK["theory"])

@@ -8,32 +8,18 @@ from matplotlib.lines import Line2D
 
 from actde_book.ch04_more_than_one_state import algebra
 from actde_book.ch04_more_than_one_state.learner import Learning
-from actde_nb.pages.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import HOLLOW, PATCH, note
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 from actde_nb.tables import symbolic
 from actde_nb.tables.fixed_points import FixedPoint
 from actde_nb.tables.mdp import MDP
 
 STABLE = {"marker": "o", "color": BLACK, "markersize": 10, "linestyle": "none"}
-UNSTABLE = STABLE | {"markerfacecolor": "white", "markeredgewidth": 2}
+UNSTABLE = STABLE | HOLLOW
 EVEN = {"color": BLACK, "marker": "_", "markersize": 14, "markeredgewidth": 2, "linestyle": "none"}
-MATRIX_LOOK = {
-    "main": (BLUE, "o"),
-    "b=1": (ORANGE, "s"),
-    "b=.7": (VERMILION, "^"),
-    "extreme": (GREEN, "D"),
-}
+MATRIX_LOOK = {"main": (BLUE, "o"), "b=1": (ORANGE, "s"), "b=.7": (VERMILION, "^"), "extreme": (GREEN, "D")}
+Shares = dict[str, Float[np.ndarray, "temperatures 3"]]
+Lines = dict[str, Float[np.ndarray, "3"]]
 
 
 @figure
@@ -44,12 +30,11 @@ def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figur
     for (discount, runs), look in zip(learned.items(), looks, strict=True):
         gap = np.abs(runs.logits[..., 0, 0] - runs.logits[..., 0, 1])[1:]
         axes.plot(runs.steps[1:], gap, alpha=0.45, linewidth=0.8, **look)
+        text, at, align = f"$\\gamma = {discount:g}$", (runs.steps[-1] / 3, np.median(gap[-1]) * 0.8), "right"
         if discount in bounds:
             axes.axhline(bounds[discount], color=look["color"], linestyle=":")
-        text, at = f"$\\gamma = {discount:g}$", (runs.steps[-1] / 3, np.median(gap[-1]) * 0.8)
-        if discount in bounds:
-            text, at = text + ": its bound", (1, bounds[discount] * 1.1)
-        axes.text(*at, text, color=look["color"], fontsize=13, ha="left" if discount in bounds else "right")
+            text, at, align = text + ": its bound", (1, bounds[discount] * 1.1), "left"
+        axes.text(*at, text, color=look["color"], fontsize=13, ha=align)
     axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
     axes.set_ylim(0, None)
     return fig
@@ -63,16 +48,13 @@ def value_dip() -> Figure:
     other = {q[1]: 0, prior[1]: 1 - prior[0], symbolic.TEMPERATURE: 1}
     mean, soft = (sp.lambdify((q[0], prior[0]), v.subs(other)) for v in (value, algebra.soft_value(2)))
     x = np.linspace(-7, 4.4, 400)
-    axes.plot(x, np.maximum(x, 0), color=GREY, linestyle=":")
-    axes.plot(x, soft(x, 0.5), color=GREEN, linestyle="-.")
-    axes.plot(x, mean(x, 0.95), color=VERMILION, linestyle="--")
-    axes.plot(x, mean(x, 0.5), color=BLUE)
-    for text, at, color in (
-        ("policy's mean,\neven prior", (1.1, -0.3), BLUE),
-        ("policy's mean,\nprior .95 for $b$", (-7, -1.4), VERMILION),
-        ("soft value", (-7, -0.76), GREEN),
-        ("the better of the two", (-7, 0.4), GREY),
+    for values, color, style, text, at in (
+        (np.maximum(x, 0), GREY, ":", "the better of the two", (-7, 0.4)),
+        (soft(x, 0.5), GREEN, "-.", "soft value", (-7, -0.76)),
+        (mean(x, 0.95), VERMILION, "--", "policy's mean,\nprior .95 for $b$", (-7, -1.4)),
+        (mean(x, 0.5), BLUE, "-", "policy's mean,\neven prior", (1.1, -0.3)),
     ):
+        axes.plot(x, values, color=color, linestyle=style)
         axes.text(*at, text, color=color, va="top", fontsize=13)
     axes.set(xlabel="$q_b$ (the other action is worth 0)", ylabel="value of the state", ylim=(-2.1, 3.2))
     return fig
@@ -82,35 +64,23 @@ def value_dip() -> Figure:
 def two_basins(world: MDP, temperature: float, fixed_points: list[FixedPoint], runs: Learning) -> Figure:
     """The landscape over q(stay), and below it sampled runs falling off the ridge, time going down."""
     fig, (top, bottom) = panels(2, height=3.4, sharex=True, height_ratios=[1, 1.3])
-    numbers = {
-        algebra.REWARD: world.rewards[0, 0],
-        symbolic.DISCOUNT: world.discount,
-        symbolic.TEMPERATURE: temperature,
-        algebra.LOG_ODDS: 0,
-    }
+    setting = {algebra.REWARD: world.rewards[0, 0], symbolic.DISCOUNT: world.discount}
+    setting |= {symbolic.TEMPERATURE: temperature, algebra.LOG_ODDS: 0}
     q = np.linspace(-0.8, 11.3, 800)
-    height = algebra.potential(q, sp.lambdify(algebra.Q, algebra.stay_or_quit_flow().subs(numbers))(q))
+    height = algebra.potential(q, sp.lambdify(algebra.Q, algebra.stay_or_quit_flow().subs(setting))(q))
     top.plot(q, height, color=BLACK)
     top.fill_between(q, height, height.min() - 0.2, color="#dfe7ee", linewidth=0)
     for point in fixed_points:
-        at = point.q[0, 0]
-        top.plot(at, np.interp(at, q, height) + 0.06, **(STABLE if point.stable_flow else UNSTABLE))
-        name = f"stays {point.policy[0, 0]:.0%}" if point.policy[0, 0] < 0.99 else "stays > 99%"
-        top.annotate(
-            name,
-            (at, np.interp(at, q, height)),
-            (0, -12),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=13,
-        )
+        at, stays = point.q[0, 0], point.policy[0, 0]
+        level = np.interp(at, q, height)
+        top.plot(at, level + 0.06, **(STABLE if point.stable_flow else UNSTABLE))
+        name = f"stays {stays:.0%}" if stays < 0.99 else "stays > 99%"
+        note(top, name, (at, level), (0, -12), ha="center", va="top", fontsize=13)
     top.set(ylabel="height", ylim=(height.min() - 0.2, height.max()), yticks=[])
-    paths = runs.q[..., 0, 0]
-    wins = paths[-1] > fixed_points[1].q[0, 0]
-    for side, color, style in ((~wins, VERMILION, "-"), (wins, BLUE, "-")):
-        bottom.plot(paths[:, side], runs.steps, color=color, linestyle=style, linewidth=0.7, alpha=0.55)
-    bottom.axvline(fixed_points[1].q[0, 0], color=GREY, linestyle=":")
+    paths, ridge = runs.q[..., 0, 0], fixed_points[1].q[0, 0]
+    for side, color in ((paths[-1] <= ridge, VERMILION), (paths[-1] > ridge, BLUE)):
+        bottom.plot(paths[:, side], runs.steps, color=color, linewidth=0.7, alpha=0.55)
+    bottom.axvline(ridge, color=GREY, linestyle=":")
     bottom.invert_yaxis()
     bottom.set(xlabel="$q$(stay)", ylabel="steps", xlim=(q[0], q[-1]))
     return fig
@@ -135,13 +105,11 @@ def broken_symmetry(world: MDP, temperature: float, fixed_points: list[FixedPoin
     for point in fixed_points:
         ahead, behind = point.q[0, 0] - reward, point.q[1, 0] - reward
         axes.plot(ahead - behind, (ahead + behind) / 2, zorder=5, **(STABLE if point.stable_flow else UNSTABLE))
-    axes.set(
-        xlim=(-2.6, 2.6), ylim=(17.5, 22.5), ylabel="future to be expected,\nmean of the rooms",
-        xlabel="future to be expected, room A minus room B",
-    )  # fmt: skip
-    patch = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    axes.text(-2.5, 22.2, "B is worth more", color=VERMILION, va="top", fontsize=13, bbox=patch)
-    axes.text(2.5, 22.2, "A is worth more", color=BLUE, ha="right", va="top", fontsize=13, bbox=patch)
+    axes.set(xlim=(-2.6, 2.6), ylim=(17.5, 22.5), ylabel="future to be expected,\nmean of the rooms")
+    axes.set_xlabel("future to be expected, room A minus room B")
+    look = {"va": "top", "fontsize": 13, "bbox": PATCH | {"alpha": 0.85}}
+    axes.text(-2.5, 22.2, "B is worth more", color=VERMILION, **look)
+    axes.text(2.5, 22.2, "A is worth more", color=BLUE, ha="right", **look)
     return fig
 
 
@@ -160,41 +128,34 @@ def limit_cycle(
     plane.plot(mean_field[late, 0], mean_field[late, 1], color=BLUE, linewidth=2.5, label="mean field")
     plane.plot(fixed, fixed, label="fixed point", **UNSTABLE)
     start = np.flatnonzero(late)[0]
-    plane.annotate(
-        "", mean_field[start + 16, :2], mean_field[start + 8, :2],
-        arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22, "shrinkA": 0},
-    )  # fmt: skip
+    arrow = {"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22, "shrinkA": 0}
+    plane.annotate("", mean_field[start + 16, :2], mean_field[start + 8, :2], arrowprops=arrow)
     plane.set(xlabel="$\\pi$(go) in state 1", ylabel="$\\pi$(go) in state 2", xlim=(0, 1), ylim=(0, 1.15))
     plane.set_yticks(np.linspace(0, 1, 6))
-    plane.legend(loc="upper center", ncols=3)
     shown = times >= times[-1] - 11
-    looks = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."))
-    for state, (color, style) in enumerate(looks):
-        rhythm.plot(times[shown] - times[shown][0], mean_field[shown, state], color=color, linestyle=style,
-                    label=f"state {state + 1}")  # fmt: skip
+    for state, (color, style) in enumerate(((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."))):
+        look = {"color": color, "linestyle": style, "label": f"state {state + 1}"}
+        rhythm.plot(times[shown] - times[shown][0], mean_field[shown, state], **look)
     rhythm.axhline(fixed, color=GREY, linestyle=":")
     rhythm.set(xlabel="time (updates of an entry × critic step)", ylabel="$\\pi$(go)", ylim=(0, 1.35))
     rhythm.set_yticks([0, 0.5, 1])
-    rhythm.legend(loc="upper center", ncols=3)
+    for axes in (plane, rhythm):
+        axes.legend(loc="upper center", ncols=3)
     return fig
 
 
 @figure
 def prisoner_sweep(
-    temperatures: Float[np.ndarray, "temperatures"],
-    shares: dict[str, Float[np.ndarray, "temperatures 3"]],
-    lines: dict[str, Float[np.ndarray, "3"]],
-    titles: dict[str, str],
+    temperatures: Float[np.ndarray, "temperatures"], shares: Shares, lines: Lines, titles: dict[str, str]
 ) -> Figure:
     """Predicted shares of the three games over temperature, one panel a matrix, with the post's dotted lines."""
     fig, axes = panels(2, 2, height=3.6, sharex=True, sharey=True)
-    outcomes = (("alternate", 2), ("cooperate", 0), ("defect", 1))
     for panel, name in zip(axes.flat, shares, strict=True):
-        for outcome, column in outcomes:
+        for outcome, column, even in (("alternate", 2, 0.5), ("cooperate", 0, 0.25), ("defect", 1, 0.25)):
             look = LOOK[outcome]
             panel.plot(temperatures, shares[name][:, column], label=outcome, **look)
             panel.axhline(lines[name][column], color=look["color"], linestyle=":", linewidth=1.5)
-            panel.plot(temperatures[-1], 0.5 if outcome == "alternate" else 0.25, clip_on=False, **EVEN)
+            panel.plot(temperatures[-1], even, clip_on=False, **EVEN)
         panel.axvline(1, color=GREY, linewidth=0.8)
         panel.set(title=titles[name], xscale="log", ylim=(-0.02, 1.02), xlim=(temperatures[0], temperatures[-1]))
     for panel in axes[-1]:
@@ -202,7 +163,7 @@ def prisoner_sweep(
         panel.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     for panel in axes[:, 0]:
         panel.set_ylabel("share of games")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, _ = axes[0, 0].get_legend_handles_labels()
     line = Line2D([], [], color=GREY, linestyle=":", label="the post's line")
     even = Line2D([], [], label="uniform play", **EVEN)
     # The legend fills its columns from top to bottom.
@@ -212,12 +173,7 @@ def prisoner_sweep(
 
 
 @figure
-def share_triangle(
-    shares: dict[str, Float[np.ndarray, "temperatures 3"]],
-    at_one: dict[str, Float[np.ndarray, "3"]],
-    lines: dict[str, Float[np.ndarray, "3"]],
-    titles: dict[str, str],
-) -> Figure:
+def share_triangle(shares: Shares, at_one: Lines, lines: Lines, titles: dict[str, str]) -> Figure:
     """Every mixture of the three games is a point; each matrix allows one curve, run through by temperature."""
     fig, axes = panels(height=5.6)
 
@@ -229,9 +185,9 @@ def share_triangle(
         axes.plot([level - 1, 1 - level], [level, level], color="#dcdcdc", linewidth=0.8)
     for name, (color, marker) in MATRIX_LOOK.items():
         axes.plot(*place(shares[name]), color=color, label=titles[name])
-        axes.plot(*place(at_one[name]), color=color, marker=marker, markersize=9, linestyle="none")
-        axes.plot(*place(lines[name]), color=color, marker=marker, markersize=9, markerfacecolor="white",
-                  markeredgewidth=2, linestyle="none", zorder=4)  # fmt: skip
+        mark = {"color": color, "marker": marker, "markersize": 9, "linestyle": "none"}
+        axes.plot(*place(at_one[name]), **mark)
+        axes.plot(*place(lines[name]), zorder=4, **mark, **HOLLOW)
     axes.plot(0, 0.5, marker="*", markersize=17, color=BLACK, linestyle="none")
     axes.annotate("uniform play", (0, 0.5), (-0.62, 0.66), arrowprops={"arrowstyle": "-", "color": GREY}, ha="center")
     axes.text(-1, -0.05, "all cooperate", ha="left", va="top")

@@ -11,14 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 from actde_book.ch05_the_game import algebra
+from actde_nb.pages.drawing import HOLLOW, PATCH, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, PURPLE, VERMILION, figure, panels
 from actde_nb.tables.games import COOPERATE, DEFECT
 
 MOVE_COLORS = (BLUE, VERMILION)
-REPEAT = {"color": PURPLE, "linestyle": (0, (1, 1))}
-STRATEGY_LOOK = {"cooperate": LOOK["cooperate"], "defect": LOOK["defect"], "alternate": LOOK["alternate"],
-                 "repeat": REPEAT}  # fmt: skip
+STRATEGY_LOOK = {name: LOOK[name] for name in ("cooperate", "defect", "alternate")}
+STRATEGY_LOOK["repeat"] = {"color": PURPLE, "linestyle": (0, (1, 1))}
 TINTS = ("#cfe2f3", "#f9d5bf", "#c6e8dc", "#f0d9e6")  # of the four strategies, light enough for black text
+CENTRED = {"ha": "center", "va": "center"}
+
+
+def _earned(payoffs: Float[np.ndarray, "2 2"], now: int, before: int) -> str:
+    return f"{payoffs[now, before]:+.2f}".replace("-", "−")
 
 
 @figure
@@ -27,28 +32,25 @@ def one_player(payoffs: Float[np.ndarray, "2 2"], moves: str) -> Figure:
     fig, (graph, tape) = panels(2, height=2.7, height_ratios=[1.35, 1])
     for move, x in ((COOPERATE, -1.2), (DEFECT, 1.2)):
         graph.add_patch(Circle((x, 0), 0.42, color=MOVE_COLORS[move]))
-        graph.text(x, 0, "cd"[move], color="white", fontsize=22, ha="center", va="center")
-    arrow = {"arrowstyle": "-|>", "mutation_scale": 20, "linewidth": 2, "color": BLACK}
+        graph.text(x, 0, "cd"[move], color="white", fontsize=22, **CENTRED)
+    arrow = {"arrowstyle": "-|>", "mutation_scale": 20, "color": BLACK}
     for start, end, bend, now, before, at in (
         ((-0.8, 0.22), (0.8, 0.22), -0.35, DEFECT, COOPERATE, (0, 0.72)),
         ((0.8, -0.22), (-0.8, -0.22), -0.35, COOPERATE, DEFECT, (0, -0.72)),
         ((-1.5, -0.34), (-1.5, 0.34), -1.9, COOPERATE, COOPERATE, (-2.75, 0)),
         ((1.5, 0.34), (1.5, -0.34), -1.9, DEFECT, DEFECT, (2.75, 0)),
     ):
-        graph.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **arrow))
-        graph.text(*at, f"{payoffs[now, before]:+.2f}".replace("-", "−"), fontsize=15, ha="center", va="center")
+        graph.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", linewidth=2, **arrow))
+        graph.text(*at, _earned(payoffs, now, before), fontsize=15, **CENTRED)
     graph.set(xlim=(-3.3, 3.3), ylim=(-1, 1), aspect="equal")
     numbers = ["cd".index(move) for move in moves]
     for place, move in enumerate(numbers):
         tape.add_patch(Rectangle((place - 0.3, -0.3), 0.6, 0.6, color=MOVE_COLORS[move]))
-        tape.text(place, -0.02, "cd"[move], color="white", fontsize=18, ha="center", va="center")
+        tape.text(place, -0.02, "cd"[move], color="white", fontsize=18, **CENTRED)
     for place, (before, now) in enumerate(zip(numbers, numbers[1:], strict=False)):
-        hop = FancyArrowPatch(
-            (place, 0.33), (place + 1, 0.33), connectionstyle="arc3,rad=-0.45", **arrow | {"linewidth": 1.5}
-        )
-        tape.add_patch(hop)
-        earned = f"{payoffs[now, before]:+.2f}".replace("-", "−")
-        tape.text(place + 0.5, 0.72, earned, fontsize=14, ha="center", va="bottom")
+        ends = (place, 0.33), (place + 1, 0.33)
+        tape.add_patch(FancyArrowPatch(*ends, connectionstyle="arc3,rad=-0.45", linewidth=1.5, **arrow))
+        tape.text(place + 0.5, 0.72, _earned(payoffs, now, before), fontsize=14, ha="center", va="bottom")
     tape.set(xlim=(-0.6, len(moves) - 0.4), ylim=(-0.4, 1.1), aspect="equal")
     for axes in (graph, tape):
         axes.axis("off")
@@ -65,31 +67,23 @@ def strategy_values(
     """Return of each strategy over the discount, after either move; the best strategy's range is tinted."""
     fig, axes = panels(2, height=3.5, sharex=True)
     names = list(STRATEGY_LOOK)
-    ends = (0.0, *switches, 1.0)
-    for before, panel in enumerate(axes):
-        for best, left, right in zip(("defect", "alternate", "cooperate"), ends, ends[1:], strict=False):
+    ranges = tuple(zip(("defect", "alternate", "cooperate"), (0.0, *switches), (*switches, 1.0), strict=True))
+    for before, (panel, even, shift) in enumerate(zip(axes, equal, ((-150, -42), (12, -34)), strict=True)):
+        for best, left, right in ranges:
             panel.axvspan(left, right, color=TINTS[names.index(best)], linewidth=0)
         for name in ("cooperate", "defect", "alternate"):
-            line = returns[names.index(name), before]
-            panel.plot(discounts, line, linewidth=2.5, **STRATEGY_LOOK[name])
-        level = np.interp(equal[before], discounts, returns[names.index("defect"), before])
-        panel.plot(
-            equal[before], level, marker="o", markersize=9, markerfacecolor="white", markeredgewidth=2, color=BLACK
-        )
-        shift = ((-150, -42), (12, -34))[before]
-        panel.annotate("cooperate = defect", (equal[before], level), shift, textcoords="offset points",
-                       arrowprops={"arrowstyle": "-", "color": GREY})  # fmt: skip
+            panel.plot(discounts, returns[names.index(name), before], linewidth=2.5, **STRATEGY_LOOK[name])
+        level = np.interp(even, discounts, returns[names.index("defect"), before])
+        panel.plot(even, level, marker="o", markersize=9, color=BLACK, **HOLLOW)
+        note(panel, "cooperate = defect", (even, level), shift, arrowprops={"arrowstyle": "-", "color": GREY})
         panel.set(ylabel="return × $(1-\\gamma)$", title=f"starting from {('cooperate', 'defect')[before]}")
         panel.set(xlim=(0, 1), xticks=np.linspace(0, 1, 6))
-    for best, left, right in zip(("defect", "alternate", "cooperate"), ends, ends[1:], strict=False):
-        at, top = (left + right) / 2, axes[0].get_ylim()[1]
-        axes[0].text(
-            at, top, f"{best}\nis best", color=STRATEGY_LOOK[best]["color"], ha="center", va="top", fontsize=13
-        )
-    axes[0].set_ylim(None, axes[0].get_ylim()[1] + 0.25)
+    top = axes[0].get_ylim()[1] + 0.25
+    axes[0].set_ylim(None, top)
+    for best, left, right in ranges:
+        look = {"color": STRATEGY_LOOK[best]["color"], "ha": "center", "va": "top", "fontsize": 13}
+        axes[0].text((left + right) / 2, top - 0.05, f"{best}\nis best", **look)
     axes[1].set_xlabel("discount $\\gamma$")
-    for text in axes[0].texts[1:]:
-        text.set_y(axes[0].get_ylim()[1] - 0.05)
     return fig
 
 
@@ -113,15 +107,15 @@ def optimal_map(
         ("alternate", (-0.1, 0.6), "#007a59"),
         ("repeat", (0.83, 0.6), "#a3487a"),
     ):
-        axes.text(*at, name, fontsize=17, color=color, ha="center", va="center", weight="bold")
+        axes.text(*at, name, fontsize=17, color=color, weight="bold", **CENTRED)
     for name, ratio in designs.items():
-        axes.plot(ratio, 0.5, marker="o", markersize=9, color=BLACK, markerfacecolor="white", markeredgewidth=2)
+        axes.plot(ratio, 0.5, marker="o", markersize=9, color=BLACK, **HOLLOW)
         # Two of the circles are close: one has its name at the left, the other above.
         nearest = min(designs.values(), key=lambda other, ratio=ratio: (other == ratio, abs(other - ratio)))
         shift, align = (0, -16), "center"
         if abs(nearest - ratio) < 0.1:
             shift, align = ((-10, 0), "right") if ratio < nearest else ((0, 17), "center")
-        axes.annotate(name, (ratio, 0.5), shift, textcoords="offset points", ha=align, va="center", fontsize=13)
+        note(axes, name, (ratio, 0.5), shift, ha=align, va="center", fontsize=13)
     fig.legend(loc="outside upper center", ncols=2, title="discount at which cooperating and defecting are even")
     axes.set(xlabel="$a/b$, cooperation's payoff over the temptation", ylabel="discount $\\gamma$", ylim=(0, 1))
     axes.set_xlim(ratios[0], ratios[-1])
@@ -146,27 +140,20 @@ def policy_square(
         axes.plot(*untrained.T, marker=".", markersize=4, linestyle="none", color=GREY)
         axes.plot(curve[:, 0, COOPERATE], curve[:, 1, COOPERATE], color=GREEN, linewidth=2.5)
         axes.plot(*at_one[:, COOPERATE], marker="o", markersize=10, color=GREEN, linestyle="none")
-        axes.plot(*line[:, COOPERATE], marker="D", markersize=9, color=BLACK, markerfacecolor="white",
-                  markeredgewidth=2, linestyle="none")  # fmt: skip
+        axes.plot(*line[:, COOPERATE], marker="D", markersize=9, color=BLACK, linestyle="none", **HOLLOW)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", ylabel="$\\pi(c$ after $d)$")
-    for (x, y), name in zip(((1, 1), (0, 0), (0, 1), (1, 0)), STRATEGY_LOOK, strict=True):
-        whole.plot(x, y, marker="s", markersize=13, color=STRATEGY_LOOK[name]["color"], clip_on=False, zorder=5)
-        inward, upward = (1 - 2 * x), (1 - 2 * y)
-        whole.text(x + 0.045 * inward, y + 0.045 * upward, name, ha="left" if x == 0 else "right",
-                   va="bottom" if y == 0 else "top", fontsize=14, color=STRATEGY_LOOK[name]["color"])  # fmt: skip
+    for (x, y), (name, look) in zip(((1, 1), (0, 0), (0, 1), (1, 0)), STRATEGY_LOOK.items(), strict=True):
+        whole.plot(x, y, marker="s", markersize=13, color=look["color"], clip_on=False, zorder=5)
+        inward = {"ha": "left" if x == 0 else "right", "va": "bottom" if y == 0 else "top"}
+        at = x + 0.045 * (1 - 2 * x), y + 0.045 * (1 - 2 * y)
+        whole.text(*at, name, fontsize=14, color=look["color"], **inward)
     whole.add_patch(Rectangle((0.37, 0.37), 0.26, 0.26, fill=False, edgecolor=BLACK, linewidth=1))
-    patch = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-    middle.text(
-        at_one[0, 0] - 0.004,
-        at_one[1, 0] + 0.009,
-        "ACTDE, $\\tau = 1$",
-        color="#007a59",
-        ha="center",
-        va="bottom",
-        bbox=patch,
-    )
-    middle.text(line[0, 0], line[1, 0] - 0.01, "the post's lines", ha="center", va="top", bbox=patch)
-    middle.text(0.5, 0.443, "untrained\nnetworks", color=GREY, ha="center", va="top", bbox=patch)
+    for x, y, text, color, align in (
+        (at_one[0, 0] - 0.004, at_one[1, 0] + 0.009, "ACTDE, $\\tau = 1$", "#007a59", "bottom"),
+        (line[0, 0], line[1, 0] - 0.01, "the post's lines", BLACK, "top"),
+        (0.5, 0.443, "untrained\nnetworks", GREY, "top"),
+    ):
+        middle.text(x, y, text, color=color, ha="center", va=align, bbox=PATCH | {"alpha": 0.8, "pad": 1})
     middle.set_xlabel("$\\pi(c$ after $c)$")
     return fig
 
@@ -178,15 +165,3 @@ def _alternation_contours(axes: Axes, low: float, high: float, levels: Float[np.
     lines = axes.contour(after_c, after_d, share(after_c, after_d), levels=levels, colors="#b4bcc4", linewidths=1)
     axes.clabel(lines, fmt="%.2g", fontsize=11, colors=GREY)
     axes.grid(False)
-
-
-@figure
-def tapes(played: Mapping[str, Int[np.ndarray, "sequences moves"]]) -> Figure:
-    """Sequences of moves as strips, several a player; dark is defecting."""
-    fig, axes = panels(len(played), height=1.0, sharex=True)
-    for panel, (name, moves) in zip(axes, played.items(), strict=True):
-        panel.pcolormesh(moves[::-1], cmap=ListedColormap(["#bcd9ee", VERMILION]), vmin=0, vmax=1,
-                         edgecolors="white", linewidth=0.6)  # fmt: skip
-        panel.set_title(name, loc="left", fontsize=12.5, pad=3)
-        panel.axis("off")
-    return fig

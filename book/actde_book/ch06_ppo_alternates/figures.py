@@ -8,31 +8,22 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, OUTCOMES, curves
-from actde_nb.pages.style import BLACK, GREY, LOOK, figure, panels
+from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, game_shares, note, published, row_names
+from actde_nb.pages.style import GREY, LOOK, figure, panels
 
 
 @figure
 def shares(runs: Mapping[str, xr.Dataset], source: Sequence[tuple[float, float]] = (), until: float = np.inf) -> Figure:
-    """Shares of alternating, cooperating and defecting over updates, one panel a run.
-
-    Args:
-        runs: title -> results.
-        source: points (update, share of alternating) that somebody else measured, for the first panel.
-        until: last update to show.
-    """
+    """Shares of games over updates, one panel a run; ``source``: points (update, share alternating) of another's."""
     fig, rows = panels(len(runs), height=3.7, sharex=True, sharey=True, squeeze=False)
+    longest = max(float(run["update"][-1]) for run in runs.values())
     for axes, (title, data) in zip(rows[:, 0], runs.items(), strict=True):
-        for name, outcomes in OUTCOMES.items():
-            curves(axes, data, data["outcome_share"].sel(outcome=list(outcomes)).sum("outcome").values, name,
-                   **LOOK[name])  # fmt: skip
+        game_shares(axes, title, data)
         for even in (0.25, 0.5):
             axes.axhline(even, linewidth=1, **LOOK["source"])
-        longest = max(float(run["update"][-1]) for run in runs.values())
-        axes.set(title=title, ylabel="share of games", ylim=(-0.02, 1.02), xlim=(0, min(until, longest)))
+        axes.set_xlim(0, min(until, longest))
     if len(source):
-        rows[0, 0].plot(*zip(*source, strict=True), linestyle="none", marker="o", markersize=8, color=BLACK,
-                        markerfacecolor="white", markeredgewidth=2, label="published trainer", zorder=5)  # fmt: skip
+        published(rows[0, 0], source, "published trainer")
     rows[0, 0].legend(loc="center right")
     rows[-1, 0].set_xlabel("update")
     return fig
@@ -40,13 +31,7 @@ def shares(runs: Mapping[str, xr.Dataset], source: Sequence[tuple[float, float]]
 
 @figure
 def variants(runs: Mapping[str, xr.Dataset], until: float, level: float = 0.9) -> Figure:
-    """Share of alternating of several runs, and below how far each is from the first, trial by trial.
-
-    Args:
-        runs: label -> results; the trials of one number had the same draws.
-        until: last update to show.
-        level: share to mark.
-    """
+    """Share of alternating of several runs with the same draws, and below how far each is from the first, by trial."""
     fig, (top, bottom) = panels(2, height=3.3, sharex=True, height_ratios=[1.2, 1])
     first = next(iter(runs.values()))
     for (label, data), (color, style, _) in zip(runs.items(), CONDITIONS, strict=False):
@@ -72,12 +57,12 @@ def times(samples: Mapping[str, Float[np.ndarray, "trial"]], level: float) -> Fi
     fig, axes = panels(height=0.62 * len(samples) + 1.1)
     for row, (values, (color, _, marker)) in enumerate(zip(samples.values(), CONDITIONS, strict=False)):
         # Trials come in steps of a rollout; those that coincide are drawn above one another.
-        order = np.argsort(values)
-        above = np.array([np.sum(values[order][:i] == values[order][i]) for i in range(len(values))])
-        axes.plot(values[order], row - 0.2 * above, marker, color=color, alpha=0.8, markersize=7)
+        ordered = np.sort(values)
+        above = np.array([np.sum(ordered[:i] == value) for i, value in enumerate(ordered)])
+        axes.plot(ordered, row - 0.2 * above, marker, color=color, alpha=0.8, markersize=7)
         axes.plot(2 * [np.median(values)], [row - 0.35, row + 0.3], color=color, linewidth=2.5)
-    axes.set_yticks(range(len(samples)), list(samples))
-    axes.set(ylim=(len(samples) - 0.45, -0.6), xlabel=f"updates until {level:.0%} of the games alternate")
+    row_names(axes, list(samples), 0.6, 0.55)
+    axes.set_xlabel(f"updates until {level:.0%} of the games alternate")
     axes.grid(axis="y", visible=False)
     return fig
 
@@ -101,19 +86,17 @@ def histories(gaps: Float[np.ndarray, "trial history"], names: Sequence[str]) ->
     """Logit gap after every history, one mark a trial; histories are ordered by their moves, the latest first."""
     fig, axes = panels(height=4.2)
     order = sorted(range(len(names)), key=lambda i: names[i][::-1])
-    for move, (label, look) in LAST_MOVE.items():
+    for (move, (label, look)), marker in zip(LAST_MOVE.items(), "os", strict=True):
         at = [place for place, i in enumerate(order) if names[i][-1] == move]
-        chosen = gaps[:, [order[place] for place in at]]
-        marker = "o" if move == "c" else "s"
-        axes.plot(at, chosen.T, marker, color=look["color"], alpha=0.5, markersize=4)
-        axes.plot(at, chosen.mean(0), color=look["color"], linewidth=1.5)
-        side = 1 if chosen.mean() < 0 else -1
-        axes.text(np.mean(at), chosen.mean() + side * 0.22 * np.ptp(gaps), label, color=look["color"], ha="center",
-                  va="center", fontsize=13)  # fmt: skip
+        chosen, color = gaps[:, [order[place] for place in at]], look["color"]
+        axes.plot(at, chosen.T, marker, color=color, alpha=0.5, markersize=4)
+        axes.plot(at, chosen.mean(0), color=color, linewidth=1.5)
+        height = chosen.mean() - np.sign(chosen.mean()) * 0.22 * np.ptp(gaps)
+        axes.text(np.mean(at), height, label, color=color, ha="center", va="center", fontsize=13)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set(ylabel="logit gap, c minus d (nats)", xlabel="history: 64 ways to have played the last six moves")
-    axes.set_xticks([0, len(names) // 2 - 1, len(names) // 2, len(names) - 1],
-                    [names[order[i]] for i in (0, len(names) // 2 - 1, len(names) // 2, len(names) - 1)])  # fmt: skip
+    ticks = [0, len(names) // 2 - 1, len(names) // 2, len(names) - 1]
+    axes.set_xticks(ticks, [names[order[i]] for i in ticks])
     for label, align in zip(axes.get_xticklabels(), ("left", "right", "left", "right"), strict=True):
         label.set_horizontalalignment(align)
     return fig
@@ -121,13 +104,9 @@ def histories(gaps: Float[np.ndarray, "trial history"], names: Sequence[str]) ->
 
 @figure
 def logit_gap(data: xr.Dataset, rate: float, games: int, late: float) -> Figure:
-    """Size of the logit gap after either move over updates; below, what happens late, one line a trial.
+    """Size of the logit gap after either move over updates; below, from update ``late`` on, one line a trial.
 
-    Args:
-        data: results.
-        rate: nats an update, drawn as a straight line from the origin.
-        games: in a rollout; where a rollout holds one mistake on average is marked.
-        late: first update of the lower panel.
+    A line rises by ``rate`` nats an update; another marks one mistake on average in a rollout of ``games``.
     """
     fig, (top, bottom) = panels(2, height=3.5)
     update = data["update"].values
@@ -138,12 +117,12 @@ def logit_gap(data: xr.Dataset, rate: float, games: int, late: float) -> Figure:
     highest = max(gap.max() for gap in gaps.values())
     shown = update[rate * update < highest + 0.5]
     top.plot(shown, rate * shown, **LOOK["theory"])
-    top.annotate("as fast as Adam\nmoves the head", (5 / rate, 5), (16, -4), textcoords="offset points", va="top")
+    note(top, "as fast as Adam\nmoves the head", (5 / rate, 5), (16, -4), va="top")
     top.axhline(np.log(games), linewidth=1.2, **LOOK["source"])
     top.text(update[-1], np.log(games) - 0.25, "one mistake a rollout", color=GREY, ha="right", va="top")
     top.set(xlim=(0, update[-1]), ylim=(0, highest + 0.5), ylabel="logit gap, size (nats)")
     top.legend(loc="lower right")
     lowest = min(gap[:, update >= late].min() for gap in gaps.values())
-    bottom.set(xlim=(late, update[-1]), ylim=(lowest - 0.2, highest + 0.2), ylabel="logit gap, size (nats)",
-               xlabel="update")  # fmt: skip
+    bottom.set(xlim=(late, update[-1]), ylim=(lowest - 0.2, highest + 0.2), ylabel="logit gap, size (nats)")
+    bottom.set_xlabel("update")
     return fig

@@ -11,20 +11,17 @@ from matplotlib.figure import Figure
 from actde_book.ch07_actde_wanders.time_series import aligned
 from actde_nb.compare.curves import alternating
 from actde_nb.compare.intervals import t_interval
-from actde_nb.pages.drawing import LAST_MOVE, OUTCOMES, curves
+from actde_nb.pages.drawing import LAST_MOVE, curves, game_shares, note, published, row_names
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
 
 LEARNERS = {"ACTDE": LOOK["actde"], "PPO": {**LOOK["value"], "linestyle": "--"}}
+Trials = Float[np.ndarray, "trial update"]
+Lags = Float[np.ndarray, "lag"]
 
 
 @figure
 def beside_ppo(pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]], until: float) -> Figure:
-    """Share of alternating games for ACTDE and PPO with the same draws, and below the difference, with its interval.
-
-    Args:
-        pairs: title -> results of ACTDE, results of PPO; a panel each, and one for their differences.
-        until: last update to show.
-    """
+    """Share of alternating games for ACTDE and PPO with the same draws, and below the difference, with its interval."""
     fig, rows = panels(len(pairs) + 1, height=2.6, sharex=True)
     lowest = 0.0
     for (title, pair), axes, color, style in zip(pairs.items(), rows, (BLUE, ORANGE), ("-", "-."), strict=False):
@@ -43,35 +40,28 @@ def beside_ppo(pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]], until: float)
     return fig
 
 
-def difference(
-    actde: xr.Dataset, ppo: xr.Dataset
-) -> tuple[Float[np.ndarray, "update"], Float[np.ndarray, "trial update"]]:
+def difference(actde: xr.Dataset, ppo: xr.Dataset) -> tuple[Float[np.ndarray, "update"], Trials]:
     """Updates, and trial by trial how much more of its games ACTDE alternates in than PPO."""
     other = aligned(ppo, actde, alternating(ppo))
     return actde["update"].values[: other.shape[1]], alternating(actde)[:, : other.shape[1]] - other
 
 
 @figure
-def race(actde: xr.Dataset, ppo: xr.Dataset, true: Float[np.ndarray, "trial update last_move"], rate: float,
-         until: float) -> Figure:  # fmt: skip
-    """How q catches up: its gaps beside the exact ones, and the size of what the policy learns from.
+def race(
+    actde: xr.Dataset, ppo: xr.Dataset, true: Float[np.ndarray, "trial update last_move"], rate: float, until: float
+) -> Figure:
+    """How q catches up: its gaps beside the ``true`` ones of ACTDE's policies, and what the policies learn from.
 
-    Args:
-        actde: results.
-        ppo: results with the same draws.
-        true: gaps in the exact action values of the policies that ACTDE played.
-        rate: units of reward an update, drawn as a falling line.
-        until: last update to show.
+    A line falls by ``rate`` units of reward an update.
     """
     fig, (top, bottom) = panels(2, height=3.3, sharex=True)
     update = actde["update"].values
-    shown = update <= until
     for index, (move, (label, look)) in enumerate(LAST_MOVE.items()):
-        curves(top, actde, actde["q_gap"].sel(last_move=move).values, None, **look)
-        top.plot(update, true[..., index].mean(0), linewidth=1.2, color=BLACK, linestyle=(0, (4, 2)))
-        end = actde["q_gap"].sel(last_move=move).values[:, shown].mean(0)[-1]
-        top.annotate(label, (until, end), (-4, -8), textcoords="offset points", ha="right", va="top",
-                     color=look["color"])  # fmt: skip
+        gaps = actde["q_gap"].sel(last_move=move).values
+        curves(top, actde, gaps, None, **look)
+        top.plot(update, true[..., index].mean(0), linewidth=1.2, **LOOK["theory"])
+        end = gaps[:, update <= until].mean(0)[-1]
+        note(top, label, (until, end), (-4, -8), ha="right", va="top", color=look["color"])
     top.set(ylabel="gap in q, c minus d")
     for (name, look), data in zip(LEARNERS.items(), (actde, ppo), strict=True):
         curves(bottom, data, data["advantage_sd"].values, name, **look)
@@ -84,25 +74,14 @@ def race(actde: xr.Dataset, ppo: xr.Dataset, true: Float[np.ndarray, "trial upda
 
 
 @figure
-def all_updates(runs: Mapping[str, xr.Dataset], source: Sequence[tuple[float, float]] = ()) -> Figure:
-    """Shares of games over a whole run: single trials, their mean, a ribbon of one standard deviation.
-
-    Args:
-        runs: title -> results, one panel each.
-        source: points (update, share of alternating) of one run that somebody else measured.
-    """
+def all_updates(runs: Mapping[str, xr.Dataset], source: Sequence[tuple[float, float]]) -> Figure:
+    """Shares of games over whole runs: single trials, mean, standard deviation; another's points (``source``)."""
     fig, rows = panels(len(runs), height=3.7, sharex=True, sharey=True, squeeze=False)
+    longest = max(float(run["update"][-1]) for run in runs.values())
     for axes, (title, data) in zip(rows[:, 0], runs.items(), strict=True):
-        for name, outcomes in OUTCOMES.items():
-            share = data["outcome_share"].sel(outcome=list(outcomes)).sum("outcome").values
-            curves(axes, data, share, name, **LOOK[name])
-            mean, deviation = share.mean(0), share.std(0, ddof=1)
-            axes.fill_between(data["update"], mean - deviation, mean + deviation, color=LOOK[name]["color"],
-                              alpha=0.15, linewidth=0)  # fmt: skip
-        axes.plot(*zip(*source, strict=True), linestyle="none", marker="o", markersize=8, color=BLACK,
-                  markerfacecolor="white", markeredgewidth=2, label="published run", zorder=5)  # fmt: skip
-        longest = max(float(run["update"][-1]) for run in runs.values())
-        axes.set(title=title, ylabel="share of games", ylim=(-0.02, 1.02), xlim=(-0.01 * longest, 1.01 * longest))
+        game_shares(axes, title, data, ribbon=True)
+        published(axes, source, "published run")
+        axes.set_xlim(-0.01 * longest, 1.01 * longest)
     rows[-1, 0].set_xlabel("update")
     rows[0, 0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.08), ncols=4, columnspacing=1, handlelength=1.6)
     return fig
@@ -113,12 +92,10 @@ def single_trials(data: xr.Dataset) -> Figure:
     """Every trial in a strip of its own: share of alternating games, and entropy of a move as a share of a coin's."""
     share, entropy = alternating(data), data["entropy"].values / np.log(2)
     fig, rows = panels(len(share), height=0.78, sharex=True, sharey=True)
-    update = data["update"].values
+    update, dashed = data["update"].values, (0, (3, 1))
     for trial, axes in enumerate(rows):
         axes.plot(update, share[trial], linewidth=1.6, color=GREEN, label="share alternating")
-        axes.plot(
-            update, entropy[trial], linewidth=1.2, color=BLACK, linestyle=(0, (3, 1)), label="entropy, of a coin's"
-        )
+        axes.plot(update, entropy[trial], linewidth=1.2, color=BLACK, linestyle=dashed, label="entropy, of a coin's")
         axes.text(1.01, 0.5, str(trial), transform=axes.transAxes, va="center")
         axes.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1], yticklabels=["0", "", "1"])
     rows[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -128,51 +105,42 @@ def single_trials(data: xr.Dataset) -> Figure:
 
 @figure
 def restoring(
-    lags: Float[np.ndarray, "lag"],
-    spreads: Mapping[str, tuple[Float[np.ndarray, "lag"], Float[np.ndarray, "resample lag"]]],
-    fit: Float[np.ndarray, "lag"],
+    lags: Lags,
+    spreads: Mapping[str, tuple[Lags, Float[np.ndarray, "resample lag"]]],
+    fit: Lags,
     data: xr.Dataset,
     ribbon: float,
 ) -> Figure:
-    """How far trials get from where they were, by the time they take; below, how far they are from one another.
+    """Half the mean squared change over each lag (resampled: bands) beside the fitted pull back; below, their spread.
 
-    Args:
-        lags: in updates.
-        spreads: label -> half the mean squared change over each lag, and the same for resampled trials.
-        fit: what the fitted pull back makes of it.
-        data: results; the deviation over its trials is drawn over updates.
-        ribbon: deviation that a source shows.
+    ``ribbon``: the deviation over trials that a source shows.
     """
     fig, (top, bottom) = panels(2, height=3.4)
-    looks = zip((BLUE, VERMILION, GREEN), ("o", "s", "^"), ("-", "-.", "--"), strict=True)
-    first = next(iter(spreads.values()))[0]
+    looks = ((BLUE, "o", "-"), (VERMILION, "s", "-."), (GREEN, "^", "--"))
     for (label, (spread, resampled)), (color, marker, style) in zip(spreads.items(), looks, strict=False):
         low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
         top.fill_between(lags, low, high, color=color, alpha=0.15, linewidth=0)
         top.plot(lags, spread, marker=marker, markersize=5, color=color, linestyle=style, label=label)
     top.plot(lags, fit, label="pulled back, as fitted", **LOOK["theory"])
     highest = max(spread.max() for spread, _ in spreads.values())
-    walk = first[0] * lags / lags[0]
+    walk = next(iter(spreads.values()))[0][0] * lags / lags[0]
     free = walk <= 1.15 * highest
     top.plot(lags[free], walk[free], label="walk without a pull", **LOOK["source"])
     top.set(xlabel="lag (updates)", ylabel="half mean squared\nchange (nats²)", xlim=(0, None), ylim=(0, 1.2 * highest))
     top.legend(loc="upper left", fontsize=10)
     bottom.plot(data["update"], alternating(data).std(0, ddof=1), color=GREEN)
     bottom.axhline(ribbon, **LOOK["source"])
-    bottom.annotate("published ribbon", (0, ribbon), (4, 3), textcoords="offset points", color=GREY, va="bottom")
-    bottom.set(xlabel="update", ylabel="sd over trials of\nshare alternating", ylim=(0, None),
-               xlim=(0, float(data["update"][-1])))  # fmt: skip
+    note(bottom, "published ribbon", (0, ribbon), (4, 3), color=GREY, va="bottom")
+    bottom.set(xlabel="update", ylabel="sd over trials of\nshare alternating", ylim=(0, None))
+    bottom.set_xlim(0, float(data["update"][-1]))
     return fig
 
 
 @figure
-def thermometer(data: xr.Dataset, by_shares: Float[np.ndarray, "trial update"], since: float) -> Figure:
-    """Logit gaps against gaps in q, with straight lines for temperatures; below, inverse temperatures over updates.
+def thermometer(data: xr.Dataset, by_shares: Trials, since: float) -> Figure:
+    """Logit gaps against gaps in q from update ``since`` on, with lines for temperatures; below, inverse temperatures.
 
-    Args:
-        data: results.
-        by_shares: inverse temperature by the share law; what is not finite is left out.
-        since: first update of the upper panel.
+    ``by_shares``: the inverse temperature by the share law; what is not finite is left out.
     """
     fig, (top, bottom) = panels(2, height=3.9, height_ratios=[1.15, 1])
     late = data["update"].values >= since
@@ -182,11 +150,10 @@ def thermometer(data: xr.Dataset, by_shares: Float[np.ndarray, "trial update"], 
         top.plot(q, logit, "os"[index], markersize=2.5, alpha=0.35, color=look["color"], label=label)
         widest = max(widest, np.nanmax(np.abs(q)))
     low, high = top.get_ylim()
-    for temperature in (1.0, 0.1):
+    for temperature, above in ((1.0, 5), (0.1, -16)):
         ends = np.array([max(-1.1 * widest, low * temperature), min(1.1 * widest, high * temperature)])
-        top.plot(ends, ends / temperature, linewidth=1.4, color=BLACK, linestyle=(0, (4, 2)))
-        place = (ends[0], ends[0] / temperature), (3, 5 if temperature == 1 else -16)
-        top.annotate(f"$\\tau$ = {temperature:g}", *place, textcoords="offset points", fontsize=11)
+        top.plot(ends, ends / temperature, linewidth=1.4, **LOOK["theory"])
+        note(top, f"$\\tau$ = {temperature:g}", (ends[0], ends[0] / temperature), (3, above), fontsize=11)
     top.set(xlabel="gap in q (reward)", ylabel="logit gap (nats)", ylim=(low, high))
     for handle in top.legend(loc="lower right", markerscale=2.5).legend_handles:
         handle.set_alpha(1)
@@ -194,7 +161,7 @@ def thermometer(data: xr.Dataset, by_shares: Float[np.ndarray, "trial update"], 
     return fig
 
 
-def _inverse_temperatures(axes: Axes, data: xr.Dataset, by_shares: Float[np.ndarray, "trial update"]) -> None:
+def _inverse_temperatures(axes: Axes, data: xr.Dataset, by_shares: Trials) -> None:
     update = data["update"].values
     shown = np.where(np.isfinite(by_shares), by_shares, np.nan)
     axes.plot(update, shown.T, linewidth=0.6, alpha=0.5, color=GREEN)
@@ -211,27 +178,20 @@ def _inverse_temperatures(axes: Axes, data: xr.Dataset, by_shares: Float[np.ndar
 def where_to(
     samples: Mapping[str, Float[np.ndarray, "trial"]], rest: Mapping[str, float], line: Mapping[str, float]
 ) -> Figure:
-    """Late share of alternating games, one row a payoff matrix: trials, their mean with its interval, candidates.
-
-    Args:
-        samples: row -> trials.
-        rest: row -> share at the tabular fixed point of temperature one.
-        line: row -> the post's dotted line.
-    """
+    """Late share of alternating games, one row a payoff matrix: trials, mean, fixed point, the post's line."""
     fig, axes = panels(height=0.62 * len(samples) + 1.7)
     axes.axvline(0.5, linewidth=1.2, **LOOK["source"])
+    labels = ("trials", "mean, 95 %", "fixed point, $\\tau = 1$", "post's line")
     for row, (name, values) in enumerate(samples.items()):
-        mean, half = t_interval(values)
-        axes.plot(values, np.full(len(values), row - 0.16), "o", color=GREEN, alpha=0.7, markersize=6,
-                  label="trials" if row == 0 else None)  # fmt: skip
-        axes.errorbar(mean, row + 0.16, xerr=half, fmt="s", color=GREEN, capsize=4, markersize=5,
-                      label="mean, 95 %" if row == 0 else None)  # fmt: skip
-        axes.plot(rest[name], row + 0.16, "x", color=BLACK, markersize=9, markeredgewidth=2.4,
-                  label="fixed point, $\\tau = 1$" if row == 0 else None)  # fmt: skip
-        axes.plot(line[name], row + 0.16, "D", color=GREY, markerfacecolor="white", markersize=7, markeredgewidth=1.6,
-                  label="post's line" if row == 0 else None)  # fmt: skip
-    axes.set_yticks(range(len(samples)), list(samples))
-    axes.set(ylim=(len(samples) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="share alternating, later half of the run")
+        trials, interval, fixed, dotted = labels if row == 0 else 4 * [None]
+        (mean, half), low = t_interval(values), row + 0.16
+        axes.plot(values, np.full(len(values), row - 0.16), "o", color=GREEN, alpha=0.7, markersize=6, label=trials)
+        axes.errorbar(mean, low, xerr=half, fmt="s", color=GREEN, capsize=4, markersize=5, label=interval)
+        axes.plot(rest[name], low, "x", color=BLACK, markersize=9, markeredgewidth=2.4, label=fixed)
+        hollow = {"color": GREY, "markerfacecolor": "white", "markeredgewidth": 1.6}
+        axes.plot(line[name], low, "D", markersize=7, label=dotted, **hollow)
+    row_names(axes, list(samples))
+    axes.set(xlim=(-0.02, 1.02), xlabel="share alternating, later half of the run")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, columnspacing=1)
     return fig

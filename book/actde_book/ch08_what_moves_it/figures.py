@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.drawing import CONDITIONS, curves
+from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, note, row_names
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 FORCES = {
@@ -18,141 +19,111 @@ FORCES = {
     "before": ("before", {"color": BLACK, "linestyle": (0, (1, 2))}),
     "curvature": ("curvature", {"color": GREY, "linestyle": ":"}),
 }
-MOVES = {"c": "after cooperating", "d": "after defecting"}
 
 
 @figure
 def pushes(places: Mapping[str, xr.Dataset], forces: Sequence[str] = ("policy", "q", "value")) -> Figure:
-    """Size of the push on the gap in an update, mean over rollouts against noise from rollout to rollout, log scale.
-
-    Args:
-        places: label -> what ``update_decomposition.pushes`` found; two of them.
-        forces: which, in order from the top.
-    """
-    fig, axes = panels(columns=2, height=3.6, sharey=True)
-    rows = {}
-    for column, (kind, title) in enumerate({"plain": "plain descent", "adam": "Adam"}.items()):
-        row = 0
+    """Push on the gap in an update (:func:`actde_book.ch08_what_moves_it.update_decomposition.pushes`): mean over rollouts against its noise."""
+    fig, axes_of = panels(columns=2, height=3.6, sharey=True)
+    for axes, kind, title in zip(axes_of, ("plain", "adam"), ("plain descent", "Adam"), strict=True):
+        names = []
         for (label, data), (color, _, marker) in zip(places.items(), CONDITIONS, strict=False):
             for force in forces:
                 if force not in data["force"]:
                     continue
-                rows[row] = f"{label}: {FORCES[force][0]}"
-                push = data[kind].sel(force=force)
+                push, row = data[kind].sel(force=force), len(names)
                 size, noise = np.abs(push.mean("rollout")).values.ravel(), push.std("rollout", ddof=1).values.ravel()
-                axes[column].plot(size, np.full(size.shape, row), marker, color=color, markersize=7, alpha=0.8)
-                axes[column].plot(noise, np.full(noise.shape, row + 0.3), "|", color=BLACK, markersize=9)
-                row += 1
+                axes.plot(size, np.full(size.shape, row), marker, color=color, markersize=7, alpha=0.8)
+                axes.plot(noise, np.full(noise.shape, row + 0.3), "|", color=BLACK, markersize=9)
+                names.append(f"{label}: {FORCES[force][0]}")
         size = np.abs(next(iter(places.values()))["decay"]).values.ravel()
-        axes[column].plot(size, np.full(size.shape, row), "P", color=GREEN, markersize=7, alpha=0.8)
-        rows[row] = "weight decay"
-        axes[column].set(xscale="log", xlabel="nats an update", title=title)
-        axes[column].grid(axis="y", visible=False)
-        axes[column].locator_params(axis="x", numticks=5)
-    axes[0].set_yticks(list(rows), list(rows.values()))
-    axes[0].set_ylim(len(rows) - 0.4, -0.5)
+        axes.plot(size, np.full(size.shape, len(names)), "P", color=GREEN, markersize=7, alpha=0.8)
+        names.append("weight decay")
+        axes.set(xscale="log", xlabel="nats an update", title=title)
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", numticks=5)
+    row_names(axes_of[0], names, 0.5, 0.6)
     return fig
 
 
 @figure
-def sizes(update: np.ndarray, gradient: np.ndarray, step: np.ndarray) -> Figure:
-    """Root mean squares over all weights, ``[trial, update]``: of the gradient as Adam knows it, and of its steps."""
+def sizes(
+    update: Float[np.ndarray, "update"],
+    gradient: Float[np.ndarray, "trial update"],
+    step: Float[np.ndarray, "trial update"],
+) -> Figure:
+    """Root mean squares over all weights: of the gradient as Adam knows it, and of its steps."""
     fig, axes = panels(height=3.5)
-    for values, label, look in (
-        (gradient, "gradient", {"color": VERMILION, "linestyle": "-"}),
-        (step, "Adam's step", {"color": BLUE, "linestyle": "--"}),
-    ):
-        axes.plot(update, values.T, linewidth=0.6, alpha=0.45, color=look["color"])
-        mean = np.exp(np.log(values).mean(0))
-        axes.plot(update, mean, **look)
-        axes.annotate(label, (update[len(update) // 2], mean[len(update) // 2]), (14, 12), textcoords="offset points",
-                      color=look["color"], ha="left", fontsize=13)  # fmt: skip
+    for values, label, color, style in ((gradient, "gradient", VERMILION, "-"), (step, "Adam's step", BLUE, "--")):
+        axes.plot(update, values.T, linewidth=0.6, alpha=0.45, color=color)
+        mean, middle = np.exp(np.log(values).mean(0)), len(update) // 2
+        axes.plot(update, mean, color=color, linestyle=style)
+        note(axes, label, (update[middle], mean[middle]), (14, 12), color=color, ha="left", fontsize=13)
     axes.set(yscale="log", xlabel="update", ylabel="root mean square", xlim=(0, update[-1]))
     return fig
 
 
 @figure
 def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
-    """What each force has added to the gap since the first entry: a row a trial, a column a last move.
-
-    Args:
-        data: from ``update_decomposition.Ledger.dataset``.
-        trials: how many to show.
-    """
+    """What each force of :class:`actde_book.ch08_what_moves_it.update_decomposition.Ledger` has added to the gap: a row a trial, a column a move."""
     shown = data["trial"].values[:trials]
     fig, axes = panels(len(shown), 2, height=2.3, sharex=True, sharey=True, squeeze=False)
     total = data["push"].cumsum("update")
     update = data["update"].values + 1
-    for row, trial in enumerate(shown):
-        for column, (move, title) in enumerate(MOVES.items()):
-            entry, panel = total.sel(trial=trial, last_move=move), axes[row, column]
+    for trial, row in zip(shown, axes, strict=True):
+        for panel, move in zip(row, LAST_MOVE, strict=True):
+            entry = total.sel(trial=trial, last_move=move)
             for force, (label, look) in FORCES.items():
                 panel.plot(update, entry.sel(force=force), label=label, **look)
             panel.plot(update, entry.sum("force"), color=BLACK, linewidth=3, alpha=0.55, label="all together")
             panel.axhline(0, color=GREY, linewidth=0.8)
             panel.set_xlim(update[0], update[-1])
-            if row == 0:
-                panel.set_title(title)
-        axes[row, 0].set_ylabel(f"trial {trial}: nats")
+        row[0].set_ylabel(f"trial {trial}: nats")
+    for panel, (title, _) in zip(axes[0], LAST_MOVE.values(), strict=True):
+        panel.set_title(title)
     for panel in axes[-1]:
         panel.set_xlabel("update")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
-@figure
-def branches(runs: Mapping[str, np.ndarray], update: np.ndarray, start: float) -> Figure:
-    """Share of alternating games of runs that are one run up to ``start``, one panel a setting, one line a trial.
+def _pairs(count: int, height: float) -> tuple[Figure, np.ndarray]:
+    """So many panels of shares over updates, in two columns."""
+    fig, axes = panels(-(-count // 2), 2, height=height, sharex=True, sharey=True, squeeze=False)
+    for panel in axes[:, 0]:
+        panel.set_ylabel("alternating")
+    for panel in axes.flat[max(0, count - 2) : count]:
+        panel.set_xlabel("update")
+        panel.tick_params(labelbottom=True)
+    for panel in axes.flat[count:]:
+        panel.axis("off")
+    return fig, axes.flat[:count]
 
-    Args:
-        runs: label -> shares [trial, update].
-        update: of the points.
-        start: where the runs part.
-    """
-    columns = 2
-    rows = -(-len(runs) // columns)
-    fig, axes = panels(rows, columns, height=2.2, sharex=True, sharey=True, squeeze=False)
-    for panel, (label, shares) in zip(axes.flat, runs.items(), strict=False):
+
+@figure
+def branches(
+    runs: Mapping[str, Float[np.ndarray, "trial update"]], update: Float[np.ndarray, "update"], start: float
+) -> Figure:
+    """Share of alternating games of runs that are one run up to ``start``, one panel a setting, one line a trial."""
+    fig, axes = _pairs(len(runs), 2.2)
+    for panel, (label, shares) in zip(axes, runs.items(), strict=True):
         for trial, (color, style, _) in zip(shares, CONDITIONS, strict=False):
             panel.plot(update, trial, color=color, linestyle=style, linewidth=1.5)
         panel.axvline(start, linewidth=1, **LOOK["source"])
         panel.set(title=label, xlim=(update[0], update[-1]))
-    for panel in axes.flat[len(runs) :]:
-        panel.axis("off")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("alternating")
-    for column in range(columns):
-        used = [row for row in range(rows) if row * columns + column < len(runs)]
-        axes[used[-1], column].set_xlabel("update")
-        axes[used[-1], column].tick_params(labelbottom=True)
     return fig
 
 
 @figure
 def trajectories(runs: Mapping[str, xr.Dataset], level: float, until: float = np.inf) -> Figure:
-    """Share of alternating games over updates, one panel a run, one line a trial and their mean thick.
-
-    Args:
-        runs: label -> results.
-        level: a share to mark, the tabular fixed point's.
-        until: last update to show.
-    """
-    rows = -(-len(runs) // 2)
+    """Share of alternating games over updates, a panel a run; ``level``: the share at the tabular fixed point."""
     longest = max(float(data["update"][-1]) for data in runs.values())
-    fig, axes = panels(rows, 2, height=2.5, sharex=True, sharey=True, squeeze=False)
-    for panel, (label, data), (color, style, _) in zip(axes.flat, runs.items(), CONDITIONS, strict=False):
+    fig, axes = _pairs(len(runs), 2.5)
+    for panel, (label, data), (color, style, _) in zip(axes, runs.items(), CONDITIONS, strict=False):
         curves(panel, data, alternating(data), None, color=color, linestyle=style)
         panel.axhline(level, linewidth=1.2, **LOOK["theory"])
         panel.axhline(0.5, linewidth=1.2, **LOOK["source"])
         panel.set(title=label, xlim=(0, min(until, longest)), ylim=(-0.02, 1.02))
-    for panel in axes.flat[len(runs) :]:
-        panel.axis("off")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("alternating")
-    for column in range(2):
-        used = [row for row in range(rows) if 2 * row + column < len(runs)]
-        axes[used[-1], column].set_xlabel("update")
-        axes[used[-1], column].tick_params(labelbottom=True)
     return fig
 
 
@@ -160,9 +131,7 @@ def trajectories(runs: Mapping[str, xr.Dataset], level: float, until: float = np
 def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
     """Late share of alternating games and its difference to the first run, with intervals: a row a run.
 
-    Args:
-        table: from :func:`actde_nb.compare.intervals.late_effects`.
-        lines: label -> share to mark; two, the higher one first.
+    ``table`` is from :func:`actde_nb.compare.intervals.late_effects`; ``lines``: two shares to mark, the higher one first.
     """
     names = table["run"].values
     fig, (left, right) = panels(columns=2, height=0.42 * len(names) + 1.5, sharey=True)
@@ -177,8 +146,8 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
         left.axvline(share, linewidth=1.4, **LOOK[look])
         left.text(share, -0.75, label, ha=side, va="bottom", fontsize=10, color=LOOK[look]["color"])
     right.axvline(0, linewidth=1.2, **LOOK["source"])
-    left.set_yticks(range(len(names)), list(names))
-    left.set(ylim=(len(names) - 0.4, -0.7), xlabel="share alternating")
+    row_names(left, list(names), 0.7, 0.6)
+    left.set_xlabel("share alternating")
     right.set_xlabel("minus the plain run")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
@@ -187,17 +156,11 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
 
 @figure
 def control(runs: Mapping[str, xr.Dataset], points: Mapping[str, float], until: float) -> Figure:
-    """Networks that play the softmax of their q: share of alternating games beside the table's fixed point.
-
-    Args:
-        runs: label -> results.
-        points: label -> the fixed point's share.
-        until: last update to show.
-    """
+    """Networks that play the softmax of their q: share of alternating games beside the table's fixed point."""
     fig, axes = panels(height=3.4)
     for (label, data), (color, style, _) in zip(runs.items(), CONDITIONS[1:], strict=False):
         curves(axes, data, alternating(data), None, color=color, linestyle=style)
-        axes.axhline(points[label], **{**LOOK["theory"], "linewidth": 1.5})
+        axes.axhline(points[label], linewidth=1.5, **LOOK["theory"])
         axes.text(0.98 * until, points[label] + 0.02, label, color=color, ha="right", va="bottom", fontsize=13)
     axes.set(xlabel="update", ylabel="share alternating", xlim=(0, until), ylim=(None, max(points.values()) + 0.08))
     return fig

@@ -10,8 +10,9 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
 from actde_book.ch10_a_small_language.graph_layout import Arrow, arrows, places, rows, way
-from actde_nb import checks
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, WIDTH, figure, panels
+from actde_nb.pages import style
+from actde_nb.pages.drawing import PATCH, note
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION
 from actde_nb.worlds.grammar import Grammar
 
 PROXIES = {
@@ -30,18 +31,18 @@ LESSONS = (
 SHORT = 3  # rows that an arrow may go down; longer ones are written beside the state
 ROW = 0.62  # inches, as is the next
 LINE = 0.14
+Points = Float[np.ndarray, "points"]
 
 
 def _label(arrow: Arrow, names: int = 2) -> str:
     names = names if len(arrow.words) > 2 else 2
-    more = len(arrow.words) - names
-    said = ", ".join(f"“{word}”" if word == "." else word for word in arrow.words[:names]) + (
-        f" +{more}" if more > 0 else ""
-    )
+    said = ", ".join(f"“{word}”" if word == "." else word for word in arrow.words[:names])
+    if len(arrow.words) > names:
+        said += f" +{len(arrow.words) - names}"
     return said if arrow.chance > 0.995 else f"{said}  {arrow.chance:.2g}".replace("0.", ".")
 
 
-@figure
+@style.figure
 def automaton(grammar: Grammar) -> Figure:
     """States as boxes, from the start down; arrows as wide as they are used, with the likeliest words and chances.
 
@@ -53,13 +54,13 @@ def automaton(grammar: Grammar) -> Figure:
     beside = {state: [f"{_label(a, 1)} → {a.end}" for a in far if a.start == state] for state in depth}
     lines = [max(len(beside[state]) for state in depth if depth[state] == row) for row in range(max(depth.values()))]
     level = -np.cumsum([0, *(ROW + LINE * count for count in lines)])  # inches
-    stretch = [WIDTH / max(2 * max(abs(x) for x, at_row in at.values() if at_row == row) + 1.05, 2.9)
-               for row in range(len(level))]  # fmt: skip
+    widest = [max(abs(x) for x, at_row in at.values() if at_row == row) for row in range(len(level))]
+    stretch = [style.WIDTH / max(2 * width + 1.05, 2.9) for width in widest]
     spot = {thing: np.array([x * stretch[row], level[row]]) for thing, (x, row) in at.items()}
-    drawn, axes = panels(height=0.8 * ROW - level[-1])
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
+    drawn, axes = style.panels(height=0.8 * ROW - level[-1])
     written: list[tuple[tuple[str, ...], str]] = []
     labelled: list[str] = []
+    centred = {"ha": "center", "va": "center"}
     for arrow in sorted(joined, key=lambda arrow: -arrow.flow):
         if arrow in far:
             continue
@@ -69,22 +70,14 @@ def automaton(grammar: Grammar) -> Figure:
         if (arrow.words, arrow.end) not in written:
             written.append((arrow.words, arrow.end))
             labelled.append(arrow.start)
-            axes.text(
-                *label_at,
-                _label(arrow, 2 if len(points) == 2 else 1),
-                fontsize=9,
-                ha="center",
-                va="center",
-                color=BLUE,
-                bbox=box,
-                zorder=4,
-            )
+            text, box = _label(arrow, 2 if len(points) == 2 else 1), PATCH | {"pad": 0.4, "alpha": 0.85}
+            axes.text(*label_at, text, fontsize=9, color=BLUE, bbox=box, zorder=4, **centred)
     for state, row in depth.items():
         x, y = spot[state, row]
         frame = {"boxstyle": "round,pad=0.25", "facecolor": "#eef3f8", "edgecolor": GREY}
-        axes.text(x, y, state, fontsize=10, ha="center", va="center", bbox=frame, zorder=5)
+        axes.text(x, y, state, fontsize=10, bbox=frame, zorder=5, **centred)
         axes.text(x, y - 0.17, "\n".join(beside[state]), fontsize=8, ha="center", va="top", color=GREY)
-    axes.set(xlim=(-WIDTH / 2, WIDTH / 2), ylim=(level[-1] - 0.4 * ROW, 0.4 * ROW))
+    axes.set(xlim=(-style.WIDTH / 2, style.WIDTH / 2), ylim=(level[-1] - 0.4 * ROW, 0.4 * ROW))
     axes.axis("off")
     return drawn
 
@@ -108,15 +101,14 @@ def _bend(axes: Axes, points: Sequence[Float[np.ndarray, "2"]], width: float, sh
     return (1 - t) ** 2 * first + 2 * t * (1 - t) * middle + t**2 * last
 
 
-@figure
+@style.figure
 def memory(losses: Float[np.ndarray, "window"], total: float) -> Figure:
     """What the best reader of so many words loses; the right axis is in percent of the entropy of a sentence."""
-    drawn, axes = panels(height=3.2)
+    drawn, axes = style.panels(height=3.2)
     windows = np.arange(1, len(losses) + 1)
     axes.bar(windows, losses, color=BLUE, width=0.6)
     for window, loss in zip(windows, losses, strict=True):
-        text = "0" if loss < 1e-9 else f"{loss:.3f}"
-        axes.annotate(text, (window, loss), xytext=(0, 3), textcoords="offset points", ha="center")
+        note(axes, "0" if loss < 1e-9 else f"{loss:.3f}", (window, loss), (0, 3), ha="center")
     axes.set(xlabel="words remembered", ylabel="nats lost a sentence", ylim=(0, 1.12 * losses.max()))
     axes.set_xticks(windows)
     percent = axes.secondary_yaxis("right", functions=(lambda y: 100 * y / total, lambda y: y * total / 100))
@@ -125,18 +117,12 @@ def memory(losses: Float[np.ndarray, "window"], total: float) -> Figure:
     return drawn
 
 
-@figure
+@style.figure
 def lessons(
     watched: Mapping[str, Float[np.ndarray, "trial step"]], levels: Mapping[str, float], window: int = 5
 ) -> Figure:
-    """Divergence from the grammar step by step, each network a line, averaged over ``window`` steps.
-
-    Args:
-        watched: what was taught -> divergence in nats a word.
-        levels: name -> divergence, drawn across.
-        window: steps.
-    """
-    drawn, axes = panels(height=4.4)
+    """Divergence from the grammar (nats a word), each network a line averaged over ``window`` steps, with levels."""
+    drawn, axes = style.panels(height=4.4)
     for (name, trials), look in zip(watched.items(), LESSONS, strict=False):
         steps = trials.shape[1] // window * window
         smooth = trials[:, :steps].reshape(len(trials), -1, window).mean(-1)
@@ -145,77 +131,64 @@ def lessons(
             axes.plot(middle, line, linewidth=1.4, label=name if k == 0 else None, **look)
     for name, level in levels.items():
         axes.axhline(level, linewidth=1.2, **LOOK["source"])
-        axes.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                      textcoords="offset points", ha="left", fontsize=10, color=GREY)  # fmt: skip
+        note(axes, name, (0.01, level), (0, 3), xycoords=("axes fraction", "data"), ha="left", fontsize=10, color=GREY)
     axes.set(yscale="log", xlabel="step", ylabel="KL(grammar || network), nats a word")
     axes.legend(loc="upper right")
     return drawn
 
 
-@figure
+@style.figure
 def frontier(
-    best: Mapping[str, Float[np.ndarray, "points"]],
+    best: Mapping[str, Points],
     marks: Mapping[float, int],
     cold: Mapping[str, Float[np.ndarray, "temperatures"]],
     names: Sequence[str],
 ) -> Figure:
     """The optimum at every price, and lower temperatures: reward above, effective number of sentences below, over KL.
 
-    Args:
-        best: ``kl``, ``reward`` and ``entropy`` of the optimum.
-        marks: price -> place in those arrays, to be marked.
-        cold: the same of the initial policy at lower temperatures.
-        names: what to write beside the marks of ``cold``.
+    ``marks``: price -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``.
     """
-    drawn, (above, below) = panels(2, 1, height=3.2, sharex=True)
+    drawn, (above, below) = style.panels(2, 1, height=3.2, sharex=True)
+    square = {"color": ORANGE, "linestyle": "--", "marker": "s", "markersize": 5, "label": "lower temperature"}
     for axes, read in ((above, lambda x: x["reward"]), (below, lambda x: np.exp(x["entropy"]))):
         axes.plot(best["kl"], read(best), color=BLUE, label="optimum at price β")
-        axes.plot(cold["kl"], read(cold), color=ORANGE, linestyle="--", marker="s", markersize=5,
-                  label="lower temperature")  # fmt: skip
+        axes.plot(cold["kl"], read(cold), **square)
         for place in marks.values():
             axes.plot(best["kl"][place], read(best)[place], "o", color=BLUE, markersize=6)
     for price, place in marks.items():
-        above.annotate(f"{price:g}", (best["kl"][place], best["reward"][place]), xytext=(4, -13),
-                       textcoords="offset points", fontsize=10, color=BLUE)  # fmt: skip
+        note(above, f"{price:g}", (best["kl"][place], best["reward"][place]), (4, -13), fontsize=10, color=BLUE)
     for name, kl, said in zip(names, cold["kl"], np.exp(cold["entropy"]), strict=True):
-        below.annotate(name, (kl, said), xytext=(7, -4), textcoords="offset points", fontsize=10, color="#8a5a00")
+        note(below, name, (kl, said), (7, -4), fontsize=10, color="#8a5a00")
     above.set(ylabel="gold")
     below.set(yscale="log", ylabel="effective sentences", xlabel="KL from the initial policy, nats", xlim=(0, 3.6))
     below.legend(loc="lower right")
     return drawn
 
 
-@figure
+@style.figure
 def values(told: Mapping[str, tuple[Sequence[str], Float[np.ndarray, "words"]]], mean: float) -> Figure:
-    """Value after each word, with what each word added; a panel for each sentence.
-
-    Args:
-        told: title -> words, the prompt as the first, and value after each.
-        mean: value of the prompt, drawn across.
-    """
-    drawn, axes_of = panels(len(told), height=2.5, squeeze=False)
+    """Value after each word, the prompt's being ``mean``, and what each word added; a panel a sentence."""
+    drawn, axes_of = style.panels(len(told), height=2.5, squeeze=False)
     for axes, (title, (words, worth)) in zip(axes_of[:, 0], told.items(), strict=True):
         axes.axhline(mean, linewidth=1.2, **LOOK["source"])
         places = np.arange(len(words))
-        axes.plot(places, worth, color=BLUE, marker="o", drawstyle="default")
-        for k in range(1, len(words)):
-            step = worth[k] - worth[k - 1]
+        axes.plot(places, worth, color=BLUE, marker="o")
+        for k, step in enumerate(np.diff(worth), start=1):
             if abs(step) > 5e-3:
-                rise = 9 if step > 0 else -9
-                axes.annotate(f"{step:+.2f}".replace("-", "−"), (k, worth[k]), xytext=(0, rise),
-                              textcoords="offset points", ha="center", va="bottom" if step > 0 else "top",
-                              fontsize=10, color=GREEN if step > 0 else VERMILION)  # fmt: skip
+                shift, align, color = ((0, 9), "bottom", GREEN) if step > 0 else ((0, -9), "top", VERMILION)
+                added = f"{step:+.2f}".replace("-", "−")
+                note(axes, added, (k, worth[k]), shift, ha="center", va=align, fontsize=10, color=color)
         axes.set(ylabel="V (gold)", ylim=(-0.12, 1.15), xlim=(-0.4, len(words) - 0.6), title=title)
         axes.set_xticks(places, ["“.”" if word == "." else word for word in words], rotation=30, ha="right")
     return drawn
 
 
-@figure
+@style.figure
 def judge(
     gold: Float[np.ndarray, "sentence"], judged: Float[np.ndarray, "sentence"], honeypots: Bool[np.ndarray, "sentence"]
 ) -> Figure:
     """A learned reward against gold, a dot for each sentence; those with a honeypot are crosses."""
-    drawn, axes = panels(height=4.2)
+    drawn, axes = style.panels(height=4.2)
     for chosen, look in (
         (~honeypots, {"color": SKY, "marker": ".", "markersize": 3, "label": "others"}),
         (honeypots, {"color": VERMILION, "marker": "x", "markersize": 5, "label": "with a jackpot"}),
@@ -226,15 +199,10 @@ def judge(
     return drawn
 
 
-@figure
-def goodhart(curves: Mapping[str, Sequence[Mapping[str, Float[np.ndarray, "points"]]]], until: float) -> Figure:
-    """What becomes of gold, honeypots and diversity where other rewards are optimised exactly; all over KL.
-
-    Args:
-        curves: name as in :data:`PROXIES` -> frontiers, one for each reward of that name.
-        until: largest KL to show.
-    """
-    drawn, axes_of = panels(3, 1, height=2.7, sharex=True)
+@style.figure
+def goodhart(curves: Mapping[str, Sequence[Mapping[str, Points]]], until: float) -> Figure:
+    """Gold, honeypots and diversity over KL where rewards of :data:`PROXIES` are optimised exactly, up to ``until``."""
+    drawn, axes_of = style.panels(3, 1, height=2.7, sharex=True)
     readings = (
         ("gold", lambda x: x["gold"]),
         ("P(jackpot)", lambda x: x["honeypot"]),
@@ -242,10 +210,10 @@ def goodhart(curves: Mapping[str, Sequence[Mapping[str, Float[np.ndarray, "point
     )
     for axes, (label, read) in zip(axes_of, readings, strict=True):
         for name, several in curves.items():
-            look = PROXIES[checks.one_of("reward", name, tuple(PROXIES))]
+            width = 2 if len(several) == 1 else 1.2
             for k, curve in enumerate(several):
-                width = 2 if len(several) == 1 else 1.2
-                axes.plot(curve["kl"], read(curve), label=name if k == 0 else None, linewidth=width, **look)
+                look = PROXIES[name] | {"linewidth": width, "label": name if k == 0 else None}
+                axes.plot(curve["kl"], read(curve), **look)
         axes.set(ylabel=label)
     axes_of[2].set(yscale="log", xlabel="KL from the initial policy, nats", xlim=(0, until))
     axes_of[1].legend(loc="center right")

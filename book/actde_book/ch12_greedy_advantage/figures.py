@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from actde_nb.pages.drawing import CORNERS, simplex
+from actde_nb.pages.drawing import CORNERS, on_triangle, simplex, triangle_grid
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 VERSIONS = {
@@ -18,17 +18,17 @@ VERSIONS = {
     "code": {"color": GREEN, "linestyle": "--"},
     "code, tempered": {"color": PURPLE, "linestyle": (0, (1, 1))},
 }
+Field = Float[np.ndarray, "rows columns"]
+Policies = Float[np.ndarray, "points 3"]
+Times = Float[np.ndarray, "records"]
+Sizes = Float[np.ndarray, "sizes"]
 
 
 @figure
-def surfaces(
-    sigma: Float[np.ndarray, "columns"],
-    eta: Float[np.ndarray, "rows"],
-    a: Float[np.ndarray, "rows columns"],
-    b: Float[np.ndarray, "rows columns"],
-) -> Figure:
+def surfaces(sigma: Float[np.ndarray, "columns"], eta: Float[np.ndarray, "rows"], a: Field, b: Field) -> Figure:
     """The two coefficients over the square of their arguments, with the text's four cases at the corners."""
     drawn, rows = panels(2, 1, height=3.7, sharex=True)
+    mark = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": BLACK}
     for axes, values, levels, name in (
         (rows[0], a, np.linspace(0, 2, 11), "a"),
         (rows[1], b, np.linspace(-1, 0, 11), "b"),
@@ -39,7 +39,6 @@ def surfaces(
         bar = drawn.colorbar(filled, ax=axes, ticks=levels[::2])
         bar.ax.set_title(name)
         for k, (x, y) in enumerate(((0, 0), (0, 1), (2, 0), (2, 1)), start=1):
-            mark = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": BLACK}
             axes.text(x, y, f"{k}", ha="center", va="center", bbox=mark, zorder=6, fontsize=10)
         axes.set(ylabel="η, greedy probability")
         axes.tick_params(pad=9)
@@ -61,19 +60,15 @@ def speeds(eta: Float[np.ndarray, "points"], relative: Mapping[str, Float[np.nda
 
 @figure
 def triangles(
-    fields: Mapping[str, tuple[Float[np.ndarray, "rows columns 2"], Sequence[Float[np.ndarray, "points 3"]]]],
-    rests: Mapping[str, Float[np.ndarray, "points 3"]],
+    fields: Mapping[str, tuple[Float[np.ndarray, "rows columns 2"], Sequence[Policies]]],
+    rests: Mapping[str, Policies],
     grid: tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"]],
     names: Sequence[str],
 ) -> Figure:
     """Flows on the triangle of policies over three arms, four panels.
 
-    Args:
-        fields: by title, velocities in the plane on the grid (NaN outside the triangle) and the stretches of ties that
-            attract.
-        rests: by title, policies to mark, where the flow rests inside the triangle.
-        grid: coordinates of the columns and of the rows.
-        names: arms, in the order of their corners: left, right, top.
+    ``fields``: title -> velocities in the plane on the grid (NaN outside) and the stretches of ties that attract;
+    ``rests``: title -> policies where the flow rests inside.
     """
     drawn, cells = panels(2, 2, height=3.0)
     policy = triangle_grid(len(grid[0]))[2]
@@ -83,58 +78,33 @@ def triangles(
             axes.streamplot(*grid, side[..., 0], side[..., 1], color=BLUE, linewidth=0.8, density=0.75, arrowsize=0.9)
         _borders(axes)
         for stretch in ties:
-            axes.plot(*(stretch @ CORNERS).T, color=VERMILION, linewidth=3.2, solid_capstyle="round", zorder=4)
+            axes.plot(*on_triangle(stretch), color=VERMILION, linewidth=3.2, solid_capstyle="round", zorder=4)
         for point in rests.get(title, ()):
-            axes.plot(*(point @ CORNERS), "o", color="white", markeredgecolor=BLACK, markersize=9, zorder=6)
+            axes.plot(*on_triangle(point), "o", color="white", markeredgecolor=BLACK, markersize=9, zorder=6)
         simplex(axes, names)
         axes.set(title=title, ylim=(-0.13, 0.99))
     return drawn
 
 
-def to_plane(policy: Float[np.ndarray, "*batch 3"], velocity: Float[np.ndarray, "*batch 3"]):
-    """Velocity in the plane of the triangle that a velocity of the logits makes of the policy, [*batch, 2]."""
-    return (policy * (velocity - (policy * velocity).sum(-1, keepdims=True))) @ CORNERS
-
-
-def triangle_grid(
-    columns: int,
-) -> tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"], np.ndarray, Bool[np.ndarray, "*grid"]]:
-    """A grid over the triangle: columns, rows, the policies at its points, and which of them are policies."""
-    across, up = np.linspace(0, 1, columns), np.linspace(0, CORNERS[2, 1], columns)
-    x, y = np.meshgrid(across, up)
-    top = y / CORNERS[2, 1]
-    right = x - top / 2
-    policy = np.stack([1 - top - right, right, top], axis=-1)
-    inside = (policy > 1e-3).all(-1)
-    return across, up, np.where(inside[..., None], policy, 1 / 3), inside
-
-
 def _borders(axes: Axes) -> None:
     """Where the greedy arm changes."""
-    centre = CORNERS.mean(0)
     for j, k in ((0, 1), (0, 2), (1, 2)):
-        axes.plot(
-            *np.stack([centre, (CORNERS[j] + CORNERS[k]) / 2]).T, color=GREY, linewidth=1, linestyle=":", zorder=3
-        )
+        border = np.stack([CORNERS.mean(0), (CORNERS[j] + CORNERS[k]) / 2])
+        axes.plot(*border.T, color=GREY, linewidth=1, linestyle=":", zorder=3)
     axes.add_patch(Polygon(CORNERS, closed=True, fill=False, edgecolor=GREY))
 
 
 @figure
 def honeypot(
-    times: Float[np.ndarray, "records"],
-    exact: Mapping[str, Float[np.ndarray, "records"]],
+    times: Times,
+    exact: Mapping[str, Times],
     sampled_times: Float[np.ndarray, "samples"],
     sampled: Mapping[str, Float[np.ndarray, "samples runs"]],
     held: float,
 ) -> Figure:
-    """Probability of the honeypot over time: expected updates above, runs from samples below.
+    """Probability of the honeypot over time (learning rate times updates): expected updates above, samples below.
 
-    Args:
-        times: of the records, learning rate times updates.
-        exact: probability along the flow, by version.
-        sampled_times: of the records of the runs.
-        sampled: probability in each run, by version.
-        held: where theory has the tempered code hold it.
+    ``held``: where theory has the tempered code hold it.
     """
     drawn, rows = panels(2, 1, height=3.6, sharex=True)
     for name, line in exact.items():
@@ -144,7 +114,7 @@ def honeypot(
         rows[1].plot(sampled_times[1:], middle, **VERSIONS[name])
         rows[1].fill_between(sampled_times[1:], low, high, color=VERSIONS[name]["color"], alpha=0.2, linewidth=0)
     for axes, title in zip(rows, ("expected updates", "runs from batches of 64"), strict=True):
-        axes.axhline(held, linewidth=1.1, color=BLACK, linestyle=(0, (4, 2)))
+        axes.axhline(held, linewidth=1.1, **LOOK["theory"])
         axes.set(xscale="log", ylabel="P(honeypot)", ylim=(0, 1.03), title=title)
     rows[1].set(xlabel="time (learning rate × updates)")
     rows[0].legend(loc="upper left", fontsize=10)
@@ -152,7 +122,7 @@ def honeypot(
 
 
 @figure
-def holding(sizes: Float[np.ndarray, "sizes"], exits: Mapping[str, Float[np.ndarray, "sizes"]]) -> Figure:
+def holding(sizes: Sizes, exits: Mapping[str, Sizes]) -> Figure:
     """How long a tie with the honeypot holds, against how much the honeypot pays."""
     drawn, axes = panels(height=3.6)
     for (name, times), marker in zip(exits.items(), "os", strict=True):

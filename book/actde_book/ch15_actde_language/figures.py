@@ -5,25 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from actde_nb import checks
 from actde_nb.compare.frontiers import curve, last, path
-from actde_nb.pages.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SERIES,
-    SKY,
-    VERMILION,
-    figure,
-    panels,
-)
+from actde_nb.pages import style
+from actde_nb.pages.drawing import lines, marks
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION
 
 Points = Float[np.ndarray, "point"]
 
@@ -37,39 +24,29 @@ FAMILIES = {
     "tied": {"color": BLUE, "linestyle": "--", "marker": "s"},
     "tied, soft": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
 }
-#: Signals in ``watched_critics.watch``.
+#: Signals in :func:`actde_nb.exact.critics.watch`: label and look.
 AIMS = {
-    "state": ("PPO's", "PPO"),
-    "return": ("return − q", "return − q"),
-    "published_000": ("published, λ = 0", "published, λ = 0"),
-    "published_095": ("published, λ = .95", "published, λ = .95"),
+    "state": ("PPO's", FAMILIES["PPO"]),
+    "return": ("return − q", FAMILIES["return − q"]),
+    "published_000": ("published, λ = 0", FAMILIES["published, λ = 0"]),
+    "published_095": ("published, λ = .95", FAMILIES["published, λ = .95"]),
+}
+ERRORS = {
+    "q_error": ("error of q", {"color": BLACK, "linestyle": "-"}),
+    "v_error": ("error of v", {"color": GREY, "linestyle": "--"}),
+    "disagreement": ("disagreement", {"color": VERMILION, "linestyle": "-."}),
 }
 
 
-def _line(look: Mapping) -> dict:
-    return {name: value for name, value in look.items() if name != "marker"}
-
-
-def _lines(axes: Axes, x: Points, samples: Float[np.ndarray, "trial point"], label: str | None = None, **look) -> None:
-    """The mean over trials thick, each trial thin."""
-    axes.plot(x, samples.T, linewidth=0.6, alpha=0.4, **_line(look))
-    axes.plot(x, samples.mean(0), label=label, **_line(look))
-
-
-@figure
+@style.figure
 def who_knows(maps: Mapping[str, Float[np.ndarray, "v q"]], knows: Points) -> Figure:
-    """Gain of an expected update, over that of the exact policy gradient, for critics that know part of the values.
-
-    Args:
-        maps: form -> gain, for what v knows and what q knows.
-        knows: those shares.
-    """
-    drawn, axes_of = panels(1, len(maps), height=2.9, sharey=True)
+    """Gain of an expected update, over the exact policy gradient's, by the shares of the values that v and q know."""
+    drawn, axes_of = style.panels(1, len(maps), height=2.9, sharey=True)
     levels = [-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4]
     for axes, (title, gain) in zip(axes_of, maps.items(), strict=True):
         axes.contourf(knows, knows, gain.T, levels=np.linspace(-4, 4, 33), cmap="PuOr", extend="both")
-        lines = axes.contour(knows, knows, gain.T, levels=levels, colors=BLACK, linewidths=0.8)
-        axes.clabel(lines, fmt="%g", fontsize=9)
+        contours = axes.contour(knows, knows, gain.T, levels=levels, colors=BLACK, linewidths=0.8)
+        axes.clabel(contours, fmt="%g", fontsize=9)
         axes.contour(knows, knows, gain.T, levels=[0], colors=BLACK, linewidths=2.2)
         axes.set(title=title, xlabel="v knows", aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
@@ -79,81 +56,54 @@ def who_knows(maps: Mapping[str, Float[np.ndarray, "v q"]], knows: Points) -> Fi
     return drawn
 
 
-@figure
+@style.figure
 def watched(found: Mapping[str, Float[np.ndarray, "trial point"]]) -> Figure:
     """What critics know while a policy learns from them (above), and where each form would pull it (below).
 
-    Args:
-        found: as ``watched_critics.watch`` returns.
+    ``found`` is what :func:`actde_nb.exact.critics.watch` returns.
     """
-    drawn, (above, below) = panels(2, 1, height=2.9, sharex=True)
-    update = found["update"][0]
-    for name, label, look in (
-        ("q_error", "error of q", {"color": BLACK, "linestyle": "-"}),
-        ("v_error", "error of v", {"color": GREY, "linestyle": "--"}),
-        ("disagreement", "disagreement", {"color": VERMILION, "linestyle": "-."}),
-    ):
-        _lines(above, update, found[name], label, **look)
-    for name, (label, family) in AIMS.items():
-        _lines(below, update, found[name], label, **FAMILIES[family])
+    drawn, (above, below) = style.panels(2, 1, height=2.9, sharex=True)
+    for axes, signals in ((above, ERRORS), (below, AIMS)):
+        for name, (label, look) in signals.items():
+            lines(axes, found["update"][0], found[name], label, thin=(0.6, 0.4), **look)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.8)
     below.axhline(0, color=GREY, linewidth=0.8)
     above.set(ylabel="rms, in reward", ylim=(0, None))
     below.set(ylabel="correlation with A", xlabel="updates", ylim=(-1.05, 1.1))
-    for axes in (above, below):
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.8)
     return drawn
 
 
-@figure
+@style.figure
 def forms(runs: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
-    """Gold, grammar and entropy over updates, from samples; a thin line a run's mean, a thick one the family's.
-
-    Args:
-        runs: family as in :data:`FAMILIES` -> its runs.
-    """
-    drawn, axes_of = panels(3, 1, height=2.4, sharex=True)
-    for axes, quantity, label in zip(
-        axes_of,
-        ("gold", "grammatical", "entropy"),
-        ("gold", "share grammatical", "entropy, nats"),
-        strict=True,
-    ):
+    """Gold, grammar and entropy over updates, from samples; a thin line a trial, a thick one the family's mean."""
+    drawn, axes_of = style.panels(3, 1, height=2.4, sharex=True)
+    quantities = {"gold": "gold", "grammatical": "share grammatical", "entropy": "entropy, nats"}
+    for axes, (quantity, label) in zip(axes_of, quantities.items(), strict=True):
         for family, several in runs.items():
-            look = FAMILIES[checks.one_of("family", family, tuple(FAMILIES))]
-            for data in several:
-                samples = curve(data, quantity, "sampled")
-                axes.plot(data["evaluated"].values, samples.T, linewidth=0.4, alpha=0.35, **_line(look))
-            mean = np.concatenate([curve(data, quantity, "sampled") for data in several]).mean(0)
-            axes.plot(several[0]["evaluated"].values, mean, label=family, **_line(look))
+            samples = np.concatenate([curve(data, quantity, "sampled") for data in several])
+            update = several[0]["evaluated"].values
+            lines(axes, update, samples, family, thin=(0.4, 0.35), **FAMILIES[family])
         axes.set(ylabel=label, ylim=(0, None))
     axes_of[2].set(xlabel="updates")
     drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, handlelength=2.4)
     return drawn
 
 
-@figure
+@style.figure
 def plane(
     best: Mapping[str, Points],
     rests: Mapping[str, Points],
     ends: Mapping[str, Sequence[xr.Dataset]],
     wanderers: Mapping[str, xr.Dataset],
 ) -> Figure:
-    """Reward over divergence: what is possible, what theory predicts, and where runs came to.
-
-    Args:
-        best: ``kl`` and ``reward`` of the frontier.
-        rests: the same of the fixed points.
-        ends: family -> runs at several prices or temperatures, of which the ends are drawn.
-        wanderers: name -> runs of which the whole path is drawn, medians over trials.
-    """
-    drawn, axes = panels(height=4.4)
+    """Reward over divergence: the frontier, fixed points ``rests``, ends of runs, median paths of ``wanderers``."""
+    drawn, axes = style.panels(height=4.4)
     axes.plot(best["kl"], best["reward"], color=GREY, linestyle="-", linewidth=1.6, label="frontier")
     axes.plot(rests["kl"], rests["reward"], color=BLACK, linestyle=":", linewidth=1.6, label="ACTDE in tables")
     for family, several in ends.items():
-        look = FAMILIES[checks.one_of("family", family, tuple(FAMILIES))]
         for k, data in enumerate(several):
-            axes.plot(last(data, "kl"), last(data, "reward"), color=look["color"], marker=look["marker"],
-                      linestyle="", markersize=5, label=None if k else family)  # fmt: skip
+            label = None if k else family
+            marks(axes, last(data, "kl"), last(data, "reward"), FAMILIES[family], markersize=5, label=label)
     for (name, data), colour in zip(wanderers.items(), (GREEN, SKY, PURPLE, ORANGE), strict=False):
         went = np.median(path(data), axis=0)
         axes.plot(*went.T, color=colour, linewidth=1.4, marker="D", markevery=[-1], label=name)
@@ -163,22 +113,20 @@ def plane(
     return drawn
 
 
-@figure
+@style.figure
 def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) -> Figure:
     """How far log-ratios follow advantages: slope above, share of their variance below; a mark for each trial.
 
-    Args:
-        runs: rate of q's head over the trunk's -> run; drawn on the left with what a table predicts, a slope that is
-            inversely proportional, through the mean of those in the middle.
-        others: temperature -> run whose logits are tied to q, on the right; predicted is 1 / temperature.
+    ``runs``: rate of q's head over the trunk's -> run, with a slope inversely proportional to it through the mean of
+    those in the middle; ``others``: temperature -> run whose logits are tied to q, with 1 / temperature.
     """
-    drawn, axes_of = panels(2, 2, height=2.5, sharex="col", sharey="row")
+    drawn, axes_of = style.panels(2, 2, height=2.5, sharex="col", sharey="row")
     sides = ((runs, FAMILIES["return − q"]), (others, FAMILIES["tied"]))
     for row, quantity in zip(axes_of, ("tilt", "tilt_share"), strict=True):
         for axes, (several, look) in zip(row, sides, strict=True):
             for at, data in several.items():
                 seen = data["ending"].sel(ending_quantity=quantity).values
-                axes.plot(np.full(len(seen), at), seen, look["marker"], color=look["color"], alpha=0.7, markersize=6)
+                marks(axes, np.full(len(seen), at), seen, look, alpha=0.7, markersize=6)
             axes.set(xscale="log")
             axes.set_xticks(list(several), [f"{at:g}" for at in several])
             axes.minorticks_off()
@@ -196,14 +144,15 @@ def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) 
     return drawn
 
 
-@figure
+@style.figure
 def honeypot(runs: Mapping[str, xr.Dataset]) -> Figure:
     """Jackpots, gold and grammar over updates, from samples; thin lines are trials."""
-    drawn, axes_of = panels(3, 1, height=2.2, sharex=True)
+    drawn, axes_of = style.panels(3, 1, height=2.2, sharex=True)
     quantities = {"honeypot": "P(jackpot)", "gold": "gold", "grammatical": "share grammatical"}
     for axes, (quantity, label) in zip(axes_of, quantities.items(), strict=True):
         for (name, data), look in zip(runs.items(), SERIES, strict=False):
-            _lines(axes, data["evaluated"].values, curve(data, quantity, "sampled"), name, **look)
+            samples = curve(data, quantity, "sampled")
+            lines(axes, data["evaluated"].values, samples, name, thin=(0.6, 0.4), **look)
         axes.set(ylabel=label, ylim=(0, 1.05))
     axes_of[2].set(xlabel="updates")
     drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.4)

@@ -7,23 +7,11 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from actde_book.ch16_one_frontier import comparison
-from actde_nb import checks
 from actde_nb.compare import frontiers, intervals
-from actde_nb.pages.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    LOOK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    figure,
-    panels,
-)
+from actde_nb.pages.drawing import interval, plain_numbers, row_names
+from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 #: How a family of methods is drawn; those that begin alike share a colour.
 FAMILIES = {
@@ -40,98 +28,72 @@ FAMILIES = {
     "GAA, batch": {"color": PURPLE, "marker": "s", "linestyle": "--"},
     "GAA, code": {"color": ORANGE, "marker": "D", "linestyle": ":"},
 }
-
-#: What is on an axis: label, from the numbers of a frontier or a run, and whether the axis is logarithmic.
-READINGS = {
-    "gold": ("gold", lambda values: values, False),
-    "reward": ("reward", lambda values: values, False),
-    "honeypot": ("P(jackpot)", lambda values: values, False),
-    "entropy": ("effective sentences", np.exp, True),
-}
+LABELS = {"gold": "gold", "reward": "reward", "honeypot": "P(jackpot)", "entropy": "effective sentences"}
+Frontier = Mapping[str, Float[np.ndarray, "beta"]]
 
 
-def _look(family: str) -> dict:
-    return FAMILIES[checks.one_of("family", family, tuple(FAMILIES))]
-
-
-def _axes(axes: Axes, quantity: str) -> None:
-    label, _, logarithmic = READINGS[checks.one_of("quantity", quantity, tuple(READINGS))]
-    axes.set_ylabel(label)
-    if logarithmic:
+def _quantity(axes: Axes, quantity: str) -> None:
+    axes.set_ylabel(LABELS[quantity])
+    if quantity == "entropy":
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 @figure
 def plane(
-    best: Mapping[str, Float[np.ndarray, "beta"]],
+    best: Frontier,
     families: Mapping[str, Sequence[xr.Dataset]],
     quantities: Sequence[str] = ("gold", "entropy"),
-    rest: Mapping[str, Float[np.ndarray, "beta"]] | None = None,
+    rest: Frontier | None = None,
     kl: tuple[float, float] = (0.2, 120.0),
 ) -> Figure:
-    """Ends of runs over their divergence, a panel for each quantity.
+    """Ends of runs over their divergence, a panel for each quantity of :data:`LABELS`; ``rest``: of exact advantages.
 
     Small marks are trials, large ones means over them, with lines between the settings of one method.
-
-    Args:
-        best: the exact frontier.
-        families: name, of :data:`FAMILIES`, -> runs.
-        quantities: of :data:`READINGS`.
-        rest: another curve, as ``best``: where exact advantages would come to rest.
-        kl: ends of the logarithmic axis.
     """
     drawn, axes_of = panels(len(quantities), height=3.5, sharex=True, squeeze=False)
     for axes, quantity in zip(axes_of[:, 0], quantities, strict=True):
-        _axes(axes, quantity)
-        read = READINGS[quantity][1]
+        _quantity(axes, quantity)
+        read = np.exp if quantity == "entropy" else np.asarray
         axes.plot(best["kl"], read(best[quantity]), label="optimum", **LOOK["theory"])
         if rest is not None:
             axes.plot(rest["kl"], read(rest[quantity]), label="APA, tie: exact", **LOOK["source"])
         for family, runs in families.items():
-            look = _look(family)
-            marker = {name: look[name] for name in ("color", "marker", "fillstyle") if name in look}
+            look = FAMILIES[family]
             points = [frontiers.path(run, "kl", quantity)[:, -1] for run in runs]
             if quantity == "entropy":  # what is said outside the language is not counted in sentences
                 inside = [comparison.known_exactly(run)[:, -1] for run in runs]
                 points = [p[i] for p, i in zip(points, inside, strict=True) if i.any()]
             for trials in points:
-                axes.plot(trials[:, 0], read(trials[:, 1]), linestyle="", markersize=3, alpha=0.5, **marker)
+                axes.plot(trials[:, 0], read(trials[:, 1]), markersize=3, alpha=0.5, **look | {"linestyle": ""})
             means = np.array(sorted(tuple(trials.mean(0)) for trials in points)).reshape(-1, 2)
             axes.plot(means[:, 0], read(means[:, 1]), markersize=8, linewidth=1.3, label=family, **look)
     axes_of[-1, 0].set(xscale="log", xlim=kl, xlabel="KL from the initial policy, nats a sentence")
-    axes_of[-1, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes_of[-1, 0].xaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(axes_of[-1, 0].xaxis)
     drawn.legend(*axes_of[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn
 
 
 @figure
-def beside(best: Mapping[str, Float[np.ndarray, "beta"]], runs: Mapping[str, xr.Dataset]) -> Figure:
+def beside(best: Frontier, runs: Mapping[str, xr.Dataset]) -> Figure:
     """Against the optimum at the same divergence: gold missed on the left, diversity kept on the right.
 
     A row for each run: its trials as small marks, their mean, and Student's interval. What is far out is cut off.
-
-    Args:
-        best: the exact frontier.
-        runs: what to call it -> run.
     """
     drawn, axes_of = panels(1, 2, height=0.27 * len(runs) + 0.9, sharey=True)
-    readings = (("gold", lambda more: -more), ("entropy", np.exp))
-    for axes, (quantity, read) in zip(axes_of, readings, strict=True):
+    readings = (("gold", lambda more: -more, 0), ("entropy", np.exp, 1))
+    for axes, (quantity, read, optimum) in zip(axes_of, readings, strict=True):
         for row, data in enumerate(runs.values()):
             samples = comparison.beyond(data, best, quantity)
             value, low, high, _ = intervals.mean(samples)
             axes.plot(read(samples), np.full(len(samples), row), linestyle="", marker="o", markersize=3, color=SKY)
-            axes.plot(read(np.array([low, high])), [row, row], color=BLUE, linewidth=1.6)
-            axes.plot(read(value), row, marker="D", markersize=6, color=BLUE)
+            interval(axes, row, read(np.array([low, high])), read(value), {"color": BLUE, "marker": "D"}, 1.6, 6)
+        axes.axvline(optimum, **LOOK["theory"])
     left, right = axes_of
-    left.axvline(0, **LOOK["theory"])
-    right.axvline(1, **LOOK["theory"])
-    left.set_yticks(range(len(runs)), list(runs))
-    left.set(xlabel="gold missed", ylim=(len(runs) - 0.5, -0.5), xlim=(-0.01, 0.3))
+    row_names(left, list(runs))
+    left.set(xlabel="gold missed", xlim=(-0.01, 0.3))
     right.set(xlabel="sentences, times optimum’s", xscale="log", xlim=(0.02, 200))
-    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    right.xaxis.set_major_formatter("{x:g}")
     return drawn
 
 
@@ -140,21 +102,18 @@ def seeds(runs: Mapping[str, xr.Dataset], quantity: str = "gold") -> Figure:
     """One mark a trial at the end, a row for each run; crosses for policies that have left the language."""
     drawn, axes = panels(height=0.27 * len(runs) + 0.9)
     for row, data in enumerate(runs.values()):
-        inside, values = comparison.known_exactly(data)[:, -1], frontiers.last(data, quantity)
-        for chosen, look in (
-            (inside, {"color": BLUE, "marker": "o", "label": "in the language"}),
-            (~inside, {"color": VERMILION, "marker": "x", "label": "left it"}),
-        ):
-            look |= {"label": look["label"] if row == 0 else None}
-            axes.plot(values[chosen], np.full(chosen.sum(), row), linestyle="", alpha=0.7, **look)
-    axes.set_yticks(range(len(runs)), list(runs))
-    axes.set(xlabel=READINGS[quantity][0], ylim=(len(runs) - 0.5, -0.5))
+        inside, values = frontiers.known_exactly(data)[:, -1], frontiers.last(data, quantity)
+        for chosen, mark, color, name in ((inside, "o", BLUE, "in the language"), (~inside, "x", VERMILION, "left it")):
+            look = {"color": color, "label": name if row == 0 else None}
+            axes.plot(values[chosen], np.full(chosen.sum(), row), mark, alpha=0.7, **look)
+    row_names(axes, list(runs))
+    axes.set_xlabel(LABELS[quantity])
     drawn.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
 
 
 @figure
-def own(best: Mapping[str, Float[np.ndarray, "beta"]], path: Float[np.ndarray, "trial evaluated 2"]) -> Figure:
+def own(best: Frontier, path: Float[np.ndarray, "trial evaluated 2"]) -> Figure:
     """Where trials went in the plane of divergence and reward, under the frontier of that reward."""
     drawn, axes = panels(height=3.2)
     axes.plot(best["kl"], best["reward"], label="optimum", **LOOK["theory"])
