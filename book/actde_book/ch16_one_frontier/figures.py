@@ -102,7 +102,7 @@ def seeds(runs: Mapping[str, xr.Dataset], quantity: str = "gold") -> Figure:
     """One mark a trial at the end, a row for each run; crosses for policies that have left the language."""
     drawn, axes = panels(height=0.27 * len(runs) + 0.9)
     for row, data in enumerate(runs.values()):
-        inside, values = frontiers.known_exactly(data)[:, -1], frontiers.last(data, quantity)
+        inside, values = comparison.known_exactly(data)[:, -1], frontiers.last(data, quantity)
         for chosen, mark, color, name in ((inside, "o", BLUE, "in the language"), (~inside, "x", VERMILION, "left it")):
             look = {"color": color, "label": name if row == 0 else None}
             axes.plot(values[chosen], np.full(chosen.sum(), row), mark, alpha=0.7, **look)
