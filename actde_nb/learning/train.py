@@ -256,8 +256,7 @@ class Trainer:
     def _describe(self, batch: TrainingBatch, outputs: Outputs) -> dict[str, Tensor]:
         rollout = batch.rollout
         logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
-        # One advantage alone has no deviation.
-        deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)
+        deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)  # there may be one alone
         return {
             **self.world.statistics(rollout.tokens, logits, q),
             "reward": rollout.rewards.mean((1, 2)),
@@ -275,16 +274,15 @@ class Trainer:
                     raise Diverged(f"update {self.update}: {name} of trial {trial} is {number}")
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        config, named = self.config, self.parameters.items()
-        kinds: dict[tuple[bool, bool], list[Tensor]] = {}
-        for name, parameter in named:
+        config, kinds = self.config, {}
+        for name, parameter in self.parameters.items():
             head = config.head_rate != 1 and name.removeprefix("second.").startswith(("value", "q"))
             kinds.setdefault((head, not self.policy.decays(name)), []).append(parameter)
         groups = []
-        for (head, kept), parameters in sorted(kinds.items(), key=lambda kind: kind[0]):
+        for head, kept in sorted(kinds):
             rate = config.learning_rate * (config.head_rate if head else 1.0)
             decay = 0.0 if kept else config.weight_decay
-            groups.append({"params": parameters, "weight_decay": decay, "lr": rate, "highest": rate})
+            groups.append({"params": kinds[head, kept], "weight_decay": decay, "lr": rate, "highest": rate})
         if config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate)
         betas = (config.beta1, config.beta2)

@@ -148,5 +148,5 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
     assert (found["soft_critic"] < 0.01).all()
     # Without the price of later words it is ACTDE's own fixed point, where APA rests too.
     assert (found["critic to the fixed point"] < 0.02).all()
-    with pytest.raises(SettingError, match="kl_in_reward = 0 with algorithm = 'soft_critic'"):
+    with pytest.raises(SettingError, match="kl_in_reward = 0.0 with algorithm = 'soft_critic'"):
         Config(algorithm="soft_critic")
