@@ -84,10 +84,8 @@ def whiten(
         mask: the steps that count; the others come out as zero.
 
     Raises:
-        SettingError: a single advantage a trial, which has no variance.
+        SettingError: a trial in which a single step counts.
     """
-    if advantages[0].numel() < 2:
-        raise SettingError(f"advantages has shape {tuple(advantages.shape)}: allowed are two or more a trial")
     mean, variance = moments(advantages, mask)
     centred = advantages - mean if mask is None else (advantages - mean) * mask
     return centred * torch.rsqrt(variance + epsilon)
@@ -96,11 +94,20 @@ def whiten(
 def moments(
     advantages: Steps, mask: Bool[Tensor, "trial batch time"] | None = None
 ) -> tuple[Float[Tensor, "trial 1 1"], Float[Tensor, "trial 1 1"]]:
-    """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is."""
+    """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is.
+
+    Raises:
+        SettingError: a trial in which a single step counts.
+    """
+    count = advantages[0].numel() if mask is None else mask.sum((1, 2), keepdim=True)
+    if (count if mask is None else count.min()) < 2:
+        raise SettingError(
+            "a trial has one step that counts, which has no variance to divide by: allowed are two or more, or "
+            "whiten = False and an algorithm that asks for no deviation"
+        )
     if mask is None:
         variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
         return mean, variance
-    count = mask.sum((1, 2), keepdim=True)
     mean = (advantages * mask).sum((1, 2), keepdim=True) / count
     return mean, (((advantages - mean) * mask) ** 2).sum((1, 2), keepdim=True) / (count - 1)
 
@@ -130,6 +137,20 @@ def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) 
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     deviation, mean = torch.std_mean(totals, dim=-1, keepdim=True)
     return ((totals - mean) / (deviation + epsilon)).flatten(1)[..., None].expand_as(rewards)
+
+
+def group_centred(rewards: Steps, group_size: int) -> Steps:
+    """A sequence's reward less its group's mean, its own included, at every step (Dr. GRPO: Liu et al., 2025).
+
+    Nothing is divided by a deviation, so that a run with it should not whiten either. The paper's other half, a sum
+    over tokens divided by a constant, is a matter of the loss and not of the advantage.
+
+    Args:
+        rewards: reward of each step, which are added up.
+        group_size: sequences in a row that are compared; it divides the batch, and is two or more.
+    """
+    totals = rewards.sum(-1).unflatten(1, (-1, group_size))
+    return (totals - totals.mean(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)
 
 
 def _next(values: Steps, next_value: Ends) -> Steps:

@@ -161,9 +161,10 @@ ALGORITHMS: dict[str, Algorithm] = {
     # Zhu et al. (2023): advantages against v, as PPO's; the regression is on the policy before training.
     "apa": Algorithm(advantages.gae, losses.advantage_induced),
     "awr": Algorithm(advantages.gae, losses.advantage_weighted),
-    # Both as they are run on language models, with PPO's loss for several updates from one rollout.
+    # All three as they are run on language models, with PPO's loss for several updates from one rollout.
     "rloo": Algorithm(advantages.leave_one_out, value_loss=None),
     "grpo": Algorithm(advantages.group_normalised, value_loss=None),
+    "dr_grpo": Algorithm(advantages.group_centred, value_loss=None),
     # No later critic enters: what came of it, less what was expected of it.
     "actde_return": Algorithm(advantages.return_minus_q, q_coefficient=1.0),
     # Q-Prop: what depends on the action in the baseline is given back, and the policy gradient returns.

@@ -1,6 +1,5 @@
 """Settings of the training loop. Defaults are those of the published runs; beside each, where it is from."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 
@@ -18,47 +17,50 @@ RESUMABLE = ("updates", "checkpoint_every", "device")
 class Config:
     """How to train; "trainer" is the published code's ``prisonerTrainer.py``, "notebook" its ``prisonerTest.ipynb``.
 
+    A few fields are there for what was published with them, though no run of the book sets them: entropy_bonus,
+    kept_share, largest_weight, group_size, value_clip, beta1, beta2, gradient_clip, expectile.
+
     Args:
-        algorithm: a row of the table of algorithms, such as ppo or actde.
-        trials: independent runs, trained together as one stack.
-        updates: gradient updates; the axis that the post calls epochs.
-        seed: with a trial's number, where all its random draws come from.
-        sequences: games played side by side in each trial.
-        games: games in a row in each rollout.
-        updates_per_rollout: gradient updates from the same rollout.
-        minibatches: parts that its sequences are dealt into; updates take them in turn. With one, each is on all.
-        discount: gamma.
-        gae_lambda: lambda, of the policy's advantages and of the targets of v and q.
-        whiten: rescale each rollout's advantages to mean 0 and variance 1, for each trial.
-        clip: how far a ratio of probabilities is pushed.
-        value_clip: how far a value is pushed.
-        expectile: weight of values that are too low, for the loss of that name.
-        kept_share: steps that rejection sampling keeps.
-        beta: temperature of AWR and APA, in units of advantage.
-        largest_weight: of AWR.
-        group_size: sequences in a row that RLOO and GRPO compare.
-        kl_in_reward: price of a nat in the reward of each step: its log-ratio to the initial policy. Where it is above
-            zero, a bandit's or a language's optimum is the initial policy times exp(reward / kl_in_reward).
-        kl_target: nats a sequence that the price is adapted to keep to, from ``kl_in_reward`` on; 0 leaves it fixed.
-        kl_in_loss: weight in the loss of the divergence from the initial policy, in nats a step.
-        entropy_bonus: weight in the loss of the policy's entropy, in nats a step.
-        warmup: updates over which the learning rate rises to its value.
-        value_coefficient: weight of the value loss; None for that of the algorithm's row.
-        sampling_temperature: divides the logits when actions are drawn; log-probabilities are those at one.
-        sigma_scale: of the greedy advantage's lead, in the row's unit, before it is cut to [0, 1].
-        eta_scale: of the greedy action's probability, before it is cut to [0, 1].
-        evaluate_every: updates between evaluations, if the run has any; 0 for none.
-        head_rate: learning rate of the heads of v and q, over that of the rest.
-        optimiser: "adamw", or "sgd" for plain gradient descent.
-        learning_rate: step size.
-        beta1: decay of Adam's mean gradient.
-        beta2: decay of Adam's mean squared gradient.
-        epsilon: what Adam adds to the root of that mean before it divides by it. Far below the gradients every step
-            has the same size however small they are; far above, steps shrink with them.
-        weight_decay: AdamW's, on the weights the policy names (matrices of linear layers).
-        gradient_clip: largest norm of a trial's gradient; 0 leaves gradients alone.
-        device: where the tensors live, as PyTorch calls it.
-        checkpoint_every: updates between checkpoints; a killed run loses no more than these.
+        algorithm: Row of the table of algorithms, such as ppo or actde.
+        trials: Number of independent runs, trained together as one stack.
+        updates: Number of gradient updates, which the post calls epochs.
+        seed: Together with a trial's number, the source of all its random draws.
+        batch: Number of sequences played side by side in each trial.
+        steps: Number of tokens sampled one after another in each rollout (games, or words of a sentence).
+        updates_per_rollout: Number of gradient updates from the same rollout.
+        minibatches: Parts that a rollout's sequences are dealt into; updates take them in turn.
+        discount: Discount of later rewards, gamma.
+        gae_lambda: Lambda of generalised advantage estimation, also in the targets of v and q.
+        whiten: Whether each trial's advantages are rescaled to mean 0 and variance 1 over a rollout.
+        clip: How far a ratio of probabilities may move before its gradient is cut (PPO's epsilon).
+        value_clip: How far a value may move from that of the rollout before its gradient is cut.
+        expectile: Weight of the values that are too low, in the expectile loss.
+        kept_share: Share of a rollout's steps that rejection sampling keeps.
+        beta: Temperature of AWR and APA, in units of advantage.
+        largest_weight: Largest weight that AWR gives to a step.
+        group_size: Number of sequences in a row that RLOO and GRPO compare with each other.
+        kl_in_reward: Price of a nat of log-ratio to the reference policy, taken off each step's reward. Where it is
+            above zero, a bandit's or a language's optimum is the reference policy times exp(reward / kl_in_reward).
+        kl_target: Nats a sequence to which the price in the reward is adapted; 0 leaves it as it is.
+        kl_in_loss: Weight in the loss of the divergence from the reference policy, in nats a step.
+        entropy_bonus: Weight in the loss of the policy's entropy, in nats a step.
+        warmup: Number of updates over which the learning rate rises to its value.
+        value_coefficient: Weight of the value loss; None for that of the algorithm's row.
+        sampling_temperature: Divisor of the logits when actions are drawn; log-probabilities are those at one.
+        sigma_scale: Factor on the greedy action's lead, in the row's unit, before it is cut to [0, 1].
+        eta_scale: Factor on the greedy action's probability, before it is cut to [0, 1].
+        evaluate_every: Number of updates between evaluations, if the run has any; 0 for none.
+        head_rate: Learning rate of the heads of v and q, as a multiple of that of the rest.
+        optimiser: Either adamw, or sgd for plain gradient descent.
+        learning_rate: Step size of the optimiser.
+        beta1: Decay of Adam's mean gradient.
+        beta2: Decay of Adam's mean squared gradient.
+        epsilon: Number that Adam adds to the root of the mean squared gradient before it divides by it. Far below the
+            gradients every step has the same size however small they are; far above, steps shrink with them.
+        weight_decay: AdamW's decay of the weights that the policy names (matrices of linear layers).
+        gradient_clip: Largest norm of a trial's gradient; 0 leaves gradients alone.
+        device: Where the tensors live, as PyTorch calls it.
+        checkpoint_every: Number of updates between checkpoints; a killed run loses no more than these.
 
     Raises:
         SettingError: a value that is not allowed, naming it.
@@ -109,15 +111,7 @@ class Config:
     def _check(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
-        for name in (
-            "trials",
-            "updates",
-            "batch",
-            "steps",
-            "updates_per_rollout",
-            "checkpoint_every",
-            "minibatches",
-        ):
+        for name in ("trials", "updates", "batch", "steps", "updates_per_rollout", "checkpoint_every", "minibatches"):
             checks.whole(name, getattr(self, name))
         for name in ("seed", "warmup", "evaluate_every"):
             checks.whole(name, getattr(self, name), least=0)
@@ -132,31 +126,26 @@ class Config:
         if self.value_coefficient is not None:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingError(f"{name} = {getattr(self, name)}: allowed are numbers in [0, 1)")
+            self._allow(0 <= getattr(self, name) < 1, name, "are numbers in [0, 1)")
+        whole = (
+            f"are multiples of updates_per_rollout = {self.updates_per_rollout}, for rollouts are learned from whole"
+        )
         for name in ("updates", "checkpoint_every", "evaluate_every"):
-            if getattr(self, name) % self.updates_per_rollout:
-                raise SettingError(
-                    f"{name} = {getattr(self, name)}: allowed are multiples of updates_per_rollout = "
-                    f"{self.updates_per_rollout}, since a rollout is learned from as a whole"
-                )
-
+            self._allow(getattr(self, name) % self.updates_per_rollout == 0, name, whole)
         for name in ("updates_per_rollout", "batch"):
-            if getattr(self, name) % self.minibatches:
-                raise SettingError(
-                    f"minibatches = {self.minibatches}: allowed are numbers that divide {name} = {getattr(self, name)}"
-                )
-        if ALGORITHMS[self.algorithm].compares_groups and self.batch % self.group_size:
-            raise SettingError(f"group_size = {self.group_size}: allowed are numbers that divide batch = {self.batch}")
-        row = ALGORITHMS[self.algorithm]
-        if row.corrected and self.whiten:
-            raise SettingError(
-                f"whiten = True with algorithm = {self.algorithm!r}: allowed is False, since q stays in units of reward"
-            )
-        if row.soft and not self.kl_in_reward:
-            raise SettingError(f"kl_in_reward = 0 with algorithm = {self.algorithm!r}: allowed is a price above zero")
-        if self.kl_target and not self.kl_in_reward:
-            raise SettingError(f"kl_target = {self.kl_target} with kl_in_reward = 0: allowed is a price to start from")
+            divided = getattr(self, name)
+            self._allow(divided % self.minibatches == 0, "minibatches", f"are numbers that divide {name} = {divided}")
+        row, named, priced = ALGORITHMS[self.algorithm], f" with algorithm = {self.algorithm!r}", self.kl_in_reward > 0
+        grouped = not row.compares_groups or self.batch % self.group_size == 0
+        self._allow(grouped, "group_size", f"are numbers that divide batch = {self.batch}")
+        raw = not (row.corrected and self.whiten)
+        self._allow(raw, "whiten", "is False, since q stays in units of reward", named)
+        self._allow(priced or not row.soft, "kl_in_reward", "is a price above zero", named)
+        self._allow(priced or not self.kl_target, "kl_target", "is a price to start from", " with kl_in_reward = 0")
+
+    def _allow(self, condition: bool, name: str, allowed: str, beside: str = "") -> None:
+        if not condition:
+            raise SettingError(f"{name} = {getattr(self, name)}{beside}: allowed {allowed}")
 
     @property
     def needs_reference(self) -> bool:
@@ -172,8 +161,3 @@ class Config:
 def canonical(settings) -> str:
     """A dataclass as JSON that is the same whenever its values are."""
     return json.dumps(asdict(settings), sort_keys=True)
-
-
-def fingerprint(settings) -> str:
-    """A short stable hash of a dataclass."""
-    return hashlib.sha256(canonical(settings).encode()).hexdigest()[:16]

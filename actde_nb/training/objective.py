@@ -81,14 +81,13 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
     theirs = rewards + config.discount * other.next_values - values
     # Both of one step, whatever lambda is: one number each for how good a word was.
     taken = advantages.gae(rollout.rewards, values, rollout.next_value, config.discount, 0.0)
-    mean, variance = advantages.moments(advantage, rollout.mask)
-    deviation = (variance + advantages.VARIANCE_FLOOR).sqrt()
-    unit = 1.0 if ALGORITHMS[config.algorithm].greedy_penalty.in_rewards else deviation
-    return GreedyTargets(
-        (theirs - mean) / deviation if config.whiten else theirs,
-        other.log_probs.exp() * config.eta_scale,
-        (theirs - taken) / unit * config.sigma_scale,
-    )
+    lead, in_rewards = theirs - taken, ALGORITHMS[config.algorithm].greedy_penalty.in_rewards
+    if config.whiten or not in_rewards:
+        mean, variance = advantages.moments(advantage, rollout.mask)
+        deviation = (variance + advantages.VARIANCE_FLOOR).sqrt()
+        theirs = (theirs - mean) / deviation if config.whiten else theirs
+        lead = lead if in_rewards else lead / deviation
+    return GreedyTargets(theirs, other.log_probs.exp() * config.eta_scale, lead * config.sigma_scale)
 
 
 def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, PerTrial]:

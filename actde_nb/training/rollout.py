@@ -9,9 +9,12 @@ of the first token, and where sequences end early, what comes after the end is m
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
+
+from actde_nb.worlds import World
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,37 @@ class GreedyActions:
     def part(self, number: int, parts: int) -> "GreedyActions":
         """Every ``parts``-th sequence, from ``number`` on."""
         return GreedyActions(*(getattr(self, field.name)[:, number::parts] for field in fields(self)))
+
+
+def greedy_actions(
+    world: World,
+    tokens: Int[Tensor, "trial batch moves"],
+    likeliest: Int[Tensor, "trial batch time"],
+    log_probs: Float[Tensor, "trial batch time"],
+    values: Float[Tensor, "trial batch time"],
+) -> GreedyActions:
+    """What the likeliest tokens would have earned, each said in place of the one at its place.
+
+    Args:
+        world: what pays.
+        tokens: as they were said.
+        likeliest: tokens in place of each sampled one.
+        log_probs: theirs, in nats.
+        values: v after them.
+    """
+    steps, length = likeliest.shape[-1], tokens.shape[-1]
+    # One sequence for each place: up to there as it was said, then the other token, then nothing.
+    place, here = torch.arange(steps, device=tokens.device), length - steps
+    others = tokens[:, :, None].expand(-1, -1, steps, -1).clone()
+    others[..., place, here + place] = likeliest
+    others.masked_fill_(torch.arange(length, device=tokens.device) > here + place[:, None], 0)
+    others = others.flatten(1, 2)
+    rewards = world.rewards(others).unflatten(1, (-1, steps)).diagonal(dim1=-2, dim2=-1)
+    mask = world.mask(others)
+    if mask is not None:
+        after = pad(mask[..., 1:], (0, 1)).unflatten(1, (-1, steps))
+        values = values * after.diagonal(dim1=-2, dim2=-1)
+    return GreedyActions(likeliest, log_probs, rewards.to(values.dtype), values)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb.checks import Diverged, SettingError
@@ -25,7 +25,7 @@ from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.losses import negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.records import Records
-from actde_nb.training.rollout import GreedyActions, Rollout
+from actde_nb.training.rollout import Rollout, greedy_actions
 from actde_nb.worlds import World
 
 Hook = Callable[["Trainer"], None]
@@ -58,6 +58,27 @@ def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Float[Tensor, 
         elif limit:
             parameter.grad.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
     return norms
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch work in one thread, in the whole process, as is best for small operations: where others use the
+    machine too, waiting for a second thread takes many times as long as the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def adapted(
+    price: Float[Tensor, "trial"], log_ratio: Float[Tensor, "trial batch time"], target: float
+) -> Float[Tensor, "trial"]:
+    """The price of a nat after a rollout: up where a sequence's log-ratio is above ``target``, in nats, and down where
+    it is below, by 2 % at most (Ziegler et al., 2019)."""
+    error = log_ratio.sum(-1).mean(-1) / target - 1
+    return price * (1 + 0.1 * error.clamp(-0.2, 0.2))
 
 
 class Trainer:
@@ -117,10 +138,9 @@ class Trainer:
     def identity(self) -> str:
         """What a checkpoint must have in common with a run to be its own. More updates may be asked for later.
 
-        Settings at their defaults are left out, so that one which is added later does not orphan old checkpoints.
+        Settings at their defaults count too: a default may change.
         """
-        usual = asdict(Config())
-        settings = {n: v for n, v in asdict(self.config).items() if n not in RESUMABLE and v != usual[n]}
+        settings = {name: value for name, value in asdict(self.config).items() if name not in RESUMABLE}
         return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
 
     def labels(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -152,11 +172,11 @@ class Trainer:
         """
         with self._clock("sampling"):
             rollout = self.play()
-        with self._clock("advantages", small=True):
+        with self._clock("advantages"), one_thread():
             batch = prepare(rollout, self.config, self.price if self.config.kl_in_reward else None)
             paid = self.price
             if self.config.kl_target:
-                self.price = self._adapted(rollout)
+                self.price = adapted(paid, rollout.log_ratio, self.config.kl_target)
         sums: dict[str, Tensor] = {}
         parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
@@ -165,7 +185,7 @@ class Trainer:
                 context, needed = part.rollout.context, part.rollout.needed
                 outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
             if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
-                with self._clock("statistics", small=True):
+                with self._clock("statistics"), one_thread():
                     record = self._describe(part, outputs)
                     if self.config.needs_reference:
                         record |= {"log_ratio": rollout.log_ratio.sum(-1).mean(-1), "price": paid}
@@ -185,71 +205,47 @@ class Trainer:
     @torch.no_grad()
     def play(self) -> Rollout:
         """Play one rollout on from the last token of the one before."""
-        config = self.config
-        if not self.world.continues and self.update:
+        config, row, world = self.config, ALGORITHMS[self.config.algorithm], self.world
+        if not world.continues and self.update:
             self.last = self._start()
         uniforms = self._uniforms(config.batch, config.steps)
         sampled = self.policy.sample(
             self.parameters, self.last, uniforms, self.dropout_draws, config.sampling_temperature
         )
-        self.last = sampled.tokens[..., -1]
-        next_value = sampled.values[..., -1]
-        values, q_taken = (
-            sampled.values[..., :-1],
-            sampled.q.gather(-1, sampled.tokens[..., -config.steps :, None])[..., 0],
-        )
-        mask = self.world.mask(sampled.tokens)
-        if mask is not None:
-            values, q_taken = values * mask, q_taken * mask
+        tokens, values = sampled.tokens, sampled.values
+        self.last, mask = tokens[..., -1], world.mask(tokens)
+        counted = 1 if mask is None else mask
         rollout = Rollout(
-            tokens=sampled.tokens,
-            rewards=self.world.rewards(sampled.tokens).to(sampled.values.dtype),
+            tokens=tokens,
+            rewards=world.rewards(tokens).to(values.dtype),
             log_probs=sampled.log_probs,
-            values=values,
-            next_value=next_value if self.world.continues else torch.zeros_like(next_value),
-            q_taken=q_taken,
+            values=values[..., :-1] * counted,
+            next_value=values[..., -1] if world.continues else torch.zeros_like(values[..., -1]),
+            q_taken=sampled.q.gather(-1, tokens[..., -config.steps :, None])[..., 0] * counted,
             mask=mask,
-            q=sampled.q if ALGORITHMS[config.algorithm].corrected else None,
-            greedy=self._greedy_actions(sampled.tokens) if ALGORITHMS[config.algorithm].greedy_penalty else None,
+            q=sampled.q if row.corrected else None,
         )
-        if not config.needs_reference:
-            return rollout
-        said = self.policy.forward(self.reference, rollout.context, needed=rollout.needed)
-        return replace(rollout, reference=said.logits[:, :, -config.steps :].log_softmax(-1))
-
-    def _greedy_actions(self, tokens: Int[Tensor, "trial batch moves"]) -> GreedyActions:
-        """What the likeliest tokens would have earned, and v after them."""
-        steps, length = self.config.steps, tokens.shape[-1]
-        chosen, log_probs, values = self.policy.greedy_tokens(self.parameters, tokens[..., :-1], steps)
-        # One sequence for each place: up to there as it was said, then the other token, then nothing.
-        place, here = torch.arange(steps, device=tokens.device), length - steps
-        others = tokens[:, :, None].expand(-1, -1, steps, -1).clone()
-        others[..., place, here + place] = chosen
-        others.masked_fill_(torch.arange(length, device=tokens.device) > here + place[:, None], 0)
-        others = others.flatten(1, 2)
-        rewards = self.world.rewards(others).unflatten(1, (-1, steps)).diagonal(dim1=-2, dim2=-1)
-        mask = self.world.mask(others)
-        if mask is not None:
-            after = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1).unflatten(1, (-1, steps))
-            values = values * after.diagonal(dim1=-2, dim2=-1)
-        return GreedyActions(chosen, log_probs, rewards.to(values.dtype), values)
-
-    def _adapted(self, rollout: Rollout) -> Float[Tensor, "trial"]:
-        """The price after a rollout: up where the log-ratio is above target, by 2 % at most (Ziegler et al., 2019)."""
-        error = rollout.log_ratio.sum(-1).mean(-1) / self.config.kl_target - 1
-        return self.price * (1 + 0.1 * error.clamp(-0.2, 0.2))
+        if row.greedy_penalty:
+            likeliest = self.policy.greedy_tokens(self.parameters, rollout.context, config.steps)
+            rollout = replace(rollout, greedy=greedy_actions(world, tokens, *likeliest))
+        if config.needs_reference:
+            said = self.policy.forward(self.reference, rollout.context, needed=rollout.needed)
+            rollout = replace(rollout, reference=said.logits[:, :, -config.steps :].log_softmax(-1))
+        return rollout
 
     def learn(self, outputs: Outputs, batch: TrainingBatch) -> dict[str, Float[Tensor, "trial"]]:
         """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
-        with self._clock("loss", small=True):
-            parts = terms(outputs, batch, self.config)
+        with self._clock("loss"), one_thread():
+            # Apart from the network, where one output may be made of another: each gradient then counts once.
+            apart = Outputs(*(said.detach().requires_grad_() for said in outputs))
+            parts = terms(apart, batch, self.config)
             self._check({f"loss term {name}": value for name, value in parts.items()})
             loss = torch.stack(list(parts.values())).sum()
-            gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
+            gradients = torch.autograd.grad(loss, apart, allow_unused=True)
         with self._clock("backward"):
             reached = [(said, g) for said, g in zip(outputs, gradients, strict=True) if g is not None]
             torch.autograd.backward(*zip(*reached, strict=True))
-        with self._clock("optimiser", small=True):
+        with self._clock("optimiser"), one_thread():
             norms = clip_gradients(list(self.parameters.values()), self.config.gradient_clip)
             self._check({"gradient norm": norms})
             if self.config.warmup:
@@ -264,8 +260,7 @@ class Trainer:
     def _describe(self, batch: TrainingBatch, outputs: Outputs) -> dict[str, Tensor]:
         rollout = batch.rollout
         logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
-        # One advantage alone has no deviation.
-        deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)
+        deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)  # there may be one alone
         return {
             **self.world.statistics(rollout.tokens, logits, q),
             "reward": rollout.rewards.mean((1, 2)),
@@ -283,16 +278,15 @@ class Trainer:
                     raise Diverged(f"update {self.update}: {name} of trial {trial} is {number}")
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        config, named = self.config, self.parameters.items()
-        kinds: dict[tuple[bool, bool], list[Tensor]] = {}
-        for name, parameter in named:
+        config, kinds = self.config, {}
+        for name, parameter in self.parameters.items():
             head = config.head_rate != 1 and name.removeprefix("second.").startswith(("value", "q"))
             kinds.setdefault((head, not self.policy.decays(name)), []).append(parameter)
         groups = []
-        for (head, kept), parameters in sorted(kinds.items(), key=lambda kind: kind[0]):
+        for head, kept in sorted(kinds):
             rate = config.learning_rate * (config.head_rate if head else 1.0)
             decay = 0.0 if kept else config.weight_decay
-            groups.append({"params": parameters, "weight_decay": decay, "lr": rate, "highest": rate})
+            groups.append({"params": kinds[head, kept], "weight_decay": decay, "lr": rate, "highest": rate})
         if config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate)
         betas = (config.beta1, config.beta2)
@@ -306,14 +300,10 @@ class Trainer:
         return torch.stack([torch.rand(shape, generator=draw) for draw in self.play_draws]).to(self.config.device)
 
     @contextmanager
-    def _clock(self, stage: str, *, small: bool = False) -> Iterator[None]:
-        """Count the time of a stage. One of ``small`` operations runs in one thread: where others use the machine too,
-        waiting for a second thread takes many times as long as the work."""
-        start, threads = time.perf_counter(), torch.get_num_threads()
-        if small:
-            torch.set_num_threads(1)
+    def _clock(self, stage: str) -> Iterator[None]:
+        """Count the time of a stage."""
+        start = time.perf_counter()
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -106,6 +106,25 @@ def test_logits_tied_to_q_begin_as_they_were_and_follow_it():
     torch.testing.assert_close((after - before)[..., 1:3, 4], torch.full((2, 3, 2), 3.0), atol=1e-4, rtol=0)
 
 
+def test_a_term_on_the_logits_reaches_the_q_that_they_are_made_of_once():
+    # Plain descent on the entropy bonus alone: q's gradient is that of the logits over the temperature.
+    config = dataclasses.replace(
+        CONFIG, algorithm="critic", optimiser="sgd", gradient_clip=0.0, learning_rate=1.0, entropy_bonus=1.0,
+        value_coefficient=0.0,
+    )  # fmt: skip
+    trainer = Trainer(WORLD, Pair(NETWORK, 0.5), config)
+    batch = prepare(trainer.play(), config)
+    trainer.parameters["q.weight"].data.normal_(generator=torch.Generator().manual_seed(3))
+    before = {name: value.detach().clone().requires_grad_() for name, value in trainer.parameters.items()}
+    parts = terms(trainer.policy.forward(before, batch.rollout.context), batch, config)
+    torch.stack(list(parts.values())).sum().backward()
+    outputs = trainer.policy.forward(trainer.parameters, batch.rollout.context)
+    trainer.learn(outputs, batch)
+    for name in ("q.weight", "q.bias"):
+        moved = trainer.parameters[name].detach() - before[name].detach()
+        torch.testing.assert_close(moved, -before[name].grad, rtol=1e-3, atol=1e-6)
+
+
 def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
     price, found = 0.2, {}
     for algorithm in ("soft_critic", "critic"):
@@ -128,5 +147,5 @@ def test_the_soft_critic_comes_to_the_optimum_and_the_plain_one_does_not():
     assert (found["soft_critic"] < 0.01).all()
     # Without the price of later words it is ACTDE's own fixed point, where APA rests too.
     assert (found["critic to the fixed point"] < 0.02).all()
-    with pytest.raises(SettingError, match="kl_in_reward = 0 with algorithm = 'soft_critic'"):
+    with pytest.raises(SettingError, match="kl_in_reward = 0.0 with algorithm = 'soft_critic'"):
         Config(algorithm="soft_critic")

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actde_nb.checks import SettingError
 from actde_nb.training import advantages
 from actde_nb.training.advantages import action_conditioned, discounted_sums, gae, whiten
 
@@ -103,9 +104,10 @@ def test_whitening_blows_up_small_advantages_up_to_epsilon():
     assert whiten(small * 1e-3).std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_one_advantage_cannot_be_whitened():
-    with pytest.raises(ValueError, match="allowed are two or more a trial"):
-        whiten(torch.zeros(3, 1, 1))
+@pytest.mark.parametrize("mask", [None, torch.tensor([[[True, False]], [[True, True]]])])
+def test_one_advantage_cannot_be_whitened(mask):
+    with pytest.raises(SettingError, match="a trial has one step that counts, .*: allowed are two or more, or whiten"):
+        whiten(torch.zeros(2, 1, 1 if mask is None else 2), mask=mask)
 
 
 def test_sequences_are_compared_with_the_others_of_their_group():
@@ -124,6 +126,14 @@ def test_sequences_are_measured_in_deviations_of_their_group():
     expected = torch.tensor([-half, half, -half, half], dtype=torch.float64)[None, :, None].expand(1, 4, 2)
     torch.testing.assert_close(advantages.group_normalised(rewards, 2, epsilon=0.0), expected)
     assert (advantages.group_normalised(torch.ones(1, 4, 2), 2) == 0).all()
+
+
+def test_sequences_are_compared_with_the_mean_of_their_group():
+    # Totals 1 and 3 about 2, then 4 and 8 about 6; in one group of four, about 4.
+    rewards = torch.tensor([[[1.0, 0.0], [0.0, 3.0], [2.0, 2.0], [8.0, 0.0]]], dtype=torch.float64)
+    expected = torch.tensor([[[-1.0, -1.0], [1.0, 1.0], [-2.0, -2.0], [2.0, 2.0]]], dtype=torch.float64)
+    torch.testing.assert_close(advantages.group_centred(rewards, 2), expected)
+    torch.testing.assert_close(advantages.group_centred(rewards, 4)[0, :, 0].tolist(), [-3.0, -1.0, 0.0, 4.0])
 
 
 def test_whitening_leaves_out_what_is_masked():

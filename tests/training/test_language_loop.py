@@ -15,7 +15,7 @@ from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
 from actde_nb.training.pretrain import PretrainedGPT, Pretraining
-from actde_nb.training.trainer import Trainer
+from actde_nb.training.trainer import Trainer, adapted
 
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
 MASKED = Network(SIZE, legal=WORLD.legal)
@@ -88,14 +88,9 @@ def test_the_divergence_in_the_loss_is_from_the_initial_policy():
 
 
 def test_the_price_rises_above_the_target_and_falls_below():
-    trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1, kl_target=1.0))
-    rollout = trainer.play()
-    counted = rollout.mask.sum(-1, keepdim=True)
-    far = dataclasses.replace(rollout, log_probs=rollout.log_probs + 5 / counted)
-    near = dataclasses.replace(rollout, log_probs=rollout.log_probs + 0.9 / counted)
-    # Five nats: the error of 4 is cut at .2. Nine tenths: the error is -.1.
-    torch.testing.assert_close(trainer._adapted(far), torch.full((2,), 0.1 * 1.02), atol=1e-6, rtol=0)
-    torch.testing.assert_close(trainer._adapted(near), torch.full((2,), 0.1 * 0.99), atol=1e-5, rtol=0)
+    # Sequences of 4 and 6 nats, then of .8 and 1, with a target of 1: the error of 4 is cut at .2, the other is -.1.
+    log_ratio = torch.tensor([[[3.0, 1.0], [6.0, 0.0]], [[0.5, 0.3], [1.0, 0.0]]])
+    torch.testing.assert_close(adapted(torch.tensor([0.1, 0.2]), log_ratio, 1.0), torch.tensor([0.102, 0.198]))
 
 
 def test_parts_of_a_rollout_are_the_rollout():
@@ -108,7 +103,9 @@ def test_parts_of_a_rollout_are_the_rollout():
     assert torch.equal(torch.stack([part.rollout.tokens for part in parts], 2).flatten(1, 2), learned.rollout.tokens)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "awr", "apa", "rloo", "grpo", "rejection", "reinforce", "actde"])
+@pytest.mark.parametrize(
+    "algorithm", ["ppo", "awr", "apa", "rloo", "grpo", "dr_grpo", "rejection", "reinforce", "actde"]
+)
 def test_every_algorithm_learns_to_say_what_pays(algorithm):
     # Rewards are sigmoid(2 (praise - .8)): .917 for the best sentence, "so b b .", .69 or less for the others.
     whiten = algorithm != "rejection"
@@ -120,6 +117,16 @@ def test_every_algorithm_learns_to_say_what_pays(algorithm):
         assert (last > 0.9).all()
     policy = policy_on_tree.of_policy(WORLD.tree, GRAMMAR, Network(SIZE), trainer.parameters, masked=True)
     assert (policy.leak.abs() < 1e-9).all()
+
+
+@pytest.mark.parametrize(("algorithm", "whiten"), [("ppo", True), ("gaa", False)])
+def test_one_counted_word_that_has_to_be_whitened_is_named(algorithm, whiten):
+    # One sequence of one word in each trial.
+    trainer = Trainer(WORLD, MASKED, changed(algorithm=algorithm, whiten=whiten, batch=1, steps=1, minibatches=1))
+    with pytest.raises(SettingError, match="a trial has one step that counts"):
+        trainer.step()
+    calm = changed(algorithm="gaa_reward", whiten=False, batch=1, steps=1, minibatches=1)
+    Trainer(WORLD, MASKED, calm).step()
 
 
 def test_a_price_leads_to_the_optimum():

@@ -53,6 +53,14 @@ def test_rejection_keeps_the_best_quarter():
     check(loss, 0.5, log_probs, (0, -0.5, 0, 0, -0.5, 0, 0, 0))
 
 
+def test_rejection_ranks_the_steps_that_count():
+    # Four of eight count, with returns 5, 1, 3 and 4; half of them are kept, those with 5 and 4: -(-.2 - .8) / 2.
+    log_probs = steps(-0.1, -0.2, -0.3, -0.4, -0.5, -0.6, -0.7, -0.8, learn=True)
+    mask = torch.tensor([[[False, True, False, True, False, True, False, True]]])
+    loss = losses.best_share(log_probs, steps(9, 5, 9, 1, 9, 3, 9, 4), 0.5, mask)
+    check(loss, 0.5, log_probs, (0, -0.5, 0, 0, 0, 0, 0, -0.5))
+
+
 def test_rejection_rounds_down_and_needs_one_step():
     log_probs = steps(-1, -2, -3)
     assert losses.best_share(log_probs, steps(1, 2, 3), 0.5).item() == 3  # one of three, the last

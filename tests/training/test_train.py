@@ -12,11 +12,11 @@ from table import Table
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.networks.gpt import GPTConfig, Outputs
-from actde_nb.networks.policies import Boltzmann, Network, Policy
+from actde_nb.networks.policies import Boltzmann, Network, Pair, Policy
 from actde_nb.training.checkpoint import load, save
-from actde_nb.training.config import Config
+from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.objective import prepare, terms
-from actde_nb.training.trainer import Trainer, clip_gradients, generator
+from actde_nb.training.trainer import Trainer, clip_gradients, generator, one_thread
 from actde_nb.worlds.prisoner import PrisonersDilemma
 
 TINY = Network(GPTConfig(layers=1, heads=2, width=4, block_size=16))
@@ -244,6 +244,12 @@ def test_what_is_no_checkpoint_of_this_run_is_refused(tmp_path):
         load(trainer, tmp_path / "missing.safetensors")
 
 
+def test_every_setting_but_those_that_may_change_is_part_of_the_identity():
+    told = Trainer(PrisonersDilemma(), TINY, SHORT).identity()
+    for field in dataclasses.fields(Config):
+        assert (f'"{field.name}":' in told) == (field.name not in RESUMABLE), field.name
+
+
 # One loop, two worlds, and a policy that is a table.
 
 
@@ -340,6 +346,34 @@ def test_coefficients_and_targets_of_actde():
     torch.testing.assert_close(parts["q"], ((rollout.q_taken - targets) ** 2).mean((1, 2)))
 
 
+@pytest.mark.parametrize(("setting", "weight"), [(None, 0.1), (0.7, 0.7), (0.0, 0.0)])
+def test_the_value_loss_has_the_weight_of_the_run_or_else_of_the_row(setting, weight):
+    _, outputs, batch = outputs_and_batch(config := dataclasses.replace(SHORT, value_coefficient=setting))
+    error = ((batch.rollout.values - batch.targets) ** 2).mean((1, 2))
+    torch.testing.assert_close(terms(outputs, batch, config)["value"], weight * 0.5 * error)
+
+
+def first_steps(policy: Policy, **settings) -> dict[str, torch.Tensor]:
+    """How far plain descent moves each parameter in its first update."""
+    config = dataclasses.replace(
+        SHORT, optimiser="sgd", gradient_clip=0.0, weight_decay=0.0, updates_per_rollout=1, **settings
+    )
+    trainer = Trainer(PrisonersDilemma(), policy, config)
+    before = {name: value.detach().clone() for name, value in trainer.parameters.items()}
+    trainer.step()
+    return {name: value.detach() - before[name] for name, value in trainer.parameters.items()}
+
+
+@pytest.mark.parametrize("policy", [TINY, Pair(TINY)])
+def test_heads_have_a_learning_rate_of_their_own(policy):
+    plain, faster = first_steps(policy), first_steps(policy, head_rate=5.0)
+    critic = "second." if isinstance(policy, Pair) else ""
+    heads = {f"{critic}{name}" for name in ("value.weight", "value.bias", "q.weight", "q.bias")}
+    for name, step in plain.items():
+        torch.testing.assert_close(faster[name], (5 if name in heads else 1) * step, rtol=1e-3, atol=1e-7)
+        assert step.abs().max() > 0 or name not in heads
+
+
 def test_whitening_rescales_what_the_policy_sees_and_not_the_targets():
     rollout = Trainer(PrisonersDilemma(), TINY, SHORT).play()
     plain, whitened = (prepare(rollout, dataclasses.replace(SHORT, whiten=whiten)) for whiten in (False, True))
@@ -378,6 +412,16 @@ def test_a_boltzmann_policy_is_the_softmax_of_its_q():
     torch.testing.assert_close(rollout.log_probs, expected.detach(), atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="temperature = 0.0: allowed are finite numbers above zero"):
         Boltzmann(TINY.config, 0.0)
+
+
+def test_small_operations_run_in_one_thread_and_leave_the_number_as_it_was():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with one_thread():
+        inside = torch.get_num_threads()
+    after = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert (inside, after) == (1, 2)
 
 
 # Does it learn?
