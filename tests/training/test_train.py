@@ -12,7 +12,7 @@ from table import Table
 
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.networks.gpt import GPTConfig, Outputs
-from actde_nb.networks.policies import Boltzmann, Network, Pair, Policy
+from actde_nb.networks.policies import Boltzmann, Network, Policy, SeparateCritic
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.objective import prepare, terms
@@ -364,10 +364,10 @@ def first_steps(policy: Policy, **settings) -> dict[str, torch.Tensor]:
     return {name: value.detach() - before[name] for name, value in trainer.parameters.items()}
 
 
-@pytest.mark.parametrize("policy", [TINY, Pair(TINY)])
+@pytest.mark.parametrize("policy", [TINY, SeparateCritic(TINY)])
 def test_heads_have_a_learning_rate_of_their_own(policy):
     plain, faster = first_steps(policy), first_steps(policy, head_rate=5.0)
-    critic = "second." if isinstance(policy, Pair) else ""
+    critic = "second." if isinstance(policy, SeparateCritic) else ""
     heads = {f"{critic}{name}" for name in ("value.weight", "value.bias", "q.weight", "q.bias")}
     for name, step in plain.items():
         torch.testing.assert_close(faster[name], (5 if name in heads else 1) * step, rtol=1e-3, atol=1e-7)
