@@ -19,14 +19,7 @@ SPREAD = 0x9E3779B9  # 2**32 over the golden ratio: neighbouring numbers get far
 
 
 class Places(NamedTuple):
-    """Where in the network coins fall. A token's coins are numbered layer by layer, the embedding's last.
-
-    Args:
-        layers: of the network.
-        heads: of attention in a layer.
-        width: of the residual stream.
-        block_size: longest sequence.
-    """
+    """Where in a network of this size coins fall. A token's coins are numbered layer by layer, the embedding's last."""
 
     layers: int
     heads: int
@@ -72,9 +65,6 @@ class Dropout:
         generators: one for each trial, or None, and nothing is dropped.
         trials: number of trials.
         batch: sequences of each.
-
-    Raises:
-        SettingError: another number of generators than of trials.
     """
 
     def __init__(
@@ -96,10 +86,7 @@ class Dropout:
     ) -> Float[Tensor, "trial batch time width"]:
         """``x`` with some numbers zeroed and the others scaled up so that the mean stays.
 
-        Args:
-            x: what to drop from.
-            place: number of the first of ``width`` coins, from ``places``.
-            start: position of the first token in ``x``.
+        Its first token, at position ``start``, has the coins from ``place`` on, a number from ``places``.
         """
         if not self.active:
             return x

@@ -28,7 +28,10 @@ from actde_nb.networks.dropout import Dropout, Places
 from actde_nb.networks.packing import Packing, select
 
 Params = dict[str, Tensor]
-Memory = list[tuple[Tensor, Tensor]]  # keys and values of each block
+Tokens = Int[Tensor, "trial batch time"]
+Stream = Float[Tensor, "trial batch time width"]
+Heads = Float[Tensor, "trial batch head time part"]
+Memory = list[tuple[Heads, Heads]]  # keys and values of each block
 
 EPSILON = 1e-5  # of the layer norms; PyTorch's default, which minGPT keeps
 DEVIATION = 0.02  # of the initial weights; mingpt/model.py, _init_weights
@@ -47,12 +50,8 @@ class GPTConfig:
         dropout: probability of dropping an embedding, an attention weight or what a block adds to the stream, wherever
             generators for it are passed. The published code has 0.1.
         detach_heads: whether the losses of the value and q heads leave the rest of the network alone.
-        compiled: take the compiled twin (:mod:`actde_nb.networks.fast`) where it serves; otherwise and without it all is
-            plain PyTorch. The numbers are the same but for rounding, the drawn tokens and the dropout too.
-
-    Raises:
-        SettingError: a size that is not a whole number above zero, a width that heads do not divide, a dropout
-            outside [0, 1).
+        compiled: take the compiled twin (:mod:`actde_nb.networks.fast`) where it serves. Without it all is plain
+            PyTorch: the same dropout and draws, and the same numbers up to rounding.
     """
 
     layers: int = 3
@@ -155,7 +154,7 @@ def init(config: GPTConfig, trials: int, generators: Sequence[torch.Generator]) 
 def forward(
     params: Params,
     config: GPTConfig,
-    tokens: Int[Tensor, "trial batch time"],
+    tokens: Tokens,
     *,
     dropout_generators: Sequence[torch.Generator] | None = None,
     needed: Bool[Tensor, "trial batch time"] | None = None,
@@ -167,16 +166,14 @@ def forward(
         config: what the parameters were made with.
         tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
         dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
-        needed: places whose outputs matter; with each place all earlier ones of its sequence. What comes out elsewhere
-            is finite and means nothing, and without dropout it is not read (:mod:`actde_nb.networks.packing`). None
-            for all.
+        needed: places whose outputs matter, with each all earlier ones of its sequence; None for all. What comes out
+            elsewhere is finite and means nothing; without dropout it is not read (:mod:`actde_nb.networks.packing`).
 
     Returns:
         Logits, values and q after each token; position t has seen tokens 0 to t.
 
     Raises:
-        SettingError: a token outside the vocabulary, a sequence that is too long, parameters of other shapes, another
-            number of generators than of trials.
+        SettingError: parameters, configuration, tokens and generators that do not fit together.
     """
     check(params, config, tokens)
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
@@ -189,13 +186,7 @@ def forward(
     return read(params, config, tokens, dropout)
 
 
-def read(
-    params: Params,
-    config: GPTConfig,
-    tokens: Int[Tensor, "trial batch time"],
-    dropout: Dropout,
-    memory: Memory | None = None,
-) -> Outputs:
+def read(params: Params, config: GPTConfig, tokens: Tokens, dropout: Dropout, memory: Memory | None = None) -> Outputs:
     """The network, step by step; a list given as ``memory`` gets the keys and values of each block."""
     time, places = tokens.shape[2], dropout.places
     x = dropout(embed(params, tokens, 0), places.embedding)  # [S, B, T, C]
@@ -211,7 +202,7 @@ def read(
     return heads(params, config, x)
 
 
-def _packed(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"], packing: Packing) -> Outputs:
+def _packed(params: Params, config: GPTConfig, tokens: Tokens, packing: Packing) -> Outputs:
     """The same without dropout, and without reading anything twice; x is ``[trial, 1, row, width]``."""
     time = tokens.shape[2]
     x = select(params["token_embedding"], packing.tokens(tokens))
@@ -240,9 +231,7 @@ def dropout_of(config: GPTConfig, generators: Sequence[torch.Generator] | None, 
 # The pieces, in the order in which a token meets them; sampling uses the same ones.
 
 
-def embed(
-    params: Params, tokens: Int[Tensor, "trial batch time"], start: int
-) -> Float[Tensor, "trial batch time width"]:
+def embed(params: Params, tokens: Tokens, start: int) -> Stream:
     """What the token is plus where it stands; the first of ``tokens`` stands at position ``start``."""
     positions = params["position_embedding"][:, start : start + tokens.shape[2]]
     return select(params["token_embedding"], tokens) + positions[:, None]
@@ -263,7 +252,7 @@ def linear(params: Params, name: str, x: Float[Tensor, "trial batch time in"]) -
     return out.view(*x.shape[:-1], -1)
 
 
-def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "..."]:
+def norm(params: Params, name: str, x: Stream) -> Stream:
     """Layer norm with each trial's own scale and shift."""
     scale, shift = params[f"{name}.weight"], params[f"{name}.bias"]
     if x.shape[0] == 1:
@@ -272,33 +261,27 @@ def norm(params: Params, name: str, x: Float[Tensor, "trial batch time width"]) 
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=EPSILON), scale)
 
 
-def queries_keys_values(
-    block: Params, config: GPTConfig, x: Float[Tensor, "trial batch time width"]
-) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
+def queries_keys_values(block: Params, config: GPTConfig, x: Stream) -> tuple[Heads, ...]:
     """The three inputs of attention, cut into heads."""
     return cut(linear(block, "attention", norm(block, "norm1", x)), config)
 
 
-def cut(
-    out: Float[Tensor, "trial batch time all"], config: GPTConfig
-) -> tuple[Float[Tensor, "trial batch head time part"], ...]:
+def cut(out: Float[Tensor, "trial batch time all"], config: GPTConfig) -> tuple[Heads, ...]:
     """Queries, keys and values, each cut into heads."""
     return out.unflatten(-1, (3, config.heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
-def join_heads(
-    block: Params, y: Float[Tensor, "trial batch head time part"]
-) -> Float[Tensor, "trial batch time width"]:
+def join_heads(block: Params, y: Heads) -> Stream:
     """What attention adds to the stream."""
     return linear(block, "attention_out", y.transpose(2, 3).flatten(-2))
 
 
-def perceptron(block: Params, x: Float[Tensor, "trial batch time width"]) -> Float[Tensor, "trial batch time width"]:
+def perceptron(block: Params, x: Stream) -> Stream:
     """What the perceptron adds to the stream; minGPT's ``NewGELU`` is PyTorch's tanh approximation."""
     return linear(block, "mlp_out", gelu(linear(block, "mlp", norm(block, "norm2", x)), approximate="tanh"))
 
 
-def heads(params: Params, config: GPTConfig, x: Float[Tensor, "trial batch time width"]) -> Outputs:
+def heads(params: Params, config: GPTConfig, x: Stream) -> Outputs:
     """Policy, value and q from the residual stream."""
     x = norm(params, "norm", x)
     critic = x.detach() if config.detach_heads else x
@@ -306,22 +289,18 @@ def heads(params: Params, config: GPTConfig, x: Float[Tensor, "trial batch time 
     return Outputs(linear(params, "policy", x), values, linear(params, "q", critic))
 
 
-def check(params: Params, config: GPTConfig, tokens: Int[Tensor, "trial batch time"]) -> None:
-    """Raise ``ValueError`` if parameters, configuration and tokens do not fit together."""
+def check(params: Params, config: GPTConfig, tokens: Tokens) -> None:
+    """Raise ``SettingError`` if parameters, configuration and tokens do not fit together."""
     trials, batch, time = tokens.shape
     for name, shape in shapes(config).items():
-        if name not in params:
-            raise SettingError(f"params has no {name!r}: allowed are the names of gpt.shapes(config)")
-        if params[name].shape != (trials, *shape):
-            raise SettingError(
-                f"params[{name!r}] has shape {tuple(params[name].shape)}: "
-                f"allowed is {(trials, *shape)} for tokens of shape {tuple(tokens.shape)}"
-            )
+        found = tuple(params[name].shape) if name in params else None
+        if found != (trials, *shape):
+            raise SettingError(f"params[{name!r}] has shape {found}: allowed is {(trials, *shape)} for {trials} trials")
     if trials < 1 or batch < 1 or not 1 <= time <= config.block_size:
         raise SettingError(
             f"tokens has shape {tuple(tokens.shape)}: allowed are one trial or more, one sequence or more, "
             f"1 to block_size = {config.block_size} in a row"
         )
     lowest, highest = (int(end) for end in tokens.aminmax())
-    if lowest < 0 or highest >= config.vocabulary:
+    if not 0 <= lowest <= highest < config.vocabulary:
         raise SettingError(f"tokens reach from {lowest} to {highest}: allowed are 0 to {config.vocabulary - 1}")

@@ -25,7 +25,7 @@ class GreedyTokens(NamedTuple):
 def greedy_tokens(
     networks: Sequence[gpt.Params],
     config: gpt.GPTConfig,
-    tokens: Int[Tensor, "trial batch time"],
+    tokens: gpt.Tokens,
     last: int,
     join: gpt.Join = gpt.alone,
     legal: Rule | None = None,
@@ -36,9 +36,9 @@ def greedy_tokens(
     the sequence left, and itself. (The published code has one whole pass for each place.)
 
     Args:
-        networks: parameters of one network, or of several that speak together.
+        networks: as for :func:`actde_nb.networks.sampling.sample`, with ``config``, ``join`` and ``legal``.
         config: what each of them was made with.
-        tokens: sequences as they were said, at most ``block_size - 1`` of them.
+        tokens: sequences as they were said, of fewer than ``block_size`` tokens.
         last: places to answer for, the last ones.
         join: what the networks say together.
         legal: which tokens the policy may say.
@@ -49,13 +49,11 @@ def greedy_tokens(
     time = tokens.shape[2]
     if time >= config.block_size:
         raise SettingError(f"tokens has {time} places: allowed are fewer than block_size = {config.block_size}")
-    for params in networks:
+    said, memories = [], [[] for _ in networks]
+    for params, memory in zip(networks, memories, strict=True):
         gpt.check(params, config, tokens)
-    everything, memories = gpt.dropout_of(config, None, *tokens.shape[:2]), [[] for _ in networks]
-    each = zip(networks, memories, strict=True)
-    logits = join(*(gpt.read(params, config, tokens, everything, memory) for params, memory in each)).logits[
-        :, :, -last:
-    ]
+        said.append(gpt.read(params, config, tokens, gpt.dropout_of(config, None, *tokens.shape[:2]), memory))
+    logits = join(*said).logits[:, :, -last:]
     if legal is not None:
         logits = torch.where(legal(tokens)[:, :, -last:], logits, NEVER)
     log_probs, chosen = logits.log_softmax(-1).max(-1)
@@ -67,7 +65,7 @@ def greedy_tokens(
 def _after(
     params: gpt.Params, config: gpt.GPTConfig, memory: gpt.Memory, chosen: Int[Tensor, "trial batch last"], time: int
 ) -> gpt.Outputs:
-    """What a network says after each of ``chosen``, which see ``time`` tokens, less those to come, but not one another."""
+    """What a network says after each of ``chosen``, which see the tokens before them but not one another."""
     last = chosen.shape[-1]
     ahead = torch.ones(last, time, dtype=torch.bool, device=chosen.device).triu(time - last + 1)  # [reader, read]
     y = gpt.embed(params, chosen, time - last + 1)

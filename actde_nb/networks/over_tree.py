@@ -21,21 +21,13 @@ BATCH = 1024  # nodes at once, of all trials: so many stay in the processor's ca
 
 @runtime_checkable
 class Prefixes(Protocol):
-    """Beginnings of sequences as a tree, whose nodes are numbered level by level.
+    """Beginnings of sequences as a tree, whose nodes are numbered level by level."""
 
-    Attributes:
-        prompt: tokens up to and with the root.
-        parent: of each node, on the level before; the root, node 0, is its own.
-        token: that each node adds.
-        levels: nodes of each level, the root's first.
-        inner: nodes to read, in rising order; their parents are among them.
-    """
-
-    prompt: Int[Tensor, "prompt"]
-    parent: Int[Tensor, "node"]
-    token: Int[Tensor, "node"]
-    levels: Sequence[slice]
-    inner: Int[Tensor, "inner"]
+    prompt: Int[Tensor, "prompt"]  # tokens up to and with the root
+    parent: Int[Tensor, "node"]  # on the level before; the root, node 0, is its own
+    token: Int[Tensor, "node"]  # that each node adds
+    levels: Sequence[slice]  # nodes of each level, the root's first
+    inner: Int[Tensor, "inner"]  # nodes to read, in rising order; their parents are among them
 
 
 def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int | None = BATCH) -> gpt.Outputs:
@@ -45,8 +37,7 @@ def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int |
         params: from :func:`actde_nb.networks.gpt.init`.
         config: what they were made with.
         tree: of the sequences.
-        batch: nodes at once, of all trials and of one level. None for all nodes of the tree: quicker to differentiate,
-            as often as you like, with memory for every node's path.
+        batch: nodes at once, of all trials and of one level; None for all, which is quicker to differentiate.
 
     Returns:
         As :func:`actde_nb.networks.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
@@ -77,11 +68,8 @@ def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int |
     path = path.masked_fill(ahead, 0)
     tokens = torch.cat([tree.prompt[:-1], tree.token[inner]])
     rows = torch.arange(len(tokens))
-    if batch is None:
-        parts = [rows]
-    else:
-        levels = rows.split(last.unique_consecutive(return_counts=True)[1].tolist())
-        parts = [part for level in levels for part in level.split(max(batch // trials, 1))]
+    levels = rows.split(last.unique_consecutive(return_counts=True)[1].tolist())
+    parts = [part for level in levels for part in level.split(max(batch // trials, 1))] if batch else [rows]
     longest = [int(last[part[-1]]) + 1 for part in parts]
     xs = [  # [S, N, 1, C] of each part
         (params["token_embedding"][:, tokens[part]] + params["position_embedding"][:, last[part]])[:, :, None]

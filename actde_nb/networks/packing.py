@@ -34,12 +34,7 @@ class Packing:
 
     @classmethod
     def of(cls, tokens: Int[Tensor, "trial batch time"], needed: Bool[Tensor, "trial batch time"]) -> "Packing":
-        """The smallest pack.
-
-        Args:
-            tokens: sequences.
-            needed: places whose outputs matter; with each place all earlier ones of its sequence.
-        """
+        """The smallest pack of sequences whose outputs matter at ``needed``, with each place all earlier ones."""
         common = int((tokens == tokens[:, :1]).all(1).all(0).cumprod(0).sum())
         read = needed.clone()
         read[:, :, :common] = False

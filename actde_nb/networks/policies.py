@@ -10,12 +10,15 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt, over_tree
-from actde_nb.networks.gpt import GPTConfig, Outputs, Params
+from actde_nb.networks.gpt import GPTConfig, Outputs, Params, Tokens
 from actde_nb.networks.greedy_tokens import GreedyTokens, greedy_tokens
 from actde_nb.networks.sampling import NEVER, Rule, Sampled, sample
 
 Generators = Sequence[torch.Generator]
+Draws = Generators | None  # for dropout, one for each trial; without them nothing is dropped
 Needed = Bool[Tensor, "trial batch time"] | None
+First = Int[Tensor, "trial batch *prompt"]
+Uniforms = Float[Tensor, "trial batch time"]
 
 
 @runtime_checkable
@@ -25,48 +28,30 @@ class Policy(Protocol):
     @property
     def vocabulary(self) -> int:
         """Number of different tokens."""
-        ...
 
     def init(self, generators: Generators) -> Params:
         """Fresh parameters, each trial's from its own generator."""
-        ...
 
     def decays(self, name: str) -> bool:
         """Whether weight decay applies to this parameter."""
-        ...
 
-    def forward(
-        self,
-        params: Params,
-        tokens: Int[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        needed: Needed = None,
-    ) -> Outputs:
+    def forward(self, params: Params, tokens: Tokens, dropout: Draws = None, needed: Needed = None) -> Outputs:
         """Logits, v and q after every token, differentiable in the parameters; anything finite where not ``needed``."""
-        ...
 
     def sample(
-        self,
-        params: Params,
-        first: Int[Tensor, "trial batch *prompt"],
-        uniforms: Float[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        temperature: float = 1.0,
+        self, params: Params, first: First, uniforms: Uniforms, dropout: Draws = None, temperature: float = 1.0
     ) -> Sampled:
-        """Play on from ``first``, one move for each uniform draw, which alone decides it."""
-        ...
+        """Play on from ``first``, a token or a prompt, one move for each uniform draw, which alone decides it."""
 
-    def greedy_tokens(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> GreedyTokens:
+    def greedy_tokens(self, params: Params, tokens: Tokens, last: int) -> GreedyTokens:
         """The token that each of the last places makes likeliest, and what v would be after it."""
-        ...
 
     def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
         """What it says at the inner nodes of a tree, as :func:`actde_nb.networks.over_tree.read`; no rule applies."""
-        ...
 
 
-class OfNetworks:
-    """What policies have in common that ask one network or several of one size, and join what these say."""
+class OfNetworks(Policy):
+    """A policy that asks one network, or several of one size, and joins what they say."""
 
     config: GPTConfig
     legal: Rule | None
@@ -81,120 +66,82 @@ class OfNetworks:
 
     @property
     def vocabulary(self) -> int:
-        """Number of different tokens."""
         return self.config.vocabulary
 
     def init(self, generators: Generators) -> Params:
-        """Fresh parameters, each trial's from its own generator."""
         return gpt.init(self.config, len(generators), generators)
 
     def decays(self, name: str) -> bool:
-        """Whether weight decay applies to this parameter."""
         return gpt.decays(name)
 
-    def forward(
-        self,
-        params: Params,
-        tokens: Int[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        needed: Needed = None,
-    ) -> Outputs:
-        """Logits, v and q after every token."""
-        parts = self.parts(params)
-        said = self.joined(
-            *(gpt.forward(part, self.config, tokens, dropout_generators=dropout, needed=needed) for part in parts)
-        )
+    def forward(self, params: Params, tokens: Tokens, dropout: Draws = None, needed: Needed = None) -> Outputs:
+        optional = {"dropout_generators": dropout, "needed": needed}
+        said = self.joined(*(gpt.forward(part, self.config, tokens, **optional) for part in self.parts(params)))
         if self.legal is None:
             return said
         return said._replace(logits=torch.where(self.legal(tokens), said.logits, NEVER))
 
     def sample(
-        self,
-        params: Params,
-        first: Int[Tensor, "trial batch *prompt"],
-        uniforms: Float[Tensor, "trial batch time"],
-        dropout: Generators | None = None,
-        temperature: float = 1.0,
+        self, params: Params, first: First, uniforms: Uniforms, dropout: Draws = None, temperature: float = 1.0
     ) -> Sampled:
-        """Play on from ``first``, one move for each uniform draw."""
         return sample(
             self.parts(params), self.config, first, uniforms, self.joined,
             dropout_generators=dropout, temperature=temperature, legal=self.legal,
         )  # fmt: skip
 
-    def greedy_tokens(self, params: Params, tokens: Int[Tensor, "trial batch time"], last: int) -> GreedyTokens:
-        """The token that each of the last places makes likeliest, and what v would be after it."""
+    def greedy_tokens(self, params: Params, tokens: Tokens, last: int) -> GreedyTokens:
         return greedy_tokens(self.parts(params), self.config, tokens, last, self.joined, self.legal)
 
     @torch.no_grad()
     def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
-        """What it says at the inner nodes of a tree."""
         return self.joined(*(over_tree.read(part, self.config, tree) for part in self.parts(params)))
 
 
 @dataclass(frozen=True)
 class Network(OfNetworks):
-    """The small GPT.
-
-    Args:
-        config: its size.
-        legal: which tokens may come after each, for a policy that says no others.
-    """
+    """The small GPT; ``legal`` says which tokens may come after each, for a policy that says no others."""
 
     config: GPTConfig
     legal: Rule | None = None
 
 
 @dataclass(frozen=True)
-class WithSecond(OfNetworks):
-    """Two networks that begin alike; the second one's parameters have ``second.`` before their names.
-
-    Args:
-        first: the network that learns to speak.
-    """
+class TwoNetworks(OfNetworks):
+    """Two networks that begin alike; the second one's parameters have ``second.`` before their names."""
 
     first: Network
 
     @property
     def config(self) -> GPTConfig:
-        """Size of both."""
         return self.first.config
 
     @property
     def legal(self) -> Rule | None:
-        """Which tokens may come after each."""
         return self.first.legal
 
     def init(self, generators: Generators) -> Params:
-        """Fresh parameters, each trial's from its own generator."""
         fresh = self.first.init(generators)
         return {**fresh, **{f"second.{name}": value.clone() for name, value in fresh.items()}}
 
     def parts(self, params: Params) -> list[Params]:
-        """The parameters of the first and of the second."""
         second = {name.removeprefix("second."): value for name, value in params.items() if name.startswith("second.")}
         return [{name: params[name] for name in second}, second]
 
 
 @dataclass(frozen=True)
-class SeparateCritic(WithSecond):
+class SeparateCritic(TwoNetworks):
     """A network that speaks, and a second one for v and q that shares nothing with it."""
 
     def joined(self, one: Outputs, two: Outputs) -> Outputs:
-        """Logits of the first, v and q of the second."""
         return Outputs(one.logits, two.values, two.q)
 
 
 @dataclass(frozen=True)
-class TiltedReference(WithSecond):
-    """The policy before training times exp(q / temperature); what it says follows from q.
+class TiltedReference(TwoNetworks):
+    """The policy before training times exp(q / temperature), normalised: what it says follows from q.
 
-    Args:
-        first: the network whose q and v are learned; its own policy is not asked.
-        temperature: above zero; the second network is what the first was before training, and stays so.
-
-    Raises:
-        SettingError: a temperature that is not above zero.
+    Here the second network is what the first was before training, and stays so. The first one's v and q are learned;
+    its own policy is not asked.
     """
 
     temperature: float
@@ -203,12 +150,10 @@ class TiltedReference(WithSecond):
         checks.positive("temperature", self.temperature)
 
     def parts(self, params: Params) -> list[Params]:
-        """The parameters of the first, and those of the second, which no gradient reaches."""
         first, second = super().parts(params)
         return [first, {name: value.detach() for name, value in second.items()}]
 
     def joined(self, one: Outputs, two: Outputs) -> Outputs:
-        """The second's logits plus the first's q over the temperature."""
         return Outputs(two.logits + one.q / self.temperature, one.values, one.q)
 
 
@@ -219,14 +164,6 @@ class Boltzmann(OfNetworks):
     What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the row ``"critic"`` of the
     table of algorithms) and it plays the softmax of it.
     The q head has no bias, since the policy head, whose place it takes in sampling, has none.
-
-    Args:
-        config: its size.
-        temperature: above zero.
-        legal: which tokens may come after each.
-
-    Raises:
-        SettingError: a temperature that is not above zero.
     """
 
     config: GPTConfig
@@ -237,10 +174,8 @@ class Boltzmann(OfNetworks):
         checks.positive("temperature", self.temperature)
 
     def init(self, generators: Generators) -> Params:
-        """Fresh parameters, each trial's from its own generator."""
         return {name: x for name, x in super().init(generators).items() if name not in ("policy.weight", "q.bias")}
 
     def parts(self, params: Params) -> list[Params]:
-        """A whole network whose policy head is the q head over the temperature."""
         q = params["q.weight"]
         return [{**params, "policy.weight": q / self.temperature, "q.bias": q.new_zeros(q.shape[:2])}]

@@ -74,14 +74,12 @@ def sample(
         gpt.check(params, config, prompt)
     dropouts = [gpt.dropout_of(config, dropout_generators, trials, batch) for _ in networks]
     if config.compiled and len(networks) == asked == 1 and legal is None:
-        drawn = fast.sample(
-            prompt[..., 0], uniforms, temperature, dropouts[0], [networks[0][name] for name in gpt.shapes(config)]
-        )
+        parameters = [networks[0][name] for name in gpt.shapes(config)]
+        drawn = fast.sample(prompt[..., 0], uniforms, temperature, dropouts[0], parameters)
         if drawn is not None:
             return Sampled(*drawn)
-    readers = [
-        Reader(params, config, batch, asked + steps, off) for params, off in zip(networks, dropouts, strict=True)
-    ]
+    each = zip(networks, dropouts, strict=True)
+    readers = [Reader(params, config, batch, asked + steps, dropout) for params, dropout in each]
     tokens, said = prompt, [join(*(reader.read(prompt, 0) for reader in readers))]
     for t in range(steps):
         logits = said[-1].logits[..., 0, :]
@@ -98,15 +96,7 @@ def sample(
 
 
 class Reader:
-    """A network that reads sequences bit by bit and remembers keys and values.
-
-    Args:
-        params: from :func:`actde_nb.networks.gpt.init`.
-        config: what the parameters were made with.
-        batch: sequences of each trial.
-        length: most tokens that will be read.
-        dropout: while reading.
-    """
+    """A network that reads ``batch`` sequences bit by bit, up to ``length`` tokens, and remembers keys and values."""
 
     def __init__(self, params: gpt.Params, config: gpt.GPTConfig, batch: int, length: int, dropout: Dropout):
         self.params, self.config, self.dropout = params, config, dropout

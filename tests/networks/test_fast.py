@@ -16,6 +16,7 @@ from actde_nb.networks.fast import cache, front
 from actde_nb.networks.gpt import GPTConfig
 
 TOLERANCE = 5e-5
+ROOT = Path(cache.__file__).parents[3]
 
 
 def both(config, params, tokens):
@@ -190,21 +191,57 @@ print(gpt.forward(params, config, torch.zeros(1, 1, 3, dtype=torch.long)).values
 
 
 def run_elsewhere(**environment):
-    root = Path(cache.__file__).parents[3]
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": str(root), **environment}, cwd=root,
+        [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, cwd=ROOT,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 
 
 def test_machine_code_is_kept_where_the_user_says(tmp_path):
-    run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path))
+    said = run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path)).stderr
+    assert said == "\nactde-nb: compiling the network, once; takes about a minute\n"
     [folder] = tmp_path.iterdir()
     assert folder.name.startswith("actde_nb-")
     assert list(folder.rglob("*forward*.nbc"))
+    assert run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
 
 
 def test_it_runs_where_nothing_can_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("a file, where a folder would be needed")
-    assert "torch.Size([1, 1, 3])" in run_elsewhere(NUMBA_CACHE_DIR=str(blocked)).stdout
+    done = run_elsewhere(NUMBA_CACHE_DIR=str(blocked))
+    assert "torch.Size([1, 1, 3])" in done.stdout
+    assert "compiling the network, in every process, since no cache folder can be written" in done.stderr
+
+
+FORK = """
+import hashlib, multiprocessing, sys
+import torch
+from actde_nb.learning.config import Config
+from actde_nb.learning.train import Trainer
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Network
+from actde_nb.worlds.prisoner import PrisonersDilemma
+
+torch.set_num_threads(int(sys.argv[1]))
+
+def train(seed):
+    config = Config(trials=2, updates=40, sequences=32, games=24, seed=seed)
+    trainer = Trainer(PrisonersDilemma(), Network(GPTConfig(block_size=32)), config)
+    trainer.run()
+    return hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in trainer.parameters.values())).hexdigest()
+
+alone = [train(seed) for seed in range(2)]
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(train, range(2), chunksize=1) == alone)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_forked_processes_train_as_one_alone(threads):
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(threads)], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT,
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr

@@ -79,7 +79,7 @@ def test_both_ways_draw_the_same_tokens(dropout):
     fast = sample([params], config, first, numbers, dropout_generators=generators(3))
     slow = sample([params], readable(config), first, numbers, dropout_generators=generators(3))
     assert torch.equal(fast.tokens, slow.tokens)
-    torch.testing.assert_close(fast.log_probs.double(), slow.log_probs, rtol=5e-5, atol=5e-6)
+    torch.testing.assert_close(fast.log_probs, slow.log_probs, rtol=5e-5, atol=5e-6)
 
 
 def test_a_trial_draws_the_same_alone():
@@ -117,8 +117,6 @@ def test_what_cannot_be_sampled_is_refused():
         sample([params], PUBLISHED, first, uniforms(2, 3, 128))
     with pytest.raises(ValueError, match="steps = 0: allowed"):
         sample([params], PUBLISHED, first, uniforms(2, 3, 0))
-    with pytest.raises(ValueError, match=r"uniforms has shape \(2, 2, 4\): allowed is \(2, 3, 4\)"):
-        sample([params], PUBLISHED, first, uniforms(2, 2, 4))
     with pytest.raises(ValueError, match="temperature = 0.0: allowed"):
         sample([params], PUBLISHED, first, uniforms(2, 3, 4), temperature=0.0)
     with pytest.raises(ValueError, match="tokens reach from 2 to 2: allowed are 0 to 1"):

@@ -4,6 +4,7 @@ Numba's own cache watches the file of the function alone, not the files of the f
 lives in a folder named after the text of all compiled files: a change in any of them starts a new one.
 """
 
+import functools
 import hashlib
 import inspect
 import os
@@ -34,6 +35,12 @@ class _Implementation(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
+@functools.cache
+def _say(line: str) -> None:
+    """Print a line the first time."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class _Said:
     """A cache that says so where it has nothing, before the compilation begins."""
 
@@ -43,7 +50,7 @@ class _Said:
         found = super().load_overload(signature, target_context)
         # In a notebook the line would stay on the page.
         if found is None and "ipykernel" not in sys.modules:
-            print(f"\nactde-nb: compiling the network, {self.often}; takes about a minute", file=sys.stderr, flush=True)
+            _say(f"\nactde-nb: compiling the network, {self.often}; takes about a minute")
         return found
 
 
