@@ -217,8 +217,8 @@ def test_it_runs_where_nothing_can_be_written(tmp_path):
 FORK = """
 import hashlib, multiprocessing, sys
 import torch
-from actde_nb.learning.config import Config
-from actde_nb.learning.train import Trainer
+from actde_nb.training.config import Config
+from actde_nb.training.trainer import Trainer
 from actde_nb.networks.gpt import GPTConfig
 from actde_nb.networks.policies import Network
 from actde_nb.worlds.prisoner import PrisonersDilemma
