@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
+from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.tabular import bandit, checks
+from actde_nb.tabular import bandit
 from actde_nb.tabular.bandit import StepSize, log_spaced
 from actde_nb.tabular.mdp import MDP, log_anchor, start_distribution
 
