@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINNED := $(VENV)/.pinned
 READY := $(VENV)/.ready
 
-.PHONY: help book test notebooks bench results record clean
+.PHONY: environment help book test notebooks bench results record clean
 
 help:
 	@echo "make book       execute the chapters and render the book"
@@ -15,6 +15,11 @@ help:
 	@echo "make results    train the stored runs that are missing; hours, and it can be interrupted"
 	@echo "make record     make the present numbers the references of the tests, showing what changed"
 	@echo "make clean      remove what was built, and the environment"
+
+# One process at a time makes the environment; another waits for it, and then looks anew what is to do.
+ALONE := import fcntl, subprocess, sys; fcntl.flock(open("Makefile"), fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))
+environment:
+	@$(PYTHON) -c '$(ALONE)' $(MAKE) --no-print-directory $(READY)
 
 # The environment is made anew whenever the lock changes.
 $(PINNED): requirements.lock
@@ -27,28 +32,28 @@ $(READY): $(PINNED) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-book: $(READY)
+book: environment
 	@$(BIN)/actde-nb build $(FLAGS)
 
 # Two workers fill two cores; more threads in each would wait for one another.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
-test: $(READY)
+test: environment
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --numprocesses 2
 
-notebooks: $(READY)
+notebooks: environment
 	@$(BIN)/jupyter lab book
 
-bench: $(READY)
+bench: environment
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
-results: $(READY)
+results: environment
 	@$(BIN)/actde-nb results train
 
-record: $(READY)
+record: environment
 	@$(BIN)/actde-nb record --scale smoke
 	@$(BIN)/actde-nb record --scale reader
 

@@ -1,11 +1,13 @@
 """Work on the book: execute its chapters, compare their numbers, render the pages, train and keep results."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
+from safetensors import SafetensorError
 
 from actde_nb import paths
 from actde_nb.checks import BookError, Mendable, ResultsError
@@ -15,7 +17,7 @@ from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
 from actde_nb.pages import references
 from actde_nb.pages.chapters import chapters as find_chapters
 from actde_nb.pages.execute import execute as run_chapters
-from actde_nb.pages.glue import glued
+from actde_nb.pages.glue import SCALES, glued
 from actde_nb.pages.render import render
 
 Scale = Literal["smoke", "reader", "paper"]
@@ -36,13 +38,19 @@ Out = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(
 
 def list_() -> None:
     """Show the chapters, their parameters, and which numbers they have at each scale."""
+    faults = []
     for chapter in find_chapters():
-        defaults = ", ".join(f"{name}={value!r}" for name, value in chapter.parameters.items())
-        print(f"{chapter.name:32} {chapter.title}\n{'':32} {defaults}")
-        for scale in ("smoke", "reader", "paper"):
+        try:
+            defaults = ", ".join(f"{name}={value!r}" for name, value in chapter.parameters.items())
+            print(f"{chapter.name:32} {chapter.title}\n{'':32} {defaults}")
+        except BookError as error:
+            faults.append(str(error))
+        for scale in SCALES:
             notebook = paths.executed(scale) / f"{chapter.name}.ipynb"
             if notebook.exists():
                 print(f"{'':32} {scale}: {len(glued(notebook))} numbers in {notebook.relative_to(paths.ROOT)}")
+    if faults:
+        raise BookError("\n".join(faults))
 
 
 def execute(
@@ -61,7 +69,7 @@ def execute(
         jobs: chapters at a time.
         force: execute even what is up to date.
     """
-    folder = paths.executed("+".join([scale, *set_]))
+    folder = paths.executed(scale, *set_)
     for notebook in run_chapters(find_chapters(chapters), scale, folder, _parse(set_), jobs=jobs, force=force):
         print(notebook.relative_to(paths.ROOT))
 
@@ -176,22 +184,35 @@ def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int,
         raise BookError(f"results files that are not as they should be: {wrong}")
 
 
-def _parse(assignments: tuple[str, ...]) -> dict:
+def _parse(assignments: tuple[str, ...]) -> dict[str, Any]:
+    values = {}
     for assignment in assignments:
-        if "=" not in assignment:
+        name, equals, value = assignment.partition("=")
+        if not equals:
             raise BookError(f"set = {assignment!r}: allowed is NAME=VALUE")
-    return {name: yaml.safe_load(value) for name, value in (a.split("=", 1) for a in assignments)}
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BookError(f"set = {assignment!r}: {' '.join(str(error).split())}") from None
+    return values
 
 
 def main() -> None:
-    """Entry point: errors that a person can mend are one message and exit status 1."""
+    """Entry point: what a person can mend is one message and exit status 1; what is our fault is a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # where a terminal has fewer characters than the help
     commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
     try:
         tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="actde-nb",
-            description=__doc__,
-            config=(tyro.conf.FlagCreatePairsOff,),
+            commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
         )
-    except Mendable as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read what we print has read enough; Python must not print the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("actde-nb: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"actde-nb: {error.filename or 'system'}: {error.strerror or error}")
+    except (Mendable, SafetensorError) as error:
         sys.exit(f"actde-nb: {error}")

@@ -1,6 +1,14 @@
 """Where things are in a checkout."""
 
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from actde_nb.checks import BookError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book"
@@ -14,6 +22,32 @@ CONFIG = ROOT / "_config.yml"
 CONTENTS = ROOT / "_toc.yml"
 
 
-def executed(scale: str) -> Path:
-    """Folder of the executed notebooks of ``scale``."""
-    return BUILD / "executed" / scale
+def executed(scale: str, *assignments: str) -> Path:
+    """Folder of the executed notebooks of ``scale``, with parameters such as ``seed=3`` set."""
+    wanted = "+".join([scale, *assignments])
+    name = re.sub(r"[^\w.=+-]", "_", wanted, flags=re.ASCII)[:80]
+    if name != wanted:  # two values must not share a folder
+        name += "-" + hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    return BUILD / "executed" / name
+
+
+def stored_runs() -> list[Path]:
+    """Files of the stored runs, results and networks; what else lies in their folder is none of them."""
+    files = [path for path in sorted(RESULTS.glob("*")) if path.is_file() and path.suffix in (".nc", ".safetensors")]
+    return [path for path in files if not path.name.startswith(".") and ".checkpoint." not in path.name]
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Refuse to make ``folder`` while another process does; what a killed process had reserved is free.
+
+    Raises:
+        BookError: another process is at it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=0)
+    except Timeout:
+        raise BookError(f"{folder}: another process is making it; try again when that has ended") from None
+    with held:
+        yield

@@ -4,8 +4,9 @@ import ast
 import functools
 import hashlib
 import json
+import operator
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,25 @@ import grimp
 import jupytext
 import nbformat
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
+from jupytext.myst import MystMetadataParsingError
 
 from actde_nb.checks import BookError
 from actde_nb.pages.glue import SCALES
-from actde_nb.paths import LOCK, RESULTS, SOURCES
+from actde_nb.paths import LOCK, ROOT, SOURCES, stored_runs
 
-PACKAGE = "actde_nb"
+PACKAGES = ("actde_nb",)
+FINDS_STORED_RUNS = "actde_nb.paths"  # no chapter comes by a stored run but through this module
+
+ARITHMETIC = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One MyST notebook of the book."""
+    """One MyST notebook of the book; what is wrong with it is a :class:`~actde_nb.checks.BookError` that names it."""
 
     source: Path
 
@@ -33,10 +42,22 @@ class Chapter:
         """File name without its ending."""
         return self.source.stem
 
+    @property
+    def text(self) -> str:
+        """The source, without a byte order mark."""
+        try:
+            return self.source.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BookError(f"{self.source.name}: is no text in UTF-8: {error}") from None
+
     @functools.cached_property
     def notebook(self) -> nbformat.NotebookNode:
         """The source as a notebook that was never run, its cells numbered so that two runs compare equal."""
-        notebook = jupytext.read(self.source)
+        try:
+            notebook = jupytext.reads(self.text, fmt="md")
+        except (yaml.YAMLError, MystMetadataParsingError) as error:
+            told = " ".join(str(error).split())
+            raise BookError(f"{self.source.name}: its front matter or a cell's options are no YAML: {told}") from None
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{number}"
         return notebook
@@ -44,8 +65,11 @@ class Chapter:
     @property
     def title(self) -> str:
         """First heading."""
-        lines = self.source.read_text(encoding="utf-8").splitlines()
-        return next(line.removeprefix("# ") for line in lines if line.startswith("# "))
+        prose = [cell.source for cell in self.notebook.cells if cell.cell_type == "markdown"]
+        for line in "\n".join(prose).splitlines():
+            if line.startswith("# "):
+                return line.removeprefix("# ")
+        raise BookError(f"{self.source.name}: has no title, a line that begins with '# '")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -53,8 +77,14 @@ class Chapter:
         tagged = [c for c in self.notebook.cells if "parameters" in c.metadata.get("tags", [])]
         if len(tagged) != 1:
             raise BookError(f"{self.name}: has {len(tagged)} cells tagged 'parameters', needs exactly one")
-        assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
+        found: dict[str, Any] = {}
+        for node in self._parsed("parameters cell", tagged[0].source).body:
+            try:
+                found.update(_assigned(node, found))
+            except (ValueError, TypeError, ArithmeticError) as error:
+                code = " ".join(ast.unparse(node).split())
+                raise BookError(f"{self.name}, parameters cell, line {node.lineno}: {code}: {error}") from None
+        return found
 
     @property
     def modules(self) -> set[str]:
@@ -62,10 +92,7 @@ class Chapter:
         graph = _import_graph()
         named = set()
         for number, cell in enumerate((c for c in self.notebook.cells if c.cell_type == "code"), 1):
-            try:
-                named |= _imported(cell.source)
-            except SyntaxError as error:
-                raise BookError(f"{self.name}, code cell {number}: SyntaxError: {error}\n{cell.source}") from None
+            named |= _imported(self._parsed(f"code cell {number}", cell.source))
         direct = named & graph.modules
         reached = direct.union(*(graph.find_upstream_modules(module) for module in direct))
         return reached | {parent for module in reached for parent in _parents(module)}
@@ -74,14 +101,19 @@ class Chapter:
         """Hash of everything that the executed notebook depends on."""
         digest = hashlib.sha256(self.source.read_bytes())
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
+        modules = self.modules
         # Names of files are put together in the cells, so that any stored run may be one that is read.
-        text = self.source.read_text(encoding="utf-8")
-        stored = sorted(RESULTS.glob("*")) if "RESULTS" in text or "stored(" in text else []
-        read = [file for file in stored if not file.name.endswith(".checkpoint.safetensors")]
+        read = stored_runs() if FINDS_STORED_RUNS in modules else []
         digest.update(json.dumps([file.name for file in read]).encode())
-        for file in [LOCK, *sorted(map(_module_file, self.modules)), *read]:
+        for file in [LOCK, *(file for module in sorted(modules) for file in _module_files(module)), *read]:
             digest.update(file.read_bytes())
         return digest.hexdigest()
+
+    def _parsed(self, place: str, code: str) -> ast.Module:
+        try:
+            return _python(code)
+        except SyntaxError as error:
+            raise BookError(f"{self.name}, {place}: SyntaxError: {error}\n{code}") from None
 
 
 def chapters(names: Sequence[str] = ()) -> list[Chapter]:
@@ -90,7 +122,7 @@ def chapters(names: Sequence[str] = ()) -> list[Chapter]:
     Raises:
         BookError: a name that fits no chapter or several.
     """
-    every = [Chapter(file) for file in sorted(SOURCES.glob("*.md")) if _is_notebook(file)]
+    every = [Chapter(file) for file in sorted(SOURCES.glob("[!.]*.md")) if _is_notebook(file)]
     if not names:
         return every
     chosen = []
@@ -106,29 +138,87 @@ def settings(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dic
     """The parameters to inject: those that differ from the chapter's defaults.
 
     Raises:
-        BookError: an unknown scale, or a parameter that the chapter does not have.
+        BookError: an unknown scale, a parameter that the chapter does not have, or a value that no cell can be given.
     """
     if scale not in SCALES:
         raise BookError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
     defaults = chapter.parameters
-    for name in parameters:
+    for name, value in parameters.items():
         if name not in defaults or name == "scale":
             allowed = ", ".join(n for n in defaults if n != "scale")
             raise BookError(f"parameter = {name!r} of chapter {chapter.name}: allowed are {allowed}")
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise BookError(f"{name} = {value}: allowed are numbers, texts, truth values, lists and maps") from None
     wanted = {"scale": scale, **parameters}
-    return {name: value for name, value in wanted.items() if value != defaults[name]}
+    return {name: value for name, value in wanted.items() if name not in defaults or value != defaults[name]}
 
 
 def _is_notebook(file: Path) -> bool:
-    text = file.read_text(encoding="utf-8")
-    if not text.startswith("---\n"):
-        return False
-    return "kernelspec" in (yaml.safe_load(text.split("---\n")[1]) or {})
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return True  # reading it will say what is wrong
+    return text.startswith("---\n") and "kernelspec" in text.split("\n---\n")[0]
 
 
-def _imported(code: str) -> set[str]:
+def _python(code: str) -> ast.Module:
+    """Parse a cell as Jupyter would run it: magics and shell commands are calls."""
+    first, _, rest = code.lstrip().partition("\n")
+    if not first.startswith("%%"):
+        return ast.parse(TransformerManager().transform_cell(code))
+    try:
+        return _python(rest)  # %%time and its like
+    except SyntaxError:
+        return ast.Module([], [])  # %%bash and its like
+
+
+def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and values that a statement assigns, without running anything."""
+    match node:
+        case ast.Assign(targets=targets, value=expression):
+            pass
+        case ast.AnnAssign(target=target, value=ast.expr() as expression):
+            targets = [target]
+        case ast.Expr() | ast.AnnAssign() | ast.Import() | ast.ImportFrom():
+            return {}
+        case _:
+            raise ValueError("allowed are assignments")
+    value = _value(expression, known)
+    return {name: part for target in targets for name, part in _bound(target, value)}
+
+
+def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in ARITHMETIC:
+            return ARITHMETIC[type(sign)](_value(left, known), _value(right, known))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, known)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return (tuple if isinstance(node, ast.Tuple) else list)(_value(part, known) for part in parts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError("allowed are numbers and arithmetic, texts, lists, maps, and earlier parameters") from None
+
+
+def _bound(target: ast.expr, value: Any) -> Iterator[tuple[str, Any]]:
+    match target:
+        case ast.Name(id=name):
+            yield name, value
+        case ast.Tuple(elts=targets) | ast.List(elts=targets):
+            for inner, part in zip(targets, value, strict=True):
+                yield from _bound(inner, part)
+        case _:
+            raise ValueError("allowed on the left are names")
+
+
+def _imported(tree: ast.Module) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -139,7 +229,7 @@ def _imported(code: str) -> set[str]:
 
 @functools.cache
 def _import_graph() -> grimp.ImportGraph:
-    return grimp.build_graph(PACKAGE, cache_dir=None)
+    return grimp.build_graph(*PACKAGES, cache_dir=None)
 
 
 def _parents(module: str) -> list[str]:
@@ -147,6 +237,7 @@ def _parents(module: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _module_file(module: str) -> Path:
-    path = SOURCES.parent.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _module_files(module: str) -> list[Path]:
+    """The module, and data beside it under its name, such as the style sheet of ``style``."""
+    path = ROOT.joinpath(*module.split("."))
+    return sorted(path.parent.glob(f"{path.name}.*")) if not path.is_dir() else [path / "__init__.py"]

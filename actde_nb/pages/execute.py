@@ -1,12 +1,17 @@
 """Run chapters with papermill, several at a time, each only when something it depends on has changed."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,13 @@ from traitlets.config import Config
 
 from actde_nb.checks import BookError
 from actde_nb.pages.chapters import Chapter, settings
-from actde_nb.paths import SOURCES
+from actde_nb.paths import SOURCES, reserved
 
 STAMP = "actde_nb"
+PATIENCE = 600  # seconds that a busy machine may take to start a kernel, or to hand over what a cell printed
+GRACE = 10  # seconds to end in
+SOCKET_NAME = 80  # characters of a folder whose sockets every system accepts: their paths end at 104
+NEW = ".new"  # ends the name of a notebook that is being written
 
 
 def execute(
@@ -34,8 +43,8 @@ def execute(
 ) -> list[Path]:
     """Execute ``chapters`` into ``folder`` and return their notebooks.
 
-    A chapter runs in a temporary folder and its notebook is moved into place only when every cell has
-    run: a failure leaves the last good notebook alone.
+    A notebook is moved into place only when every cell has run: a failure leaves the last good one alone. The chapters
+    run in processes of their own; when one is killed, its chapter has failed and the others go on.
 
     Args:
         chapters: what to run.
@@ -46,56 +55,102 @@ def execute(
         force: run even what is up to date.
 
     Raises:
-        BookError: an unknown scale or parameter; or chapters that failed, each with cell and error.
+        BookError: an unknown scale or parameter; another process that executes into ``folder``; or chapters that
+            failed, each with cell and error.
     """
     injected = {chapter: settings(chapter, scale, parameters or {}) for chapter in chapters}
-    stamps = {c: c.fingerprint({"scale": scale, **injected[c]}) for c in chapters}
     targets = {c: folder / f"{c.name}.ipynb" for c in chapters}
-    stale = [c for c in chapters if force or _stamp(targets[c]) != stamps[c]]
-    folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    if stale:
-        context = multiprocessing.get_context("spawn")
-        lock = context.RLock()  # keeps the chapters' progress bars from writing over each other
-        workers = min(jobs or os.cpu_count() or 1, len(stale))
-        with ProcessPoolExecutor(workers, context, tqdm.set_lock, (lock,)) as pool:
-            runs = {
-                pool.submit(_run, c.source, injected[c], targets[c], stamps[c], place % workers): c
-                for place, c in enumerate(stale)
-            }
-            for count, run in enumerate(as_completed(runs), 1):
-                failure, seconds = run.result()
-                done = "FAILED" if failure else "executed"
-                tqdm.write(f"[{count}/{len(stale)}] {done} {runs[run].name} ({scale}) in {seconds:.0f} s")
-                failures += [failure] if failure else []
+    with reserved(folder):
+        stamps = {c: c.fingerprint({"scale": scale, **injected[c]}) for c in chapters}
+        stale = [c for c in chapters if force or _stamp(targets[c]) != stamps[c]]
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".*{NEW}"):  # by a process that was killed
+            left.unlink()
+        tasks = {c.name: (c.source, injected[c], targets[c], stamps[c]) for c in stale}
+        for count, (name, failure, seconds) in enumerate(_side_by_side(tasks, jobs or os.cpu_count() or 1), 1):
+            done = "FAILED" if failure else "executed"
+            tqdm.write(f"[{count}/{len(stale)}] {done} {name} ({scale}) in {seconds:.0f} s")
+            failures += [failure] if failure else []
     if failures:
         raise BookError("\n\n".join(failures))
     return [targets[c] for c in chapters]
 
 
 def _stamp(notebook: Path) -> str | None:
-    if not notebook.exists():
+    try:
+        return nbformat.read(notebook, as_version=4).metadata.get(STAMP, {}).get("fingerprint")
+    except (FileNotFoundError, ValueError):  # was never made, or is damaged
         return None
-    return nbformat.read(notebook, as_version=4).metadata.get(STAMP, {}).get("fingerprint")
 
 
-def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -> tuple[str | None, float]:
-    """Run one chapter in this process; return what went wrong, if anything, and the seconds it took."""
+def _side_by_side(tasks: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, str | None, float]]:
+    """Run every task in one of several processes; yield name, failure and seconds as they end."""
+    context = multiprocessing.get_context("spawn")
+    waiting, idle, busy = deque(tasks), list(range(min(workers, len(tasks)))), {}
+    started: dict[int, tuple[multiprocessing.Process, Connection]] = {}  # by the line of their progress bar
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                line, name = idle.pop(), waiting.popleft()
+                if line not in started:
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_work, args=(theirs,), daemon=True)
+                    process.start()
+                    theirs.close()  # so that ours ends when the process does
+                    started[line] = process, ours
+                connection = started[line][1]
+                connection.send((*tasks[name], line))
+                busy[connection] = name, line, time.monotonic()
+            for connection in multiprocessing.connection.wait(list(busy)):
+                name, line, began = busy.pop(connection)
+                try:
+                    failure = connection.recv()
+                except EOFError:
+                    process, _ = started.pop(line)
+                    process.join()
+                    failure = f"{name}: its process ended with status {process.exitcode}; was there too little memory?"
+                idle.append(line)
+                yield name, failure, time.monotonic() - began
+    finally:
+        for process, connection in started.values():
+            connection.close()
+            if busy:
+                process.terminate()
+        for process, _ in started.values():
+            process.join(GRACE)
+            process.kill()
+
+
+def _work(connection: Connection) -> None:
+    """Run the tasks that come in, one after the other, as long as there is someone to send them."""
     # One thread a kernel: the chapters themselves fill the cores.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    began = time.monotonic()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        while True:
+            connection.send(_run(*connection.recv()))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)  # nbclient ends the kernel, and the task its temporary files
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) -> str | None:
+    """Run one chapter in this process; return what went wrong, if anything."""
     chapter = Chapter(source)
-    with (
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{chapter.name}-") as scratch,
-        tempfile.TemporaryDirectory() as sockets,
-    ):
-        raw, ran = Path(scratch, "in.ipynb"), Path(scratch, "out.ipynb")
-        nbformat.write(chapter.notebook, raw)
+    with ExitStack() as stack:
         try:
-            papermill.execute_notebook(
-                raw,
-                ran,
+            # Notebooks, not paths: papermill would read a name in braces in a path as a parameter.
+            ran = papermill.execute_notebook(
+                chapter.notebook,
+                None,
                 parameters=parameters or None,
                 kernel_name="python3",
                 language="python",
@@ -103,28 +158,35 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, place: int) -
                 log_output=False,
                 request_save_on_cell_execute=False,  # after each cell it takes as long as drawing
                 autosave_cell_every=0,
-                config=_transport(sockets),
+                start_timeout=PATIENCE,
+                iopub_timeout=PATIENCE,
+                config=_transport(stack),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # at its end it would report an interrupt
-                progress_bar={"desc": chapter.name, "position": place, "leave": False, "disable": None},
+                progress_bar={"desc": chapter.name, "position": line, "leave": False, "disable": None},
             )
+            notebook = clean(ran)
+            notebook.metadata[STAMP] = {"fingerprint": stamp}
+            new = target.with_name(f".{target.name}{NEW}")
+            nbformat.write(notebook, new)
+            os.replace(new, target)
         except PapermillExecutionError as error:
-            return _explain(chapter, error, injected=bool(parameters)), time.monotonic() - began
+            return _explain(chapter, error, injected=bool(parameters))
         except Exception as error:  # a dead kernel, a full disk: the other chapters go on
-            return f"{chapter.name}: {type(error).__name__}: {error}", time.monotonic() - began
-        notebook = clean(nbformat.read(ran, as_version=4))
-        notebook.metadata[STAMP] = {"fingerprint": stamp}
-        nbformat.write(notebook, ran)
-        os.replace(ran, target)
-    return None, time.monotonic() - began
+            return f"{chapter.name}: {type(error).__name__}: {error}"
+    return None
 
 
-def _transport(folder: str) -> Config:
-    """Let the kernel talk through files in a folder of its own.
+def _transport(stack: ExitStack) -> Config:
+    """Let the kernel talk through files in a folder of its own, whose name is short enough for them.
 
     Kernels that start together can be promised one TCP port (nteract/papermill#511), and the second dies.
-    The folder's name must be short: a socket's path has at most 104 characters. Windows has TCP only.
+    Windows has TCP only.
     """
-    return Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        if os.name != "nt" and len(os.fsencode(parent)) < SOCKET_NAME and os.access(parent, os.W_OK):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=parent))
+            return Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+    return Config()
 
 
 def _explain(chapter: Chapter, error: PapermillExecutionError, injected: bool) -> str:

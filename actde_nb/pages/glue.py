@@ -7,10 +7,12 @@ glue roles, and the regression tests read the same values back with :func:`glued
 import ast
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import myst_nb
 import numpy as np
 from jaxtyping import Bool, Num
 from scipy.stats import bootstrap, sem
@@ -19,6 +21,7 @@ from actde_nb import checks
 
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
+QUOTED = re.compile(r"\{glue(?::\w*)?\}(?:`([^`]+)`|[ \t]+(\S+))")  # a role, or a directive
 
 Scalar = bool | int | float | str
 
@@ -71,11 +74,9 @@ def put(name: str, value: Any, spread: Any = 0.0) -> None:
     Raises:
         TypeError, ValueError: see :func:`plain`.
     """
-    from myst_nb import glue
-
-    glue(name, plain(value), display=False)
+    myst_nb.glue(name, plain(value), display=False)
     if (spread := plain(spread)) > 0:
-        glue(name + SPREAD, spread, display=False)
+        myst_nb.glue(name + SPREAD, spread, display=False)
 
 
 def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "runs"]) -> None:
@@ -89,8 +90,7 @@ def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "run
     Raises:
         ValueError: fewer than two runs, or a number that is not finite.
     """
-    if len(samples) < 2:
-        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    _several(name, samples)
     spread = sem(samples)
     if samples.dtype == bool:
         spread = max(spread, 1 / len(samples))
@@ -109,8 +109,7 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     Raises:
         ValueError: fewer than two runs, or a number that is not finite.
     """
-    if len(samples) < 2:
-        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    _several(name, samples)
     squares = (samples - samples.mean()) ** 2
     deviation = np.sqrt(squares.mean())
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
@@ -146,8 +145,7 @@ def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callab
     Raises:
         ValueError: fewer than two runs, or a number that is not finite.
     """
-    if len(samples) < 2:
-        raise ValueError(f"samples of {name} has {len(samples)} runs: allowed are two or more")
+    _several(name, samples)
     resampled = bootstrap(
         (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
     )
@@ -156,20 +154,43 @@ def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callab
 
 def put_math(name: str, expression: Any) -> None:
     """Make a SymPy expression available to the page as an equation, through the ``glue:math`` directive."""
-    from myst_nb import glue
-
-    glue(name, expression, display=False)
+    myst_nb.glue(name, expression, display=False)
 
 
 def glued(notebook: Path) -> dict[str, Scalar]:
     """Read what an executed notebook glued with :func:`put`; equations are left out."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    outputs = (output for cell in cells for output in cell.get("outputs", []))
-    found = {}
-    for output in outputs:
-        scrap = output.get("metadata", {}).get("scrapbook")
-        if scrap is None or scrap["mime_prefix"] + "text/latex" in output["data"]:
-            continue
-        text = output["data"][scrap["mime_prefix"] + "text/plain"]
-        found[scrap["name"]] = ast.literal_eval("".join(text))
-    return found
+    texts = {name: text for name, text in _scraps(notebook) if text is not None}
+    return {name: ast.literal_eval(text) for name, text in texts.items()}
+
+
+def unquoted(notebook: Path, pages: Mapping[str, str]) -> list[str]:
+    """Names of what a notebook glued, numbers and equations, and no page quotes.
+
+    The spread of a number is its tolerance, and need not be quoted.
+
+    Args:
+        notebook: an executed chapter.
+        pages: text of every page of the book, in MyST, by the page's name without ending.
+    """
+    names = {name for name, _ in _scraps(notebook)}
+    targets = [(page, quoted) for page, text in pages.items() for quoted in map("".join, QUOTED.findall(text))]
+    # "key:format" on the chapter's own page, "chapter.ipynb::key:format" elsewhere
+    there = f"{notebook.name}::"
+    own = [target.removeprefix(there) for page, target in targets if page == notebook.stem or target.startswith(there)]
+    quoted = {target.split(":")[0].strip() for target in own}
+    return sorted(n for n in names - quoted if not (n.endswith(SPREAD) and n.removesuffix(SPREAD) in names))
+
+
+def _scraps(notebook: Path) -> Iterator[tuple[str, str | None]]:
+    """Everything that a notebook glued: its name, and its text unless it is an equation."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            if scrap := output.get("metadata", {}).get("scrapbook"):
+                data, prefix = output["data"], scrap["mime_prefix"]
+                text = None if prefix + "text/latex" in data else "".join(data[prefix + "text/plain"])
+                yield scrap["name"], text
+
+
+def _several(name: str, samples: np.ndarray) -> None:
+    if len(samples) < 2:
+        raise checks.SettingError(f"samples of {name} has {len(samples)} runs: allowed are two or more")

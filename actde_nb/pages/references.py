@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from actde_nb.pages.glue import SPREAD, Scalar, glued
 from actde_nb.paths import REFERENCES
 
 SPREADS = 5.0  # a value with a spread may differ by this many standard errors of the difference
+GROWTH = 1.5  # a spread may be this many times its reference: noise is no excuse for a difference
 RELATIVE = 1e-6  # an exact value may differ by rounding, which other processors do differently
 ABSOLUTE = 1e-9
 
@@ -33,38 +35,45 @@ def reference_file(chapter: str, scale: str) -> Path:
 
 
 def differences(notebook: Path, scale: str) -> list[Difference]:
-    """Compare what an executed notebook glued with its references, number by number."""
+    """Compare what an executed notebook glued with its references, number by number.
+
+    How far a value may move is said by its reference alone, so that a number cannot pass by becoming noisy. A spread
+    is its value's tolerance: it may shrink, but neither vanish nor grow by more than half.
+    """
     file = reference_file(notebook.stem, scale)
     reference = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     now = glued(notebook)
     found = []
-    for key in sorted(_values(reference) | _values(now)):
+    for key in sorted(reference.keys() | now.keys()):
         before, after = reference.get(key), now.get(key)
-        tolerance = _tolerance(before, reference.get(key + SPREAD, 0.0), now.get(key + SPREAD, 0.0))
-        if not _agree(before, after, tolerance):
+        tolerance = _tolerance(before, reference.get(key + SPREAD, 0.0))
+        if key.endswith(SPREAD) and key.removesuffix(SPREAD) in reference.keys() & now.keys():
+            before, after = before or 0.0, after or 0.0
+            tolerance = (GROWTH - 1) * before + ABSOLUTE
+            agree = after - before <= tolerance < math.inf and (after > 0 or before <= ABSOLUTE)
+        else:
+            agree = _agree(before, after, tolerance)
+        if not agree:
             found.append(Difference(notebook.stem, key, before, after, tolerance))
     return found
 
 
 def record(notebook: Path, scale: str) -> None:
-    """Make what ``notebook`` glued the reference."""
+    """Make what ``notebook`` glued the reference, and nothing else."""
     file = reference_file(notebook.stem, scale)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(glued(notebook), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    new = file.with_name(f".{file.name}")
+    new.write_text(json.dumps(glued(notebook), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(new, file)
 
 
-def _values(numbers: dict[str, Scalar]) -> set[str]:
-    # A spread sets its value's tolerance and is itself free to move.
-    return {key for key in numbers if not (key.endswith(SPREAD) and key.removesuffix(SPREAD) in numbers)}
-
-
-def _tolerance(reference: Scalar | None, spread: float, other: float) -> float:
+def _tolerance(reference: Scalar | None, spread: float) -> float:
     if isinstance(reference, bool | str) or reference is None:
         return 0.0
-    return max(SPREADS * math.hypot(spread, other), RELATIVE * abs(reference), ABSOLUTE)
+    return max(SPREADS * math.hypot(spread, spread), RELATIVE * abs(reference), ABSOLUTE)
 
 
 def _agree(before: Scalar | None, after: Scalar | None, tolerance: float) -> bool:
     if before is None or after is None or isinstance(before, bool | str) or isinstance(after, bool | str):
         return before == after and type(before) is type(after)
-    return abs(before - after) <= tolerance
+    return abs(before - after) <= tolerance < math.inf

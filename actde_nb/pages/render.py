@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import nbformat
 from actde_nb.checks import BookError
 from actde_nb.pages import scorecard
 from actde_nb.pages.chapters import Chapter
-from actde_nb.paths import BUILD, CONFIG, CONTENTS, HTML, LOCK, SOURCES
+from actde_nb.pages.glue import unquoted
+from actde_nb.paths import CONFIG, CONTENTS, HTML, LOCK, SOURCES, reserved
 
-STAGE = BUILD / "stage"
 STAMP = ".fingerprint"
 
 
@@ -24,48 +25,52 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
 
     Nothing happens when nothing has changed since ``html`` was made. Otherwise the whole book is
     rendered anew, because an incremental build keeps old numbers on pages that quote another page;
-    ``html`` is replaced only when that has succeeded without a warning.
+    ``html`` is replaced only when that has succeeded without a warning, in one move.
 
     Raises:
-        BookError: a chapter that was not executed, or a build with warnings or errors.
+        BookError: a chapter that was not executed, a glued number that no page quotes, another process that renders
+            into ``html``, or a build with warnings or errors.
     """
-    stage(chapters, notebooks)
-    stamp = _fingerprint()
-    first = html / "intro.html"
-    if first.exists() and (html / STAMP).exists() and (html / STAMP).read_text() == stamp:
-        return first
-    scratch = BUILD / "rendering"
-    shutil.rmtree(scratch, ignore_errors=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", "--all", "-W", "-n", "--keep-going"]
-    log = subprocess.run(
-        [*command, "--path-output", str(scratch), str(STAGE)], capture_output=True, text=True, check=False
-    )
-    made = scratch / "_build" / "html"
-    if log.returncode != 0 or not (made / first.name).exists():
-        raise BookError(_complaints(log.stdout + log.stderr))
-    (made / STAMP).write_text(stamp)
-    shutil.rmtree(html, ignore_errors=True)
-    html.parent.mkdir(parents=True, exist_ok=True)
-    made.rename(html)
-    return first
+    with reserved(html):
+        old = html.with_name(f".{html.name}.old")
+        if old.exists() and not html.exists():  # stopped between the two moves below
+            old.rename(html)
+        for left in html.parent.glob(f".{html.name}.*/"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{html.name}.", dir=html.parent))
+        try:
+            stage(chapters, notebooks, work / "stage")
+            stamp = _fingerprint(work / "stage")
+            if not (html / STAMP).exists() or (html / STAMP).read_text() != stamp:
+                made = _build(work)
+                (made / STAMP).write_text(stamp)
+                if html.exists():
+                    html.rename(old)
+                made.rename(html)
+        finally:
+            for left in (work, old):
+                shutil.rmtree(left, ignore_errors=True)
+    return html / "intro.html"
 
 
-def stage(chapters: Sequence[Chapter], notebooks: Path) -> None:
-    """Lay out what jupyter-book reads: pages, executed notebooks, the generated scorecard."""
-    shutil.rmtree(STAGE, ignore_errors=True)
+def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
+    """Lay out in ``folder`` what jupyter-book reads: pages, executed notebooks, the generated scorecard."""
     sources = [c.source.name for c in chapters]
-    shutil.copytree(SOURCES, STAGE, ignore=shutil.ignore_patterns(*sources, "scorecard", "results", ".*"))
+    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*sources, "scorecard", "results", ".*"))
     for file in (CONFIG, CONTENTS):
-        shutil.copy(file, STAGE)
+        shutil.copy(file, folder)
     for chapter in chapters:
         notebook = notebooks / f"{chapter.name}.ipynb"
         _check_executed(chapter, notebook)
-        shutil.copy(notebook, STAGE)
-    try:
-        rows = scorecard.load(SOURCES / "scorecard", notebooks)
-    except ValueError as error:
-        raise BookError(str(error)) from None
-    (STAGE / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")
+        shutil.copy(notebook, folder)
+    rows = scorecard.load(SOURCES / "scorecard", notebooks)
+    (folder / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
+    pages |= {chapter.name: chapter.text for chapter in chapters}
+    idle = {chapter.name: unquoted(folder / f"{chapter.name}.ipynb", pages) for chapter in chapters}
+    if any(idle.values()):
+        told = [f"{name}: no page quotes {', '.join(keys)}" for name, keys in idle.items() if keys]
+        raise BookError("glue only what is quoted:\n" + "\n".join(told))
 
 
 def _check_executed(chapter: Chapter, notebook: Path) -> None:
@@ -77,17 +82,23 @@ def _check_executed(chapter: Chapter, notebook: Path) -> None:
         raise BookError(f"{chapter.name}: has code cells that were not executed")
 
 
-def _fingerprint() -> str:
+def _build(work: Path) -> Path:
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", "--all", "-W", "-n", "--keep-going", "--path-output", work, work / "stage"]
+    log = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    made = work / "_build" / "html"
+    if log.returncode != 0 or not (made / "intro.html").exists():
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", log.stdout + log.stderr).splitlines()
+        telling = [line.replace(f"{work}/stage/", "") for line in lines if re.search(r"WARNING|ERROR|Error", line)]
+        raise BookError("the book was not rendered:\n" + "\n".join(dict.fromkeys(telling or lines[-30:])))
+    return made
+
+
+def _fingerprint(stage: Path) -> str:
     digest = hashlib.sha256(LOCK.read_bytes())
-    for file in sorted(path for path in STAGE.rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(STAGE)).encode() + file.read_bytes())
+    for file in sorted(path for path in stage.rglob("*") if path.is_file()):
+        digest.update(str(file.relative_to(stage)).encode() + file.read_bytes())
     # The API pages show docstrings.
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _complaints(log: str) -> str:
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines()
-    telling = [line.replace(f"{STAGE}/", "") for line in lines if re.search(r"WARNING|ERROR|Error", line)]
-    return "the book was not rendered:\n" + "\n".join(dict.fromkeys(telling or lines[-30:]))

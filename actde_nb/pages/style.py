@@ -6,6 +6,7 @@ Colours are Okabe and Ito's; whatever differs in colour differs in line style or
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,25 +42,7 @@ SERIES = [
 
 WIDTH = 6.4  # inches; wider figures shrink their labels below what a phone can show
 
-STYLE = {
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.dpi": 160,
-    "figure.constrained_layout.use": True,
-    "font.size": 12,
-    "axes.titlesize": 12,
-    "legend.fontsize": 11,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "lines.linewidth": 2,
-    "legend.frameon": False,
-}
+STYLE = Path(__file__).with_suffix(".mplstyle")
 
 
 def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -67,7 +50,7 @@ def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(draw)
     def styled(*args, **kwargs) -> Figure:
-        with plt.rc_context(STYLE):
+        with plt.style.context(STYLE):
             drawn = draw(*args, **kwargs)
         plt.close(drawn)  # the cell displays the returned figure; pyplot must not display it again
         return drawn

@@ -1,17 +1,26 @@
-"""Executing chapters: what runs again, what a failure leaves behind, what bad input says."""
+"""Executing chapters: what runs again, and what a failure, a kill or a busy machine leaves behind."""
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from actde_nb.checks import BookError
-from actde_nb.pages import chapters as sources
-from actde_nb.pages.chapters import Chapter, chapters, settings
+from actde_nb.pages import execute as execution
+from actde_nb.pages.chapters import Chapter
 from actde_nb.pages.execute import execute
 from actde_nb.pages.glue import glued
+from actde_nb.paths import reserved
 
 HEADER = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n# A chapter\n\n"
 PARAMETERS = "```{code-cell} ipython3\n:tags: [parameters]\nscale = 'reader'\nfactor = 2\n```\n\n"
@@ -86,69 +95,121 @@ def test_a_changed_chapter_runs_alone(tmp_path: Path):
     assert [path.stat().st_mtime_ns > stamps[path] for path in made] == [True, False]
 
 
-def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path, monkeypatch):
-    sample = chapter(tmp_path, "from actde_nb.pages import style")
-    assert "actde_nb.pages.style" in sample.modules
-    assert "actde_nb.pages" in sample.modules, "packages run their __init__"
-    assert not any(
-        module.startswith(("actde_nb.pages.render", "actde_nb.tabular", "actde_nb.cli")) for module in sample.modules
+def soon(done: Callable[[], bool], seconds: float) -> bool:
+    """Whether ``done`` comes true within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.2)
+    return done()
+
+
+def test_a_busy_machine_is_given_minutes(tmp_path: Path, monkeypatch):
+    given = {}
+
+    def record(notebook, output, **options):
+        given.update(options)
+        return notebook
+
+    monkeypatch.setattr(execution.papermill, "execute_notebook", record)
+    assert execution._run(chapter(tmp_path, "pass").source, {}, tmp_path / "out.ipynb", "", 0) is None
+    assert given["start_timeout"] >= 300
+    assert given["iopub_timeout"] >= 300
+    assert given.get("execution_timeout") is None, "a cell may take as long as it takes"
+
+
+def test_a_path_is_no_template(tmp_path: Path, monkeypatch):
+    folder = tmp_path / "a {b} {}"
+    folder.mkdir()
+    monkeypatch.setattr(execution, "SOURCES", folder)
+    sample = chapter(folder, "import os\nfrom actde_nb.pages.glue import put\nput('at', os.getcwd())\nput('n', factor)")
+    assert execution._run(sample.source, {"factor": 3}, folder / "out.ipynb", "", 0) is None
+    assert glued(folder / "out.ipynb") == {"at": str(folder), "n": 3}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
+def test_sockets_have_short_names(tmp_path: Path, monkeypatch):
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with ExitStack() as stack:
+        place = Path(execution._transport(stack).KernelManager.ip)
+        assert len(f"{place}-12345") < 104
+        assert place.parent.is_dir()
+    assert not place.parent.exists()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with ExitStack() as stack:
+        assert execution._transport(stack) == {}, "TCP, where no folder will do"
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path: Path):
+    out = tmp_path / "out"
+    lines = (
+        "import time, pathlib",
+        "from actde_nb.paths import reserved",
+        f"with reserved(pathlib.Path({str(out)!r})):",
     )
-    deeper = chapter(tmp_path, "from actde_nb.tabular import bandit", "98_deeper")
-    assert "actde_nb.checks" in deeper.modules, "imports of imports count"
-    before = sample.fingerprint({}), deeper.fingerprint({})
-    copy = tmp_path / "bandit.py"
-    copy.write_text("changed = True\n", encoding="utf-8")
-    original = sources._module_file
-    monkeypatch.setattr(
-        sources, "_module_file", lambda module: copy if module == "actde_nb.tables.bandit" else original(module)
+    holder = "\n".join([*lines, "    print('held', flush=True)", "    time.sleep(600)"])
+    process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(BookError, match="out: another process is making it"):
+            execute([chapter(tmp_path, COUNTING)], "reader", out)
+    finally:
+        process.kill()
+        process.wait()
+    with reserved(out):
+        pass  # what a killed process held is free
+
+
+def test_a_killed_worker_names_its_chapter_and_the_others_go_on(tmp_path: Path):
+    killing = chapter(tmp_path, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "97_killing")
+    with pytest.raises(BookError, match="97_killing: its process ended with status -9") as caught:
+        execute([killing, chapter(tmp_path, COUNTING, "98_sound")], "reader", tmp_path / "out", jobs=1)
+    assert "98_sound" not in str(caught.value)
+    assert os.listdir(tmp_path / "out") == ["98_sound.ipynb"]
+
+
+@pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_that_is_ended_leaves_no_process_and_nothing_reserved(tmp_path: Path, deadly: signal.Signals):
+    note, out, script = tmp_path / "pids", tmp_path / "out", tmp_path / "command.py"
+    code = f"import os, time\nwith open({str(note)!r}, 'w') as f:\n    print(os.getpid(), os.getppid(), file=f)\n"
+    sample = chapter(tmp_path, code + "time.sleep(600)")
+    lines = (
+        "from pathlib import Path",
+        "from actde_nb.pages.chapters import Chapter",
+        "from actde_nb.pages.execute import execute",
+        f"if __name__ == '__main__': execute([Chapter(Path({str(sample.source)!r}))], 'reader', Path({str(out)!r}))",
     )
-    after = sample.fingerprint({}), deeper.fingerprint({})
-    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    command = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    assert soon(lambda: note.exists() and note.read_text().endswith("\n"), 300)
+    processes = [psutil.Process(int(pid)) for pid in note.read_text().split()]
+    command.send_signal(deadly)
+    command.wait(60)
+    assert soon(lambda: not any(process.is_running() for process in processes), 60), "kernel or worker lives on"
+    (out / ".99_sample.ipynb.new").write_text("", encoding="utf-8")
+    execute([chapter(tmp_path, COUNTING)], "reader", out)
+    assert os.listdir(out) == ["99_sample.ipynb"]
 
 
-def test_a_chapter_that_reads_stored_runs_depends_on_them(tmp_path: Path, monkeypatch):
-    reads = chapter(tmp_path, "from actde_nb.paths import RESULTS")
-    other = chapter(tmp_path, "pass", "98_other")
-    results = tmp_path / "results"
-    results.mkdir()
-    monkeypatch.setattr(sources, "RESULTS", results)
-    prints = [(reads.fingerprint({}), other.fingerprint({}))]
-    for name, text in (("a.nc", "one"), ("b.nc", "one"), ("a.nc", "two"), ("a.checkpoint.safetensors", "")):
-        (results / name).write_text(text, encoding="utf-8")
-        prints.append((reads.fingerprint({}), other.fingerprint({})))
-    assert len({one for one, _ in prints}) == 4, "a new file and a changed one, but no checkpoint"
-    assert len({one for _, one in prints}) == 1
+def test_a_damaged_notebook_is_made_again(tmp_path: Path):
+    sample = chapter(tmp_path, COUNTING)
+    [notebook] = execute([sample], "reader", tmp_path / "out")
+    whole = notebook.read_bytes()
+    notebook.write_bytes(whole[: len(whole) // 2])
+    execute([sample], "reader", tmp_path / "out")
+    assert notebook.read_bytes() == whole
 
 
-@pytest.mark.parametrize(
-    ("scale", "parameters", "message"),
-    [
-        ("huge", {}, "scale = 'huge': allowed are smoke, reader, paper"),
-        ("smoke", {"sed": 1}, "parameter = 'sed' of chapter 99_sample: allowed are factor"),
-        ("smoke", {"scale": "paper"}, "parameter = 'scale' of chapter 99_sample: allowed are factor"),
-    ],
-)
-def test_unknown_settings_are_one_clear_error(tmp_path: Path, scale: str, parameters: dict, message: str):
-    with pytest.raises(BookError, match="^" + message + "$"):
-        settings(chapter(tmp_path, "pass"), scale, parameters)
-
-
-def test_unknown_chapter_is_one_clear_error():
-    with pytest.raises(BookError, match=r"chapter = '77': allowed are .*01_one_reward_for_ever"):
-        chapters(["77"])
-
-
-def test_a_chapter_without_parameters_is_refused(tmp_path: Path):
-    source = tmp_path / "99_sample.md"
-    source.write_text(HEADER + "Words.\n", encoding="utf-8")
-    with pytest.raises(BookError, match="0 cells tagged 'parameters'"):
-        settings(Chapter(source), "smoke", {})
-
-
-def test_every_chapter_takes_a_scale_and_a_seed(every_chapter: list[Chapter]):
-    for each in every_chapter:
-        assert each.parameters["scale"] == "reader", each.name
-        assert isinstance(each.parameters.get("seed", 0), int), each.name
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_umask_is_respected(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(execution.papermill, "execute_notebook", lambda notebook, *_, **__: notebook)
+    before = os.umask(0o027)
+    try:
+        execution._run(chapter(tmp_path, "pass").source, {}, tmp_path / "out.ipynb", "", 0)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.ipynb").stat().st_mode & 0o777 == 0o640
 
 
 def test_executed_notebooks_hold_no_trace_of_the_machine(notebooks: dict[str, Path]):

@@ -23,7 +23,7 @@ FORCES = {
 
 @figure
 def pushes(places: Mapping[str, xr.Dataset], forces: Sequence[str] = ("policy", "q", "value")) -> Figure:
-    """Push on the gap in an update (:func:`actde_book.ch08_what_moves_it.update_decomposition.pushes`): mean over rollouts against its noise."""
+    """Push on the gap in an update (``update_decomposition.pushes``): mean over rollouts against its noise."""
     fig, axes_of = panels(columns=2, height=3.6, sharey=True)
     for axes, kind, title in zip(axes_of, ("plain", "adam"), ("plain descent", "Adam"), strict=True):
         names = []
@@ -65,7 +65,7 @@ def sizes(
 
 @figure
 def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
-    """What each force of :class:`actde_book.ch08_what_moves_it.update_decomposition.Ledger` has added to the gap: a row a trial, a column a move."""
+    """What each force of ``update_decomposition.Ledger`` has added to the gap: a row a trial, a column a move."""
     shown = data["trial"].values[:trials]
     fig, axes = panels(len(shown), 2, height=2.3, sharex=True, sharey=True, squeeze=False)
     total = data["push"].cumsum("update")
@@ -131,7 +131,7 @@ def trajectories(runs: Mapping[str, xr.Dataset], level: float, until: float = np
 def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
     """Late share of alternating games and its difference to the first run, with intervals: a row a run.
 
-    ``table`` is from :func:`actde_nb.compare.intervals.late_effects`; ``lines``: two shares to mark, the higher one first.
+    ``table`` is from ``late_effects.late_effects``; ``lines``: two shares to mark, the higher one first.
     """
     names = table["run"].values
     fig, (left, right) = panels(columns=2, height=0.42 * len(names) + 1.5, sharey=True)
