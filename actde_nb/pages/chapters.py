@@ -22,7 +22,7 @@ from actde_nb.checks import BookError
 from actde_nb.pages.glue import SCALES
 from actde_nb.paths import LOCK, ROOT, SOURCES, stored_runs
 
-PACKAGES = ("actde_nb",)
+PACKAGES = {"actde_nb": ROOT, "actde_book": SOURCES}  # where each lies
 FINDS_STORED_RUNS = "actde_nb.paths"  # no chapter comes by a stored run but through this module
 
 ARITHMETIC = {
@@ -239,5 +239,6 @@ def _parents(module: str) -> list[str]:
 
 def _module_files(module: str) -> list[Path]:
     """The module, and data beside it under its name, such as the style sheet of ``style``."""
-    path = ROOT.joinpath(*module.split("."))
+    parts = module.split(".")
+    path = PACKAGES[parts[0]].joinpath(*parts)
     return sorted(path.parent.glob(f"{path.name}.*")) if not path.is_dir() else [path / "__init__.py"]

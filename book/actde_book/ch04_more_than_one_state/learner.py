@@ -12,7 +12,7 @@ from scipy.special import softmax
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.tables import bandit
-from actde_nb.tables.bandit import log_spaced, StepSize
+from actde_nb.tables.bandit import StepSize, log_spaced
 from actde_nb.tables.mdp import MDP, log_anchor, start_distribution
 
 BOOTSTRAPS = ("expected", "sampled", "max", "soft", "value")
