@@ -9,7 +9,6 @@ from scipy import stats
 
 from actde_nb.checks import ResultsError
 from actde_nb.compare import frontiers
-from actde_nb.compare.intervals import Estimate
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import language_runs
 from actde_nb.experiments.language_runs import LanguageRun
@@ -103,15 +102,6 @@ def test_paired_takes_the_trials_that_both_have_and_samples_of_both_where_one_ha
         frontiers.paired(known, other, "joy")
 
 
-def test_table(known):
-    made = frontiers.table({"whole": known.sel(trial=[0, 1]), "left": known}, ["kl", "top"])
-    assert made["end"].sel(run="whole", quantity="kl", estimate="value") == 9
-    assert list(made["estimate"].values) == list(Estimate._fields)
-    np.testing.assert_array_equal(made["exact"], [True, False])
-    assert np.isnan(made["end"].sel(run="left", quantity="top")).all()
-    assert made["end"].sel(run="left", quantity="kl", estimate="value") == pytest.approx((5 + 13 + 115) / 3)
-
-
 def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(ResultsError, match="language_none.nc does not exist"):
         frontiers.stored("none", folder=tmp_path)
@@ -137,5 +127,4 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
 def test_distance_from_a_frontier():
     line = {"kl": np.array([1.0, 0.0, 3.0]), "reward": np.array([0.5, 0.0, 0.9])}
     kl, reward = np.array([0.5, 2.0, 9.0]), np.array([0.25, 0.6, 0.8])
-    np.testing.assert_allclose(frontiers.shortfall(line, kl, reward), [0, 0.1, 0.1], atol=1e-12)
     np.testing.assert_allclose(frontiers.excess(line, kl, reward), [0, 0.5, 6.5], atol=1e-12)

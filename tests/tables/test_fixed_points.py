@@ -17,15 +17,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mdp_strategies import mdps
 from scipy.optimize import brentq, minimize_scalar
+from value_maps import jacobian, two_action_threshold, uniqueness_modulus, value_map
 
-from actde_nb.tables.fixed_points import (
-    fixed_points,
-    invariant_interval,
-    jacobian,
-    two_action_threshold,
-    uniqueness_modulus,
-    value_map,
-)
+from actde_nb.tables.fixed_points import fixed_points, invariant_interval
 from actde_nb.tables.games import PAYOFFS, outcome_shares, prisoners_dilemma, softmax_return_lines
 from actde_nb.tables.mdp import MDP, evaluate, soft_optimal_values, softmax_policy
 
