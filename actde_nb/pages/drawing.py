@@ -37,6 +37,14 @@ def note(axes: Axes, text: str, place: Sequence, shift: tuple[float, float], **l
     axes.annotate(text, place, shift, textcoords="offset points", **look)
 
 
+def finish(axes: Axes, legend: str | Mapping | None = None, **settings) -> Figure:
+    """Set what is given and add a legend (its place, or all that :meth:`Axes.legend` takes); return the figure."""
+    axes.set(**settings)
+    if legend is not None:
+        axes.legend(**({"loc": legend} if isinstance(legend, str) else legend))
+    return axes.figure
+
+
 def simplex(axes: Axes, names: Sequence[str]) -> None:
     """The triangle of policies over three arms, its corners at :data:`CORNERS` named left, right, top."""
     axes.plot(*CORNERS[[0, 1, 2, 0]].T, color=GREY, linewidth=1.2, zorder=0)

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from actde_book.ch01_one_reward_for_ever import algebra as theory
 from actde_nb.pages import style
-from actde_nb.pages.drawing import CORNERS, PATCH, note, on_triangle, to_plane, triangle_grid
+from actde_nb.pages.drawing import CORNERS, PATCH, finish, note, on_triangle, to_plane, triangle_grid
 from actde_nb.pages.style import BLACK, GREEN, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION, band
 from actde_nb.tables import symbolic
 from actde_nb.tables.bandit import Trajectory
@@ -37,8 +37,7 @@ def staircase(runs: Mapping[str, Trajectory]) -> Figure:
         below.step(run.episodes[1:], run.gap[1:, 0], where="post", label=name, **looks[name])
     above.set(ylabel="value v", ylim=(0.4, 1.1), yticks=[0.5, 1])
     below.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
-    below.legend(loc="upper left", title="v is the")
-    return drawn
+    return finish(below, legend={"loc": "upper left", "title": "v is the"})
 
 
 @style.figure
@@ -57,8 +56,7 @@ def gap_growth(runs: Mapping[float, Mapping[str, Trajectory]], difference: float
         axes.set(xscale="log", ylabel="logit gap x (nats)", title=f"policy step η = {step:g}", ylim=(-1, None))
         axes.set_xlim(1, None)
     rows[0, 0].legend(loc="upper left", fontsize=12)
-    rows[-1, 0].set_xlabel("episode")
-    return drawn
+    return finish(rows[-1, 0], xlabel="episode")
 
 
 @style.figure
@@ -71,8 +69,7 @@ def policy_steps(runs: Mapping[str, Trajectory], clocks: Mapping[str, Float[np.n
         axes.plot(time, symbolic.gap_at(clocks[label][1:]), linewidth=1.2, **LOOK["theory"])
     axes.plot([], [], linewidth=1.2, label="mean-field law", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
-    axes.legend(loc="upper left", title="policy step", fontsize=12)
-    return drawn
+    return finish(axes, legend={"loc": "upper left", "title": "policy step", "fontsize": 12})
 
 
 @style.figure

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.stats import sem
 
-from actde_nb.pages.drawing import PATCH, note, on_triangle, simplex
+from actde_nb.pages.drawing import PATCH, finish, note, on_triangle, simplex
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, band, figure, panels
 from actde_nb.tables.bandit import Trajectory
 from actde_nb.tables.boltzmann import boltzmann
@@ -30,16 +30,13 @@ def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
         band(axes, run.episodes[1:], run.gap[1:], name, **look)
     axes.axhline(end, linewidth=1.4, label="reward difference", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
-    axes.legend(loc="upper left", fontsize=12)
-    return drawn
+    return finish(axes, legend={"loc": "upper left", "fontsize": 12})
 
 
 @figure
 def orders(logit: Gaps, softmax: Gaps, lateness: Float[np.ndarray, "runs"], end: float) -> Figure:
     """Gap along every order of visits: the raw logit update, whose end theory gives, above the softmax gradient.
-
-    Colour is ``lateness``: the mean episode at which the first arm is visited, from 0 (early) to 1.
-    """
+    Colour is ``lateness``: the mean episode at which the first arm is visited, from 0 (early) to 1."""
     drawn, rows = panels(2, 2, height=3.3, sharey=True, width_ratios=(5, 1))
     shades = plt.get_cmap("cividis")
     drawing_order = np.argsort(np.abs(lateness - 0.5))  # the extreme orders go on top
@@ -59,8 +56,7 @@ def orders(logit: Gaps, softmax: Gaps, lateness: Float[np.ndarray, "runs"], end:
         side.set(xticks=[], title="ends")
         side.grid(visible=False)
         side.spines["bottom"].set_visible(False)
-    rows[1, 0].set(xlabel="episode")
-    return drawn
+    return finish(rows[1, 0], xlabel="episode")
 
 
 @figure
@@ -122,8 +118,7 @@ def temperature_family(
         plt.Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor=GREY, markersize=9, label="theory"),
         plt.Line2D([], [], linestyle="", marker="x", color=BLACK, markersize=6, label="sampled runs"),
     ]
-    axes.legend(handles=handles, loc="upper left", fontsize=12)
-    return drawn
+    return finish(axes, legend={"handles": handles, "loc": "upper left", "fontsize": 12})
 
 
 @figure
@@ -137,8 +132,7 @@ def waits(shifts: Sequence[float], sampled: Sequence[Int[np.ndarray, "runs"]], l
     axes.set(yscale="log", xlabel="added to every reward", ylabel="episodes until both tried")
     axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
     axes.minorticks_off()
-    axes.legend(loc="upper left", fontsize=12)
-    return drawn
+    return finish(axes, legend={"loc": "upper left", "fontsize": 12})
 
 
 @figure
@@ -153,5 +147,4 @@ def regrets(
     for k, law in enumerate(laws.values()):
         axes.plot(run.episodes[1:], law, linewidth=1.3, label="theory" if k == 0 else None, **LOOK["theory"])
     axes.set(xscale="log", yscale="log", xlabel="episode", ylabel="regret so far")
-    axes.legend(loc="upper left", fontsize=12)
-    return drawn
+    return finish(axes, legend={"loc": "upper left", "fontsize": 12})

@@ -13,7 +13,7 @@ from scipy.stats import sem
 from actde_book.ch03_noise_and_whitening import whitening
 from actde_book.ch03_noise_and_whitening.noisy_logits import decaying_logit, winner_shares
 from actde_nb.pages import style
-from actde_nb.pages.drawing import note
+from actde_nb.pages.drawing import finish, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION, band
 from actde_nb.tables import symbolic
 from actde_nb.tables.bandit import Trajectory
@@ -69,8 +69,7 @@ def noisy_share(
     axes.set_xticks(steps, [f"{step:g}" for step in steps])
     axes.minorticks_off()
     _percent(axes)
-    axes.legend(loc="lower left")
-    return drawn
+    return finish(axes, legend="lower left")
 
 
 @style.figure
@@ -90,16 +89,13 @@ def gap_law(
         axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
         note(axes, "no noise", (quiet, 0.97), (5, 0), xycoords=("data", "axes fraction"), color=VERMILION, va="top")
     rows[0].legend(loc="upper left")
-    rows[-1].set_xlabel("logit gap x (nats)")
-    return drawn
+    return finish(rows[-1], xlabel="logit gap x (nats)")
 
 
 @style.figure
 def random_walk(walkers: Mapping[tuple[float, float], Trajectory], spread: float, paths: int = 12) -> Figure:
     """Gaps of a few runs with their predicted ``spread``, entropy of all, and how often the better arm leads.
-
-    ``walkers``: noise of the better and the worse arm -> runs; the first entry is in the first two panels.
-    """
+    ``walkers``: noise of the better and the worse arm -> runs; the first entry is in the first two panels."""
     drawn, (gaps, entropy, lead) = style.panels(3, height=3.1)
     walk = next(iter(walkers.values()))
     time = walk.episodes
@@ -142,9 +138,7 @@ def _entropy(
 @style.figure
 def unequal_decay(schedules: Mapping[str, tuple[float, float]], locked: Trajectory, visits: int, paths: int) -> Figure:
     """Logit of one arm under critic steps ``c / (n + n_0)`` without noise; below, the gap of runs that lock in.
-
-    ``schedules``: label -> c and n_0; ``visits``: how far the first panel goes; ``paths``: runs in the second.
-    """
+    ``schedules``: label -> c and n_0; ``visits``: how far the first panel goes; ``paths``: runs in the second."""
     drawn, (one, many) = style.panels(2, height=3.4)
     count = np.arange(1, visits + 1)
     shown = np.unique(np.geomspace(1, visits, 120).astype(int)) - 1
@@ -171,9 +165,7 @@ def whitened_growth(
     plain: Trajectory, larger: Trajectory, ppo: Trajectory, policy_step: float, difference: float, boltzmann_gap: float
 ) -> Figure:
     """Gap over updates with whitened errors, against the closed form and the unwhitened laws.
-
-    ``larger``: ACTDE with rewards a million times larger; ``boltzmann_gap``: where it stops without whitening.
-    """
+    ``larger``: ACTDE with rewards a million times larger; ``boltzmann_gap``: where it stops without whitening."""
     drawn, axes = style.panels(height=4.6)
     batch, last = ppo.episodes[1], ppo.episodes[-1] / ppo.episodes[1]
     for label, run, look in zip(("ACTDE", "ACTDE,\nR × 10⁶", "PPO"), (plain, larger, ppo), SERIES, strict=False):
@@ -189,8 +181,7 @@ def whitened_growth(
     note(axes, "PPO, not whitened", (updates[165], slow[165]), (10, -8), color=GREY)
     axes.axhline(boltzmann_gap, **LOOK["source"])
     note(axes, "ACTDE, not whitened", (last * 5, boltzmann_gap), (0, -5), color=GREY, ha="right", va="top")
-    axes.set(xscale="log", xlabel="update", ylabel="logit gap x (nats)", xlim=(0.8, last * 5))
-    return drawn
+    return finish(axes, xscale="log", xlabel="update", ylabel="logit gap x (nats)", xlim=(0.8, last * 5))
 
 
 @style.figure
@@ -216,8 +207,7 @@ def orbits(paths: Mapping[str, tuple[Points, Points]], policy_step: float, criti
     marks = np.array([0.05, 0.2, 0.5, 0.8, 0.95])
     above.set_xticks(np.log(marks / (1 - marks)), [f"{mark:.0%}" for mark in marks])
     above.set_xlabel("probability of the better arm")
-    axes.legend(loc="lower right", frameon=True, facecolor="white", framealpha=0.95)
-    return drawn
+    return finish(axes, legend={"loc": "lower right", "frameon": True, "facecolor": "white", "framealpha": 0.95})
 
 
 @style.figure
@@ -233,8 +223,7 @@ def epsilon(epsilons: Points, ends: Mapping[str, Points], boltzmann_gap: float) 
     axes.set(xscale="log", xlabel="ε (reward squared)", ylabel="final probability, better arm", ylim=(0, 1.02))
     axes.invert_xaxis()
     _percent(axes)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.02))
-    return drawn
+    return finish(axes, legend={"loc": "lower left", "bbox_to_anchor": (0, 0.02)})
 
 
 @style.figure
@@ -253,8 +242,7 @@ def noisy_whitening(
         axes.plot(updates, law, linewidth=1.4, **LOOK["theory"])
         axes.set(xscale="log", yscale="log", ylabel="sd of the gap (nats)", title=title, xlim=(0.8, updates[-1] * 6))
     _name(rows[1], "all three,\nη √(t/B)", updates[-1], law[-1])
-    rows[1].set_xlabel("update")
-    return drawn
+    return finish(rows[1], xlabel="update")
 
 
 @style.figure
@@ -273,8 +261,7 @@ def correction(flows: Mapping[float, Mapping[str, whitening.Flow]]) -> Figure:
         axes.set(ylabel="logit gap x (nats)")
         axes.text(0.98, 0.14, f"noise σ = {noise:g}", transform=axes.transAxes, ha="right")
     rows[0].legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2)
-    rows[-1].set_xlabel("update")
-    return drawn
+    return finish(rows[-1], xlabel="update")
 
 
 @style.figure
@@ -283,9 +270,6 @@ def entropy_overview(cases: Mapping[str, tuple[int, Trajectory]]) -> Figure:
     drawn, grid = style.panels((len(cases) + 1) // 2, 2, height=2.1, sharex=True, sharey=True)
     for axes, (title, (batch, run)) in zip(grid.flat, cases.items(), strict=False):
         _entropy(axes, run.episodes / batch, run)
-        axes.set(title=title, ylim=(-0.03, 0.75))
-    for axes in grid[:, 0]:
-        axes.set_ylabel("entropy (nats)")
-    for axes in grid[-1]:
-        axes.set_xlabel("update")
+        axes.set(title=title, ylim=(-0.03, 0.75), xlabel="update", ylabel="entropy (nats)")
+        axes.label_outer()
     return drawn

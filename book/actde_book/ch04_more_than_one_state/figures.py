@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from actde_book.ch04_more_than_one_state import algebra
 from actde_book.ch04_more_than_one_state.learner import Learning
-from actde_nb.pages.drawing import HOLLOW, PATCH, note
+from actde_nb.pages.drawing import HOLLOW, PATCH, finish, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 from actde_nb.tables import symbolic
 from actde_nb.tables.fixed_points import FixedPoint
@@ -56,8 +56,7 @@ def value_dip() -> Figure:
     ):
         axes.plot(x, values, color=color, linestyle=style)
         axes.text(*at, text, color=color, va="top", fontsize=13)
-    axes.set(xlabel="$q_b$ (the other action is worth 0)", ylabel="value of the state", ylim=(-2.1, 3.2))
-    return fig
+    return finish(axes, xlabel="$q_b$ (the other action is worth 0)", ylabel="value of the state", ylim=(-2.1, 3.2))
 
 
 @figure
@@ -82,8 +81,7 @@ def two_basins(world: MDP, temperature: float, fixed_points: list[FixedPoint], r
         bottom.plot(paths[:, side], runs.steps, color=color, linewidth=0.7, alpha=0.55)
     bottom.axvline(ridge, color=GREY, linestyle=":")
     bottom.invert_yaxis()
-    bottom.set(xlabel="$q$(stay)", ylabel="steps", xlim=(q[0], q[-1]))
-    return fig
+    return finish(bottom, xlabel="$q$(stay)", ylabel="steps", xlim=(q[0], q[-1]))
 
 
 @figure
@@ -158,11 +156,9 @@ def prisoner_sweep(
             panel.plot(temperatures[-1], even, clip_on=False, **EVEN)
         panel.axvline(1, color=GREY, linewidth=0.8)
         panel.set(title=titles[name], xscale="log", ylim=(-0.02, 1.02), xlim=(temperatures[0], temperatures[-1]))
-    for panel in axes[-1]:
-        panel.set_xlabel("temperature $\\tau$")
+        panel.set(xlabel="temperature $\\tau$", ylabel="share of games")
         panel.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
-    for panel in axes[:, 0]:
-        panel.set_ylabel("share of games")
+        panel.label_outer()
     handles, _ = axes[0, 0].get_legend_handles_labels()
     line = Line2D([], [], color=GREY, linestyle=":", label="the post's line")
     even = Line2D([], [], label="uniform play", **EVEN)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 from actde_book.ch05_the_game import algebra
-from actde_nb.pages.drawing import HOLLOW, PATCH, note
+from actde_nb.pages.drawing import HOLLOW, PATCH, finish, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, PURPLE, VERMILION, figure, panels
 from actde_nb.tables.games import COOPERATE, DEFECT
 
@@ -20,14 +20,18 @@ STRATEGY_LOOK = {name: LOOK[name] for name in ("cooperate", "defect", "alternate
 STRATEGY_LOOK["repeat"] = {"color": PURPLE, "linestyle": (0, (1, 1))}
 TINTS = ("#cfe2f3", "#f9d5bf", "#c6e8dc", "#f0d9e6")  # of the four strategies, light enough for black text
 CENTRED = {"ha": "center", "va": "center"}
+Table = Float[np.ndarray, "2 2"]
+Discounts = Float[np.ndarray, "discounts"]
+Ratios = Float[np.ndarray, "ratios"]
+Pair = tuple[float, float]
 
 
-def _earned(payoffs: Float[np.ndarray, "2 2"], now: int, before: int) -> str:
+def _earned(payoffs: Table, now: int, before: int) -> str:
     return f"{payoffs[now, before]:+.2f}".replace("-", "−")
 
 
 @figure
-def one_player(payoffs: Float[np.ndarray, "2 2"], moves: str) -> Figure:
+def one_player(payoffs: Table, moves: str) -> Figure:
     """The game as a walk between two moves, and one sequence of moves with what each earns."""
     fig, (graph, tape) = panels(2, height=2.7, height_ratios=[1.35, 1])
     for move, x in ((COOPERATE, -1.2), (DEFECT, 1.2)):
@@ -59,10 +63,7 @@ def one_player(payoffs: Float[np.ndarray, "2 2"], moves: str) -> Figure:
 
 @figure
 def strategy_values(
-    discounts: Float[np.ndarray, "discounts"],
-    returns: Float[np.ndarray, "4 2 discounts"],
-    equal: tuple[float, float],
-    switches: tuple[float, float],
+    discounts: Discounts, returns: Float[np.ndarray, "4 2 discounts"], equal: Pair, switches: Pair
 ) -> Figure:
     """Return of each strategy over the discount, after either move; the best strategy's range is tinted."""
     fig, axes = panels(2, height=3.5, sharex=True)
@@ -83,16 +84,12 @@ def strategy_values(
     for best, left, right in ranges:
         look = {"color": STRATEGY_LOOK[best]["color"], "ha": "center", "va": "top", "fontsize": 13}
         axes[0].text((left + right) / 2, top - 0.05, f"{best}\nis best", **look)
-    axes[1].set_xlabel("discount $\\gamma$")
-    return fig
+    return finish(axes[1], xlabel="discount $\\gamma$")
 
 
 @figure
 def optimal_map(
-    ratios: Float[np.ndarray, "ratios"],
-    discounts: Float[np.ndarray, "discounts"],
-    best: Int[np.ndarray, "discounts ratios"],
-    designs: Mapping[str, float],
+    ratios: Ratios, discounts: Discounts, best: Int[np.ndarray, "discounts ratios"], designs: Mapping[str, float]
 ) -> Figure:
     """The best strategy for every designed matrix and every discount, with the equal-return discounts."""
     fig, axes = panels(height=5.6)
@@ -125,10 +122,7 @@ def optimal_map(
 
 @figure
 def policy_square(
-    curve: Float[np.ndarray, "temperatures 2 2"],
-    at_one: Float[np.ndarray, "2 2"],
-    line: Float[np.ndarray, "2 2"],
-    untrained: Float[np.ndarray, "networks 2"],
+    curve: Float[np.ndarray, "temperatures 2 2"], at_one: Table, line: Table, untrained: Float[np.ndarray, "networks 2"]
 ) -> Figure:
     """All players with a memory of one move; below, the middle enlarged. Contours: share of alternating games."""
     fig, (whole, middle) = panels(2, height=5.4)
@@ -154,8 +148,7 @@ def policy_square(
         (0.5, 0.443, "untrained\nnetworks", GREY, "top"),
     ):
         middle.text(x, y, text, color=color, ha="center", va=align, bbox=PATCH | {"alpha": 0.8, "pad": 1})
-    middle.set_xlabel("$\\pi(c$ after $c)$")
-    return fig
+    return finish(middle, xlabel="$\\pi(c$ after $c)$")
 
 
 def _alternation_contours(axes: Axes, low: float, high: float, levels: Float[np.ndarray, "levels"]) -> None:

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, game_shares, note, published, row_names
+from actde_nb.pages import drawing
+from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, finish, note
 from actde_nb.pages.style import GREY, LOOK, figure, panels
 
 
@@ -18,15 +19,14 @@ def shares(runs: Mapping[str, xr.Dataset], source: Sequence[tuple[float, float]]
     fig, rows = panels(len(runs), height=3.7, sharex=True, sharey=True, squeeze=False)
     longest = max(float(run["update"][-1]) for run in runs.values())
     for axes, (title, data) in zip(rows[:, 0], runs.items(), strict=True):
-        game_shares(axes, title, data)
+        drawing.game_shares(axes, title, data)
         for even in (0.25, 0.5):
             axes.axhline(even, linewidth=1, **LOOK["source"])
         axes.set_xlim(0, min(until, longest))
     if len(source):
-        published(rows[0, 0], source, "published trainer")
+        drawing.published(rows[0, 0], source, "published trainer")
     rows[0, 0].legend(loc="center right")
-    rows[-1, 0].set_xlabel("update")
-    return fig
+    return finish(rows[-1, 0], xlabel="update")
 
 
 @figure
@@ -47,8 +47,7 @@ def variants(runs: Mapping[str, xr.Dataset], until: float, level: float = 0.9) -
     top.axhline(level, linewidth=1, **LOOK["source"])
     top.set(ylabel="share alternating", ylim=(0.45, 1.02), xlim=(0, until))
     top.legend(loc="lower right")
-    bottom.set(xlabel="update", ylabel=f"minus {next(iter(runs))}")
-    return fig
+    return finish(bottom, xlabel="update", ylabel=f"minus {next(iter(runs))}")
 
 
 @figure
@@ -61,7 +60,7 @@ def times(samples: Mapping[str, Float[np.ndarray, "trial"]], level: float) -> Fi
         above = np.array([np.sum(ordered[:i] == value) for i, value in enumerate(ordered)])
         axes.plot(ordered, row - 0.2 * above, marker, color=color, alpha=0.8, markersize=7)
         axes.plot(2 * [np.median(values)], [row - 0.35, row + 0.3], color=color, linewidth=2.5)
-    row_names(axes, list(samples), 0.6, 0.55)
+    drawing.row_names(axes, list(samples), 0.6, 0.55)
     axes.set_xlabel(f"updates until {level:.0%} of the games alternate")
     axes.grid(axis="y", visible=False)
     return fig
@@ -77,8 +76,7 @@ def cooperation(runs: Mapping[str, xr.Dataset], until: float) -> Figure:
         axes.axhline(0.5, linewidth=1, **LOOK["source"])
         axes.set(title=title, ylabel="probability of c", ylim=(-0.02, 1.02), xlim=(0, until))
     rows[0, 0].legend(loc="center right")
-    rows[-1, 0].set_xlabel("update")
-    return fig
+    return finish(rows[-1, 0], xlabel="update")
 
 
 @figure
@@ -105,9 +103,7 @@ def histories(gaps: Float[np.ndarray, "trial history"], names: Sequence[str]) ->
 @figure
 def logit_gap(data: xr.Dataset, rate: float, games: int, late: float) -> Figure:
     """Size of the logit gap after either move over updates; below, from update ``late`` on, one line a trial.
-
-    A line rises by ``rate`` nats an update; another marks one mistake on average in a rollout of ``games``.
-    """
+    A line rises by ``rate`` nats an update; another marks one mistake on average in a rollout of ``games``."""
     fig, (top, bottom) = panels(2, height=3.5)
     update = data["update"].values
     gaps = {move: np.abs(data["logit_gap"].sel(last_move=move).values) for move in LAST_MOVE}
@@ -124,5 +120,4 @@ def logit_gap(data: xr.Dataset, rate: float, games: int, late: float) -> Figure:
     top.legend(loc="lower right")
     lowest = min(gap[:, update >= late].min() for gap in gaps.values())
     bottom.set(xlim=(late, update[-1]), ylim=(lowest - 0.2, highest + 0.2), ylabel="logit gap, size (nats)")
-    bottom.set_xlabel("update")
-    return fig
+    return finish(bottom, xlabel="update")

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from actde_book.ch07_actde_wanders.time_series import aligned
 from actde_nb.compare.curves import alternating
 from actde_nb.compare.intervals import t_interval
-from actde_nb.pages.drawing import LAST_MOVE, curves, game_shares, note, published, row_names
+from actde_nb.pages.drawing import LAST_MOVE, curves, finish, game_shares, note, published, row_names
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
 
 LEARNERS = {"ACTDE": LOOK["actde"], "PPO": {**LOOK["value"], "linestyle": "--"}}
 Trials = Float[np.ndarray, "trial update"]
 Lags = Float[np.ndarray, "lag"]
+Resampled = Float[np.ndarray, "resample lag"]
 
 
 @figure
@@ -36,8 +37,7 @@ def beside_ppo(pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]], until: float)
     rows[-1].axhline(0, linewidth=1, **LOOK["source"])
     rows[-1].set(xlabel="update", ylabel="ACTDE minus PPO", xlim=(0, until), ylim=(1.05 * lowest, 0.05))
     rows[0].legend(loc="lower right")
-    rows[-1].legend(loc="lower left")
-    return fig
+    return finish(rows[-1], legend="lower left")
 
 
 def difference(actde: xr.Dataset, ppo: xr.Dataset) -> tuple[Float[np.ndarray, "update"], Trials]:
@@ -51,9 +51,7 @@ def race(
     actde: xr.Dataset, ppo: xr.Dataset, true: Float[np.ndarray, "trial update last_move"], rate: float, until: float
 ) -> Figure:
     """How q catches up: its gaps beside the ``true`` ones of ACTDE's policies, and what the policies learn from.
-
-    A line falls by ``rate`` units of reward an update.
-    """
+    A line falls by ``rate`` units of reward an update."""
     fig, (top, bottom) = panels(2, height=3.3, sharex=True)
     update = actde["update"].values
     for index, (move, (label, look)) in enumerate(LAST_MOVE.items()):
@@ -69,8 +67,7 @@ def race(
     falling = np.array([update[0], update[0] + start / rate])
     bottom.plot(falling, [start, 0], label="as fast as Adam moves a head", **LOOK["theory"])
     bottom.set(xlabel="update", ylabel="sd of advantages", xlim=(0, until), ylim=(-0.03, 1.1 * start))
-    bottom.legend(loc="upper right")
-    return fig
+    return finish(bottom, legend="upper right")
 
 
 @figure
@@ -99,22 +96,15 @@ def single_trials(data: xr.Dataset) -> Figure:
         axes.text(1.01, 0.5, str(trial), transform=axes.transAxes, va="center")
         axes.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1], yticklabels=["0", "", "1"])
     rows[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    rows[-1].set(xlabel="update", xlim=(0, update[-1]))
-    return fig
+    return finish(rows[-1], xlabel="update", xlim=(0, update[-1]))
 
 
 @figure
 def restoring(
-    lags: Lags,
-    spreads: Mapping[str, tuple[Lags, Float[np.ndarray, "resample lag"]]],
-    fit: Lags,
-    data: xr.Dataset,
-    ribbon: float,
+    lags: Lags, spreads: Mapping[str, tuple[Lags, Resampled]], fit: Lags, data: xr.Dataset, ribbon: float
 ) -> Figure:
     """Half the mean squared change over each lag (resampled: bands) beside the fitted pull back; below, their spread.
-
-    ``ribbon``: the deviation over trials that a source shows.
-    """
+    ``ribbon``: the deviation over trials that a source shows."""
     fig, (top, bottom) = panels(2, height=3.4)
     looks = ((BLUE, "o", "-"), (VERMILION, "s", "-."), (GREEN, "^", "--"))
     for (label, (spread, resampled)), (color, marker, style) in zip(spreads.items(), looks, strict=False):
@@ -139,9 +129,7 @@ def restoring(
 @figure
 def thermometer(data: xr.Dataset, by_shares: Trials, since: float) -> Figure:
     """Logit gaps against gaps in q from update ``since`` on, with lines for temperatures; below, inverse temperatures.
-
-    ``by_shares``: the inverse temperature by the share law; what is not finite is left out.
-    """
+    ``by_shares``: the inverse temperature by the share law; what is not finite is left out."""
     fig, (top, bottom) = panels(2, height=3.9, height_ratios=[1.15, 1])
     late = data["update"].values >= since
     widest = 0.0
@@ -193,5 +181,4 @@ def where_to(
     row_names(axes, list(samples))
     axes.set(xlim=(-0.02, 1.02), xlabel="share alternating, later half of the run")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, columnspacing=1)
-    return fig
+    return finish(axes, legend={"loc": "lower center", "bbox_to_anchor": (0.45, 1.0), "ncols": 2, "columnspacing": 1})

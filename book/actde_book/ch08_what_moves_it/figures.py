@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, note, row_names
+from actde_nb.pages.drawing import CONDITIONS, LAST_MOVE, curves, finish, note, row_names
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 FORCES = {
@@ -19,6 +19,8 @@ FORCES = {
     "before": ("before", {"color": BLACK, "linestyle": (0, (1, 2))}),
     "curvature": ("curvature", {"color": GREY, "linestyle": ":"}),
 }
+Updates = Float[np.ndarray, "update"]
+Trials = Float[np.ndarray, "trial update"]
 
 
 @figure
@@ -47,11 +49,7 @@ def pushes(places: Mapping[str, xr.Dataset], forces: Sequence[str] = ("policy", 
 
 
 @figure
-def sizes(
-    update: Float[np.ndarray, "update"],
-    gradient: Float[np.ndarray, "trial update"],
-    step: Float[np.ndarray, "trial update"],
-) -> Figure:
+def sizes(update: Updates, gradient: Trials, step: Trials) -> Figure:
     """Root mean squares over all weights: of the gradient as Adam knows it, and of its steps."""
     fig, axes = panels(height=3.5)
     for values, label, color, style in ((gradient, "gradient", VERMILION, "-"), (step, "Adam's step", BLUE, "--")):
@@ -59,8 +57,7 @@ def sizes(
         mean, middle = np.exp(np.log(values).mean(0)), len(update) // 2
         axes.plot(update, mean, color=color, linestyle=style)
         note(axes, label, (update[middle], mean[middle]), (14, 12), color=color, ha="left", fontsize=13)
-    axes.set(yscale="log", xlabel="update", ylabel="root mean square", xlim=(0, update[-1]))
-    return fig
+    return finish(axes, yscale="log", xlabel="update", ylabel="root mean square", xlim=(0, update[-1]))
 
 
 @figure
@@ -71,18 +68,15 @@ def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
     total = data["push"].cumsum("update")
     update = data["update"].values + 1
     for trial, row in zip(shown, axes, strict=True):
-        for panel, move in zip(row, LAST_MOVE, strict=True):
+        for panel, (move, (title, _)) in zip(row, LAST_MOVE.items(), strict=True):
             entry = total.sel(trial=trial, last_move=move)
             for force, (label, look) in FORCES.items():
                 panel.plot(update, entry.sel(force=force), label=label, **look)
             panel.plot(update, entry.sum("force"), color=BLACK, linewidth=3, alpha=0.55, label="all together")
             panel.axhline(0, color=GREY, linewidth=0.8)
-            panel.set_xlim(update[0], update[-1])
-        row[0].set_ylabel(f"trial {trial}: nats")
-    for panel, (title, _) in zip(axes[0], LAST_MOVE.values(), strict=True):
-        panel.set_title(title)
-    for panel in axes[-1]:
-        panel.set_xlabel("update")
+            panel.set(title=title if trial == shown[0] else "", xlim=(update[0], update[-1]))
+            panel.set(xlabel="update", ylabel=f"trial {trial}: nats")
+            panel.label_outer()
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
@@ -101,9 +95,7 @@ def _pairs(count: int, height: float) -> tuple[Figure, np.ndarray]:
 
 
 @figure
-def branches(
-    runs: Mapping[str, Float[np.ndarray, "trial update"]], update: Float[np.ndarray, "update"], start: float
-) -> Figure:
+def branches(runs: Mapping[str, Trials], update: Updates, start: float) -> Figure:
     """Share of alternating games of runs that are one run up to ``start``, one panel a setting, one line a trial."""
     fig, axes = _pairs(len(runs), 2.2)
     for panel, (label, shares) in zip(axes, runs.items(), strict=True):
@@ -130,9 +122,7 @@ def trajectories(runs: Mapping[str, xr.Dataset], level: float, until: float = np
 @figure
 def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
     """Late share of alternating games and its difference to the first run, with intervals: a row a run.
-
-    ``table`` is from ``late_effects.late_effects``; ``lines``: two shares to mark, the higher one first.
-    """
+    ``table`` is from ``late_effects.late_effects``; ``lines``: shares to mark, the higher one first."""
     names = table["run"].values
     fig, (left, right) = panels(columns=2, height=0.42 * len(names) + 1.5, sharey=True)
     for row, name in enumerate(names):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from actde_nb.pages.drawing import note, on_triangle, simplex
+from actde_nb.pages.drawing import finish, note, on_triangle, simplex
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 FAMILY = {
@@ -22,6 +22,8 @@ TEMPERATURES = (
     {"color": VERMILION, "linestyle": "--"},
 )
 Points = Float[np.ndarray, "points"]
+Times = Float[np.ndarray, "times"]
+Fine = Float[np.ndarray, "fine"]
 Policies = Float[np.ndarray, "points arms"]
 DOT = {"markeredgecolor": BLACK, "markersize": 8, "zorder": 5}
 
@@ -36,8 +38,7 @@ def directions(temperatures: Points, tilted: Policies, printed: Policies, arm: i
     ):
         axes.plot(1 / temperatures, policies[:, arm], label=label, **look)
     axes.set(xscale="log", yscale="log", xlabel="1/β", ylabel="probability of the worst arm")
-    axes.legend(loc="lower left")
-    return drawn
+    return finish(axes, legend="lower left")
 
 
 @figure
@@ -51,16 +52,13 @@ def family(paths: Mapping[str, Float[np.ndarray, "rounds 2"]], end: float) -> Fi
         seen = np.flatnonzero(path[:, 1] > 0)
         k = seen[min(len(seen) - 1, 8)]
         note(axes, name, (k, path[k, 1]), (7, 5), color=look["color"])
-    axes.set(yscale="log", xlabel="round", ylabel="probability of the worse arm")
-    return drawn
+    return finish(axes, yscale="log", xlabel="round", ylabel="probability of the worse arm")
 
 
 @figure
 def partition(inverse: Points, first: Mapping[str, Points], rest: Points, floor: float) -> Figure:
     """log Z against 1 / beta: for the first batch, by the advantages' distribution; below, where APA rests.
-
-    ``rest`` belongs to the last of the distributions; ``floor`` is the lowest value that it can have.
-    """
+    ``rest`` belongs to the last of the distributions; ``floor`` is the lowest value that it can have."""
     drawn, (above, below) = panels(2, 1, height=2.9, sharex=True)
     looks = ({"color": VERMILION, "linestyle": "--"}, {"color": ORANGE, "linestyle": "-."}, {"color": BLUE})
     for (label, values), look in zip(first.items(), looks, strict=True):
@@ -87,17 +85,13 @@ def sampling_weights(shares: Points, without: Mapping[float, Points], optima: Ma
         axes.axhline(optima[beta], color=look["color"], linewidth=1.1, alpha=0.7)
         axes.plot(optima[beta], optima[beta], "o", color=look["color"], **DOT)
     axes.set(xlabel="share of the better arm in the data", ylabel="its probability after regression")
-    axes.set(xlim=(0, 1.03), ylim=(0.35, 1.03))
-    axes.legend(loc="lower right")
-    return drawn
+    return finish(axes, legend="lower right", xlim=(0, 1.03), ylim=(0.35, 1.03))
 
 
 @figure
 def round_map(gaps: Points, maps: Mapping[float, Points], cycle: Sequence[float]) -> Figure:
     """Logit gap after one exact round against the gap before, for each reward difference over beta.
-
-    A map's fixed point is the gap of that size; ``cycle``: gaps that the last of the maps visits in turn.
-    """
+    A map's fixed point is the gap of that size; ``cycle``: gaps that the last of the maps visits in turn."""
     drawn, axes = panels(height=4.6)
     axes.plot(gaps, gaps, color=GREY, linewidth=1, linestyle=":")
     for (drive, after), look in zip(maps.items(), TEMPERATURES, strict=True):
@@ -109,8 +103,7 @@ def round_map(gaps: Points, maps: Mapping[float, Points], cycle: Sequence[float]
         corners += [(before, then), (then, then)]
     axes.plot(*np.transpose(corners), color=BLACK, linewidth=1.1, alpha=0.8)
     axes.set(xlabel="logit gap before the round", ylabel="after an exact round", xlim=(gaps[0], gaps[-1]))
-    axes.legend(loc="upper left")
-    return drawn
+    return finish(axes, legend="upper left")
 
 
 @figure
@@ -118,9 +111,7 @@ def bifurcation(
     scans: Sequence[tuple[Points, Float[np.ndarray, "records points starts"]]], threshold: float, difference: float
 ) -> Figure:
     """Gaps that rounds of APA keep visiting, against reward difference over beta; one panel for each scan.
-
-    Beyond ``threshold`` the fixed point repels; ``difference``: of the rewards, for the axis of betas.
-    """
+    Beyond ``threshold`` the fixed point repels; ``difference``: of the rewards, for the axis of betas."""
     drawn, rows = panels(len(scans), 1, height=3.9)
     for axes, (drives, visited) in zip(rows, scans, strict=True):
         across = np.broadcast_to(drives[:, None], visited.shape)
@@ -138,16 +129,12 @@ def bifurcation(
     above = first.secondary_xaxis("top")
     ticks = [b for b in (0.25, 0.15, 0.1, 0.07, 0.05, 0.04) if drives[0] <= difference / b <= drives[-1]]
     above.set_xticks([difference / b for b in ticks], [f"{b:g}" for b in ticks])
-    above.set_xlabel(f"β, for Δ = {difference:g}")
-    return drawn
+    return finish(above, xlabel=f"β, for Δ = {difference:g}")
 
 
 @figure
 def inner_time(
-    divergences: Points,
-    times: Float[np.ndarray, "times"],
-    settled: Bool[np.ndarray, "points times"],
-    boundary: tuple[Float[np.ndarray, "fine"], Float[np.ndarray, "fine"]],
+    divergences: Points, times: Times, settled: Bool[np.ndarray, "points times"], boundary: tuple[Fine, Fine]
 ) -> Figure:
     """Whether rounds return to the fixed point, by its divergence (nats) and by how long each regression runs."""
     drawn, axes = panels(height=4.4)
@@ -158,8 +145,7 @@ def inner_time(
     axes.axvline(0.5, linewidth=1.2, **LOOK["source"])
     axes.set(xlabel="KL(π* || π_init), nats", xlim=(divergences[0] - 0.05, divergences[-1] + 0.05))
     axes.set(ylabel="inner time T", ylim=(0, times[-1] * 1.02))
-    axes.legend(loc="upper right", framealpha=1, frameon=True)
-    return drawn
+    return finish(axes, legend={"loc": "upper right", "framealpha": 1, "frameon": True})
 
 
 @figure

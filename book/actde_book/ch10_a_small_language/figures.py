@@ -11,7 +11,7 @@ from matplotlib.path import Path
 
 from actde_book.ch10_a_small_language.graph_layout import Arrow, arrows, places, rows, way
 from actde_nb.pages import style
-from actde_nb.pages.drawing import PATCH, note
+from actde_nb.pages.drawing import PATCH, finish, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION
 from actde_nb.worlds.grammar import Grammar
 
@@ -132,9 +132,7 @@ def lessons(
     for name, level in levels.items():
         axes.axhline(level, linewidth=1.2, **LOOK["source"])
         note(axes, name, (0.01, level), (0, 3), xycoords=("axes fraction", "data"), ha="left", fontsize=10, color=GREY)
-    axes.set(yscale="log", xlabel="step", ylabel="KL(grammar || network), nats a word")
-    axes.legend(loc="upper right")
-    return drawn
+    return finish(axes, legend="upper right", yscale="log", xlabel="step", ylabel="KL(grammar || network), nats a word")
 
 
 @style.figure
@@ -145,9 +143,7 @@ def frontier(
     names: Sequence[str],
 ) -> Figure:
     """The optimum at every price, and lower temperatures: reward above, effective number of sentences below, over KL.
-
-    ``marks``: price -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``.
-    """
+    ``marks``: price -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``."""
     drawn, (above, below) = style.panels(2, 1, height=3.2, sharex=True)
     square = {"color": ORANGE, "linestyle": "--", "marker": "s", "markersize": 5, "label": "lower temperature"}
     for axes, read in ((above, lambda x: x["reward"]), (below, lambda x: np.exp(x["entropy"]))):
@@ -161,8 +157,7 @@ def frontier(
         note(below, name, (kl, said), (7, -4), fontsize=10, color="#8a5a00")
     above.set(ylabel="gold")
     below.set(yscale="log", ylabel="effective sentences", xlabel="KL from the initial policy, nats", xlim=(0, 3.6))
-    below.legend(loc="lower right")
-    return drawn
+    return finish(below, legend="lower right")
 
 
 @style.figure
@@ -195,8 +190,7 @@ def judge(
     ):
         axes.plot(gold[chosen], judged[chosen], linestyle="", rasterized=True, **look)
     axes.set(xlabel="gold", ylabel="learned reward, standardised")
-    axes.legend(loc="upper left", markerscale=2)
-    return drawn
+    return finish(axes, legend={"loc": "upper left", "markerscale": 2})
 
 
 @style.figure
@@ -216,5 +210,4 @@ def goodhart(curves: Mapping[str, Sequence[Mapping[str, Points]]], until: float)
                 axes.plot(curve["kl"], read(curve), **look)
         axes.set(ylabel=label)
     axes_of[2].set(yscale="log", xlabel="KL from the initial policy, nats", xlim=(0, until))
-    axes_of[1].legend(loc="center right")
-    return drawn
+    return finish(axes_of[1], legend="center right")

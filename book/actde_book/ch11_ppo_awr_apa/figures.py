@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.experiments.results import windows
-from actde_nb.pages.drawing import FRONTIER, line_of, lines, marks, note
+from actde_nb.pages.drawing import FRONTIER, finish, line_of, lines, marks, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 Points = Float[np.ndarray, "beta"]
@@ -43,8 +43,7 @@ def training(runs: Mapping[str, Mapping[str, xr.Dataset]], window: int = 5) -> F
         below.set_xticks([0, 200, 400])
     axes_of[0, 0].set(ylabel="reward")
     axes_of[1, 0].set(ylabel="KL, nats")
-    axes_of[0, 0].legend(loc="lower right", handlelength=1.8)
-    return drawn
+    return finish(axes_of[0, 0], legend={"loc": "lower right", "handlelength": 1.8})
 
 
 @figure
@@ -56,9 +55,7 @@ def plane(
     released: Mapping[str, xr.Dataset],
 ) -> Figure:
     """Where runs went in the plane of divergence and reward: near the start above, all below.
-
-    ``optima`` and APA's fixed points ``rests``: price -> divergence and reward; ``released``: runs as released.
-    """
+    ``optima`` and APA's fixed points ``rests``: price -> divergence and reward; ``released``: runs as released."""
     drawn, (near, far) = panels(2, 1, height=3.9)
     for axes in (near, far):
         axes.plot(best["kl"], best["reward"], label="exact frontier", zorder=1, **FRONTIER)
@@ -98,8 +95,7 @@ def diversity(
             look, label = (METHODS | BASELINES)[name], name if k == 0 else None
             marks(axes, last(data, "reward"), np.exp(last(data, "entropy")), look, markersize=6, label=label, **END)
     axes.set(yscale="log", xlabel="reward (gold)", ylabel="effective sentences", xlim=(0.4, 1.005))
-    axes.legend(loc="lower left")
-    return drawn
+    return finish(axes, legend="lower left")
 
 
 @figure
@@ -110,9 +106,7 @@ def nearing(runs: Mapping[str, Mapping[str, np.ndarray]], targets: Sequence[str]
         for name, seen in runs.items():
             lines(axes, seen["update"], seen[target], name, np.median, **METHODS[name])
         axes.set(title=f"from {target}", xlabel="updates", yscale="log")
-    axes_of[0, 0].set(ylabel="KL(policy || it), nats")
-    axes_of[0, 0].legend(loc="lower left")
-    return drawn
+    return finish(axes_of[0, 0], legend="lower left", ylabel="KL(policy || it), nats")
 
 
 @figure
@@ -131,16 +125,13 @@ def log_ratios(runs: Mapping[float, xr.Dataset]) -> Figure:
         below.axvline(0, **LOOK["theory"])
         below.set(xlabel="log Z", yscale="log")
     axes_of[0, 0].set(ylabel="log π/π_init", ylim=(-3.5, 3.5))
-    axes_of[1, 0].set(ylabel="density")
-    return drawn
+    return finish(axes_of[1, 0], ylabel="density")
 
 
 @figure
 def over_optimisation(best: Mapping[str, Points], runs: Mapping[str, tuple[str, xr.Dataset]]) -> Figure:
     """Learned reward above and gold below against divergence, on an axis of square roots; sampled.
-
-    ``runs``: label -> method as in :data:`METHODS`, or ``"price"`` for one of several prices of PPO, and run.
-    """
+    ``runs``: label -> method as in :data:`METHODS`, or ``"price"`` for one of several prices of PPO, and run."""
     drawn, axes_of = panels(2, 1, height=3.3, sharex=True)
     prices = iter(PRICES)
     looks = {label: next(prices) if method == "price" else METHODS[method] for label, (method, _) in runs.items()}
@@ -156,5 +147,4 @@ def over_optimisation(best: Mapping[str, Points], runs: Mapping[str, tuple[str, 
         axes.set(ylabel=title)
     axes_of[1].set(xlabel="KL from the initial policy, nats (square-root axis)", xlim=(0, None))
     axes_of[1].set_xticks([0, 1, 5, 10, 20, 50, 100, 150])
-    axes_of[0].legend(loc="upper left")
-    return drawn
+    return finish(axes_of[0], legend="upper left")

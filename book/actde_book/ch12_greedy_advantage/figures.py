@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from actde_nb.pages.drawing import CORNERS, on_triangle, simplex, triangle_grid
+from actde_nb.pages.drawing import CORNERS, finish, on_triangle, simplex, triangle_grid
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 VERSIONS = {
@@ -21,6 +21,8 @@ VERSIONS = {
 Field = Float[np.ndarray, "rows columns"]
 Policies = Float[np.ndarray, "points 3"]
 Times = Float[np.ndarray, "records"]
+Samples = Float[np.ndarray, "samples"]
+Runs = Float[np.ndarray, "samples runs"]
 Sizes = Float[np.ndarray, "sizes"]
 
 
@@ -43,8 +45,7 @@ def surfaces(sigma: Float[np.ndarray, "columns"], eta: Float[np.ndarray, "rows"]
         axes.set(ylabel="η, greedy probability")
         axes.tick_params(pad=9)
         axes.grid(visible=False)
-    rows[1].set(xlabel="σ, greedy minus sampled advantage (sd)")
-    return drawn
+    return finish(rows[1], xlabel="σ, greedy minus sampled advantage (sd)")
 
 
 @figure
@@ -54,8 +55,7 @@ def speeds(eta: Float[np.ndarray, "points"], relative: Mapping[str, Float[np.nda
     for name, values in relative.items():
         axes.plot(eta, values, label=name, **VERSIONS[name])
     axes.set(xlabel="η, greedy probability", ylabel="speed relative to PPO", xlim=(0.5, 1), ylim=(-0.03, 1.08))
-    axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.76))
-    return drawn
+    return finish(axes, legend={"loc": "center left", "bbox_to_anchor": (0.02, 0.76)})
 
 
 @figure
@@ -96,16 +96,10 @@ def _borders(axes: Axes) -> None:
 
 @figure
 def honeypot(
-    times: Times,
-    exact: Mapping[str, Times],
-    sampled_times: Float[np.ndarray, "samples"],
-    sampled: Mapping[str, Float[np.ndarray, "samples runs"]],
-    held: float,
+    times: Times, exact: Mapping[str, Times], sampled_times: Samples, sampled: Mapping[str, Runs], held: float
 ) -> Figure:
     """Probability of the honeypot over time (learning rate times updates): expected updates above, samples below.
-
-    ``held``: where theory has the tempered code hold it.
-    """
+    ``held``: where theory has the tempered code hold it."""
     drawn, rows = panels(2, 1, height=3.6, sharex=True)
     for name, line in exact.items():
         rows[0].plot(times[1:], line[1:], label=name, **VERSIONS[name])
@@ -117,8 +111,7 @@ def honeypot(
         axes.axhline(held, linewidth=1.1, **LOOK["theory"])
         axes.set(xscale="log", ylabel="P(honeypot)", ylim=(0, 1.03), title=title)
     rows[1].set(xlabel="time (learning rate × updates)")
-    rows[0].legend(loc="upper left", fontsize=10)
-    return drawn
+    return finish(rows[0], legend={"loc": "upper left", "fontsize": 10})
 
 
 @figure
@@ -128,5 +121,4 @@ def holding(sizes: Sizes, exits: Mapping[str, Sizes]) -> Figure:
     for (name, times), marker in zip(exits.items(), "os", strict=True):
         axes.plot(sizes, times, marker=marker, markersize=6, label=name, **VERSIONS[name])
     axes.set(xscale="log", yscale="log", xlabel="reward of the honeypot", ylabel="time the tie holds")
-    axes.legend(loc="upper left")
-    return drawn
+    return finish(axes, legend="upper left")

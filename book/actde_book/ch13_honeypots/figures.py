@@ -69,14 +69,10 @@ def beginning(runs: Mapping[str, Mapping[str, xr.Dataset]], rollouts: int = 20) 
 
 
 @figure
-def planes(
-    best: Mapping[str, Points],
-    runs: Mapping[str, Sequence[xr.Dataset]],
-    quantities: Sequence[str] = ("honeypot", "gold"),
-) -> Figure:
+def planes(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
     """Ends of runs over their divergence: means with lines between the leashes of a method, trials as small marks."""
-    drawn, axes_of = panels(len(quantities), height=3.1, sharex=True, squeeze=False)
-    for axes, quantity in zip(axes_of[:, 0], quantities, strict=True):
+    drawn, axes_of = panels(2, height=3.1, sharex=True)
+    for axes, quantity in zip(axes_of, ("honeypot", "gold"), strict=True):
         axes.plot(best["kl"], best[quantity], label="exact frontier", zorder=1, **FRONTIER)
         for name, several in runs.items():
             look = METHODS[name]
@@ -86,8 +82,8 @@ def planes(
             means = means[means[:, 0].argsort()]
             axes.plot(*means.T, label=name, linewidth=1.2, markersize=7, markeredgecolor="white", **look)
         axes.set_ylabel(LABELS[quantity])
-    axes_of[-1, 0].set(xlabel="KL from the initial policy, nats a sentence", xlim=(0, None))
-    _legend(drawn, axes_of[0, 0], 3)
+    axes_of[1].set(xlabel="KL from the initial policy, nats a sentence", xlim=(0, None))
+    _legend(drawn, axes_of[0], 3)
     return drawn
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from actde_nb.pages.drawing import line_of, marks, plain_numbers
+from actde_nb.pages.drawing import finish, line_of, marks, plain_numbers
 from actde_nb.pages.style import BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 RUNS = {
@@ -32,9 +32,7 @@ More = Float[np.ndarray, "more"]
 @figure
 def probe(meant: Points, stood: Points, plotted: Points, wide: More, true: More) -> Figure:
     """The published probe: where it stood for each offset that was meant, and its plot beside the true loss.
-
-    ``wide``: offsets over the whole range that it visited, with the ``true`` loss there.
-    """
+    ``wide``: offsets over the whole range that it visited, with the ``true`` loss there."""
     drawn, (above, below) = panels(2, 1, height=2.9)
     look = {"color": VERMILION, "marker": "o", "markersize": 4}
     above.plot(meant, meant, label="meant", **LOOK["theory"])
@@ -98,8 +96,7 @@ def landscape(sizes: Float[np.ndarray, "size"], rises: Noise, nats: Noise) -> Fi
     above.set(xlabel="noise, relative to the weights", ylabel="rise of loss / price")
     below.set(xlabel="nats moved", ylabel="rise of loss / price")
     _above(above, 3)
-    below.legend(loc="upper left")
-    return drawn
+    return finish(below, legend="upper left")
 
 
 @figure
@@ -116,8 +113,7 @@ def optimum(measured: Mapping[str, Sequence[Measure]], prices: Mapping[str, floa
     axes.plot(ends, ends, linewidth=1.4, **LOOK["theory"])
     axes.set(xlabel="price × Fisher matrix", ylabel="highest eigenvalue of the loss")
     _logarithmic(axes, "x", "y")
-    axes.legend(loc="upper left")
-    return drawn
+    return finish(axes, legend="upper left")
 
 
 @figure

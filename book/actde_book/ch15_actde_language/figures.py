@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.pages import style
-from actde_nb.pages.drawing import lines, marks
+from actde_nb.pages.drawing import finish, lines, marks
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION
 
 Points = Float[np.ndarray, "point"]
@@ -52,16 +52,13 @@ def who_knows(maps: Mapping[str, Float[np.ndarray, "v q"]], knows: Points) -> Fi
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
         axes.grid(visible=False)
-    axes_of[0].set(ylabel="q knows")
-    return drawn
+    return finish(axes_of[0], ylabel="q knows")
 
 
 @style.figure
 def watched(found: Mapping[str, Float[np.ndarray, "trial point"]]) -> Figure:
     """What critics know while a policy learns from them (above), and where each form would pull it (below).
-
-    ``found`` is what :func:`actde_nb.exact.critics.watch` returns.
-    """
+    ``found`` is what ``watched_critics.watch`` returns."""
     drawn, (above, below) = style.panels(2, 1, height=2.9, sharex=True)
     for axes, signals in ((above, ERRORS), (below, AIMS)):
         for name, (label, look) in signals.items():
@@ -69,8 +66,7 @@ def watched(found: Mapping[str, Float[np.ndarray, "trial point"]]) -> Figure:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.8)
     below.axhline(0, color=GREY, linewidth=0.8)
     above.set(ylabel="rms, in reward", ylim=(0, None))
-    below.set(ylabel="correlation with A", xlabel="updates", ylim=(-1.05, 1.1))
-    return drawn
+    return finish(below, ylabel="correlation with A", xlabel="updates", ylim=(-1.05, 1.1))
 
 
 @style.figure
@@ -109,8 +105,7 @@ def plane(
         axes.plot(*went.T, color=colour, linewidth=1.4, marker="D", markevery=[-1], label=name)
         axes.plot(last(data, "kl"), last(data, "reward"), "D", color=colour, markersize=3, alpha=0.6)
     axes.set(xlabel="KL from the initial policy, nats", ylabel="gold", xlim=(0, 11), ylim=(0.38, 1.0))
-    axes.legend(loc="lower right", ncols=2, handlelength=1.8, fontsize=10)
-    return drawn
+    return finish(axes, legend={"loc": "lower right", "ncols": 2, "handlelength": 1.8, "fontsize": 10})
 
 
 @style.figure
@@ -140,8 +135,7 @@ def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) 
     axes_of[0, 0].set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     axes_of[0, 1].set(title="tied")
     axes_of[1, 0].set(ylabel="share explained", xlabel="rate of q's head", ylim=(0, 1.05))
-    axes_of[1, 1].set(xlabel="temperature")
-    return drawn
+    return finish(axes_of[1, 1], xlabel="temperature")
 
 
 @style.figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from actde_book.ch16_one_frontier import comparison
 from actde_nb.compare import frontiers, intervals
-from actde_nb.pages.drawing import interval, plain_numbers, row_names
+from actde_nb.pages.drawing import finish, interval, plain_numbers, row_names
 from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 #: How a family of methods is drawn; those that begin alike share a colour.
@@ -48,9 +48,7 @@ def plane(
     kl: tuple[float, float] = (0.2, 120.0),
 ) -> Figure:
     """Ends of runs over their divergence, a panel for each quantity of :data:`LABELS`; ``rest``: of exact advantages.
-
-    Small marks are trials, large ones means over them, with lines between the settings of one method.
-    """
+    Small marks are trials, large ones means over them, with lines between the settings of one method."""
     drawn, axes_of = panels(len(quantities), height=3.5, sharex=True, squeeze=False)
     for axes, quantity in zip(axes_of[:, 0], quantities, strict=True):
         _quantity(axes, quantity)
@@ -77,9 +75,7 @@ def plane(
 @figure
 def beside(best: Frontier, runs: Mapping[str, xr.Dataset]) -> Figure:
     """Against the optimum at the same divergence: gold missed on the left, diversity kept on the right.
-
-    A row for each run: its trials as small marks, their mean, and Student's interval. What is far out is cut off.
-    """
+    A row for each run: its trials as small marks, their mean, and Student's interval. What is far out is cut off."""
     drawn, axes_of = panels(1, 2, height=0.27 * len(runs) + 0.9, sharey=True)
     readings = (("gold", lambda more: -more, 0), ("entropy", np.exp, 1))
     for axes, (quantity, read, optimum) in zip(axes_of, readings, strict=True):
@@ -121,5 +117,4 @@ def own(best: Frontier, path: Float[np.ndarray, "trial evaluated 2"]) -> Figure:
         axes.plot(*points.T, color=BLUE, marker="o", markersize=4, label="yours" if trial == 0 else None)
     axes.set(xlabel="KL from the initial policy, nats a sentence", ylabel="your reward")
     axes.set_xlim(-0.02 * path[..., 0].max(), 1.3 * path[..., 0].max())
-    axes.legend(loc="lower right")
-    return drawn
+    return finish(axes, legend="lower right")
