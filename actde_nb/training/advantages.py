@@ -35,10 +35,7 @@ def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, gae_la
         values: v before each step.
         next_value: v after the last step.
         discount: gamma.
-        gae_lambda: 0 is the one-step TD error, 1 the return minus v.
-
-    Returns:
-        The advantages, in units of reward. Adding ``values`` gives the lambda-return.
+        gae_lambda: 0 is the one-step TD error, 1 the return minus v. Adding ``values`` gives the lambda-return.
     """
     return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * gae_lambda)
 
@@ -50,15 +47,7 @@ def action_conditioned(
 
     With ``gae_lambda = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
     lambda; its trainer has (``actdeLoss``, where it is computed anew in each inner update but from the rollout's own
-    predictions alone, so that once is enough).
-
-    Args:
-        rewards: reward of each step.
-        values: v before each step, of which only the later ones are used.
-        next_value: v after the last step.
-        q_taken: q of the action taken in each step.
-        discount: gamma.
-        gae_lambda: 0 for the error of one step.
+    predictions alone, so that once is enough). Of ``values`` only the later ones are used.
     """
     return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * gae_lambda)
 
@@ -113,15 +102,14 @@ def moments(
 
 
 def leave_one_out(rewards: Steps, group_size: int) -> Steps:
-    """A sequence's reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019).
+    """A sequence's reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019; on language
+    models: Ahmadian et al., 2024).
 
     Args:
         rewards: reward of each step, which are added up.
         group_size: sequences in a row that are compared, those of one prompt; it divides the batch, and is two or more.
-
-    Source: Ahmadian et al. (2024) on language models.
     """
-    totals = rewards.sum(-1).unflatten(1, (-1, group_size))  # [trial, groups, group]
+    totals = rewards.sum(-1).unflatten(1, (-1, group_size))  # [trial, groups, member]
     others = (totals.sum(-1, keepdim=True) - totals) / (group_size - 1)
     return (totals - others).flatten(1)[..., None].expand_as(rewards)
 
@@ -131,7 +119,7 @@ def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) 
 
     Args:
         rewards: reward of each step, which are added up.
-        group_size: sequences in a row that are compared; it divides the batch, and is two or more.
+        group_size: as in :func:`leave_one_out`.
         epsilon: added to the deviation (with n - 1 below), in units of reward.
     """
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
@@ -143,11 +131,8 @@ def group_centred(rewards: Steps, group_size: int) -> Steps:
     """A sequence's reward less its group's mean, its own included, at every step (Dr. GRPO: Liu et al., 2025).
 
     Nothing is divided by a deviation, so that a run with it should not whiten either. The paper's other half, a sum
-    over tokens divided by a constant, is a matter of the loss and not of the advantage.
-
-    Args:
-        rewards: reward of each step, which are added up.
-        group_size: sequences in a row that are compared; it divides the batch, and is two or more.
+    over tokens divided by a constant, is a matter of the loss and not of the advantage. The group is as in
+    :func:`leave_one_out`.
     """
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     return (totals - totals.mean(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)

@@ -47,16 +47,13 @@ OFFERED = {
 @cache
 def arguments(function: Callable[..., Tensor]) -> tuple[str, ...]:
     """Names of what a function takes, but for what a ``functools.partial`` has set already."""
-    return tuple(name for name in inspect.signature(function).parameters if name not in _preset(function))
+    preset = getattr(function, "keywords", {})
+    return tuple(name for name in inspect.signature(function).parameters if name not in preset)
 
 
 def fill(function: Callable[..., Tensor], offered: Mapping[str, Any]) -> Tensor:
     """Call a function with those of ``offered`` that it takes."""
     return function(**{name: offered[name] for name in arguments(function) if name in offered})
-
-
-def _preset(function: Callable[..., Tensor]) -> Mapping[str, Any]:
-    return getattr(function, "keywords", {})
 
 
 def check_part(part: str, function: Any) -> None:

@@ -30,10 +30,6 @@ class GreedyTargets:
     eta: Steps
     sigma: Steps
 
-    def part(self, number: int, parts: int) -> "GreedyTargets":
-        """Every ``parts``-th sequence, from ``number`` on."""
-        return GreedyTargets(*(x[:, number::parts] for x in (self.advantages, self.eta, self.sigma)))
-
 
 @dataclass(frozen=True)
 class GreedyPenalty:

@@ -36,12 +36,6 @@ class TrainingBatch:
     q_targets: Steps
     greedy: GreedyTargets | None = None
 
-    def part(self, number: int, parts: int) -> "TrainingBatch":
-        """Every ``parts``-th sequence, from ``number`` on."""
-        arrays = (x[:, number::parts] for x in (self.advantages, self.weights, self.targets, self.q_targets))
-        greedy = self.greedy and self.greedy.part(number, parts)
-        return TrainingBatch(self.rollout.part(number, parts), *arrays, greedy)
-
 
 def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> TrainingBatch:
     """Work out advantages and targets.

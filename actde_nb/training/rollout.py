@@ -1,13 +1,14 @@
 """What the policy did and said, and what it earned: the record that every algorithm learns from.
 
 Axes are ``[trial, batch, time]``. Time t is the t-th sampled token; what the policy said of it was said
-before it, having seen the tokens up to then. A rollout of n games holds n + 1 tokens: the token it starts
-from, which earns nothing, and n sampled ones. (The published trainer samples one token more, to have the
-value after the last game, and drops it; the value needs no such token.) Where a prompt is given, it stands in the place
-of the first token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero.
+before it, having seen the tokens up to then. A rollout of n steps holds n + 1 tokens: the token it starts
+from, which earns nothing, and n sampled ones. (The published trainer samples one token more, to have the value after
+the last, and drops it; the value needs no such token.) Where a prompt is given, it stands in the place of the first
+token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from actde_nb.worlds import World
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,6 @@ class GreedyActions:
     rewards: Float[Tensor, "trial batch time"]
     next_values: Float[Tensor, "trial batch time"]
 
-    def part(self, number: int, parts: int) -> "GreedyActions":
-        """Every ``parts``-th sequence, from ``number`` on."""
-        return GreedyActions(*(getattr(self, field.name)[:, number::parts] for field in fields(self)))
-
 
 def greedy_actions(
     world: World,
@@ -45,15 +44,7 @@ def greedy_actions(
     log_probs: Float[Tensor, "trial batch time"],
     values: Float[Tensor, "trial batch time"],
 ) -> GreedyActions:
-    """What the likeliest tokens would have earned, each said in place of the one at its place.
-
-    Args:
-        world: what pays.
-        tokens: as they were said.
-        likeliest: tokens in place of each sampled one.
-        log_probs: theirs, in nats.
-        values: v after them.
-    """
+    """What the likeliest tokens would have earned, each in place of the sampled one; ``values`` are v after them."""
     steps, length = likeliest.shape[-1], tokens.shape[-1]
     # One sequence for each place: up to there as it was said, then the other token, then nothing.
     place, here = torch.arange(steps, device=tokens.device), length - steps
@@ -125,9 +116,13 @@ class Rollout:
         """Of each sampled token under the reference policy, in nats; where masked, under the policy that sampled it."""
         return self.log_probs - self.log_ratio
 
-    def part(self, number: int, parts: int) -> "Rollout":
-        """Every ``parts``-th sequence, from ``number`` on."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        greedy = arrays.pop("greedy")
-        dealt = {name: x[:, number::parts] for name, x in arrays.items() if x is not None}
-        return replace(self, **dealt, greedy=greedy and greedy.part(number, parts))
+
+def part(record: Record, number: int, parts: int) -> Record:
+    """Every ``parts``-th sequence of a dataclass of arrays ``[trial, batch, ...]``, from ``number`` on."""
+
+    def dealt(value: Any) -> Any:
+        if value is None:
+            return None
+        return value[:, number::parts] if isinstance(value, Tensor) else part(value, number, parts)
+
+    return type(record)(*(dealt(getattr(record, field.name)) for field in fields(record)))

@@ -25,7 +25,7 @@ from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.losses import negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.records import Records
-from actde_nb.training.rollout import Rollout, greedy_actions
+from actde_nb.training.rollout import Rollout, greedy_actions, part
 from actde_nb.worlds import World
 
 Hook = Callable[["Trainer"], None]
@@ -92,8 +92,8 @@ class Trainer:
         evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
 
     Raises:
-        SettingError: a policy of another vocabulary than the world's, a trial that is not among the configured ones.
-        SettingError: a device that is not there.
+        SettingError: a policy of another vocabulary than the world's, a trial that is not among the configured ones, a
+            device that is not there.
     """
 
     def __init__(
@@ -116,9 +116,8 @@ class Trainer:
             raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
-        self.reference = {
-            name: value.detach().clone() for name, value in self.parameters.items() if config.needs_reference
-        }
+        kept = self.parameters if config.needs_reference else {}
+        self.reference = {name: value.detach().clone() for name, value in kept.items()}
         #: Price of a nat in the reward, by trial; it moves where it is adapted.
         self.price = torch.full((len(self.trials),), config.kl_in_reward, device=config.device)
         self.optimiser = self._optimiser()
@@ -178,16 +177,16 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
-            part = batch if parts == 1 else batch.part(inner % parts, parts)
+            mini = batch if parts == 1 else part(batch, inner % parts, parts)
             with self._clock("forward"):
-                context, needed = part.rollout.context, part.rollout.needed
+                context, needed = mini.rollout.context, mini.rollout.needed
                 outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
             if inner == 0:  # the policy that played, before it learns; with minibatches, on the first
                 with self._clock("statistics"), one_thread():
-                    record = self._describe(part, outputs)
+                    record = self._describe(mini, outputs)
                     if self.config.needs_reference:
                         record |= {"log_ratio": rollout.log_ratio.sum(-1).mean(-1), "price": paid}
-            seen = self.learn(outputs, part)
+            seen = self.learn(outputs, mini)
             self.update += 1
             sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
         record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}

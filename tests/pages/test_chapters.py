@@ -22,9 +22,9 @@ def test_a_chapter_depends_on_what_it_imports_and_on_nothing_else(tmp_path: Path
     sample = chapter(tmp_path, "from actde_nb.pages import style")
     assert "actde_nb.pages.style" in sample.modules
     assert "actde_nb.pages" in sample.modules, "packages run their __init__"
-    others = ("actde_nb.pages.render", "actde_nb.tabular", "actde_nb.cli")
+    others = ("actde_nb.pages.render", "actde_nb.tables", "actde_nb.cli")
     assert not any(module.startswith(others) for module in sample.modules)
-    deeper = chapter(tmp_path, "from actde_nb.tabular import bandit", "98_deeper")
+    deeper = chapter(tmp_path, "from actde_nb.tables import bandit", "98_deeper")
     assert "actde_nb.checks" in deeper.modules, "imports of imports count"
     before = sample.fingerprint({}), deeper.fingerprint({})
     copy = tmp_path / "bandit.py"
@@ -43,7 +43,7 @@ def test_a_figure_depends_on_its_style_sheet():
 
 
 def test_a_chapter_that_can_find_stored_runs_depends_on_them(tmp_path: Path, monkeypatch):
-    reads = chapter(tmp_path, "from actde_nb.study import frontiers")
+    reads = chapter(tmp_path, "from actde_nb.compare import frontiers")
     other = chapter(tmp_path, "# RESULTS and stored( are words", "98_other")
     results = tmp_path / "results"
     results.mkdir()
@@ -142,11 +142,11 @@ def test_parameters_that_only_running_could_tell_are_refused(tmp_path: Path, cod
 @pytest.mark.parametrize(
     "code",
     [
-        "%matplotlib inline\nfrom actde_nb.tabular import bandit",
-        "files = !ls\n!ls\nfrom actde_nb.tabular import bandit",
-        "%%time\nfrom actde_nb.tabular import bandit",
-        "%%capture\n%matplotlib inline\nfrom actde_nb.tabular import bandit",
-        "bandit?\nfrom actde_nb.tabular import bandit",
+        "%matplotlib inline\nfrom actde_nb.tables import bandit",
+        "files = !ls\n!ls\nfrom actde_nb.tables import bandit",
+        "%%time\nfrom actde_nb.tables import bandit",
+        "%%capture\n%matplotlib inline\nfrom actde_nb.tables import bandit",
+        "bandit?\nfrom actde_nb.tables import bandit",
     ],
 )
 def test_magics_are_no_syntax_errors(tmp_path: Path, code: str):

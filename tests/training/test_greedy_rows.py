@@ -15,7 +15,7 @@ from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 from actde_nb.training.greedy import coefficients
 from actde_nb.training.objective import prepare, terms
-from actde_nb.training.rollout import greedy_actions
+from actde_nb.training.rollout import greedy_actions, part
 from actde_nb.training.trainer import Trainer
 
 NETWORK = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
@@ -114,7 +114,7 @@ def test_on_policy_the_sampled_words_ratio_teaches_nothing(ratio):
 def test_parts_are_the_whole(algorithm):
     trainer = Trainer(WORLD, NETWORK, dataclasses.replace(CONFIG, algorithm=algorithm, minibatches=2, kl_in_reward=0.1))
     learned = prepare(trainer.play(), trainer.config, trainer.price)
-    halves = [learned.part(i, 2) for i in range(2)]
+    halves = [part(learned, i, 2) for i in range(2)]
     dealt = torch.stack([half.greedy.sigma for half in halves], 2).flatten(1, 2)
     assert torch.equal(dealt, learned.greedy.sigma)
     fresh = Trainer(WORLD, NETWORK, trainer.config)

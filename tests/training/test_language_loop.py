@@ -15,6 +15,7 @@ from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
 from actde_nb.training.pretrain import PretrainedGPT, Pretraining
+from actde_nb.training.rollout import part
 from actde_nb.training.trainer import Trainer, adapted
 
 SIZE = gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6)
@@ -96,11 +97,11 @@ def test_the_price_rises_above_the_target_and_falls_below():
 def test_parts_of_a_rollout_are_the_rollout():
     trainer = Trainer(WORLD, MASKED, changed(kl_in_reward=0.1))
     learned = prepare(trainer.play(), trainer.config)
-    parts = [learned.part(i, 4) for i in range(4)]
+    parts = [part(learned, i, 4) for i in range(4)]
     for name in ("weights", "targets"):
-        dealt = torch.stack([getattr(part, name) for part in parts], 2).flatten(1, 2)
+        dealt = torch.stack([getattr(each, name) for each in parts], 2).flatten(1, 2)
         assert torch.equal(dealt, getattr(learned, name))
-    assert torch.equal(torch.stack([part.rollout.tokens for part in parts], 2).flatten(1, 2), learned.rollout.tokens)
+    assert torch.equal(torch.stack([each.rollout.tokens for each in parts], 2).flatten(1, 2), learned.rollout.tokens)
 
 
 @pytest.mark.parametrize(
