@@ -31,17 +31,11 @@ def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence
 def sample(
     first: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, ...] | None:
-    """Tokens, log-probabilities, values and q of :class:`actde_nb.networks.sampling.Sampled`, or None as above.
+    """The fields of :class:`actde_nb.networks.sampling.Sampled`, or None as above.
 
-    Args:
-        first: token 0 of each sequence, [trial, batch].
-        uniforms: one for each draw, [trial, batch, time].
-        temperature: divides the logits for the draw only.
-        dropout: of this call.
-        parameters: in the order of :func:`actde_nb.networks.gpt.shapes`.
+    Args as there, with token 0 of each sequence, [trial, batch], and one uniform number a draw, [trial, batch, time].
     """
-    served = _serves(dropout, parameters)
-    return _front().sample(first, uniforms, temperature, dropout, parameters) if served else None
+    return _front().sample(first, uniforms, temperature, dropout, parameters) if _serves(dropout, parameters) else None
 
 
 def _serves(dropout: Dropout, parameters: Sequence[Tensor]) -> bool:

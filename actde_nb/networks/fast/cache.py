@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numba
 from numba import njit
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, UserWideCacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
 
 SOURCES = ("__init__.py", "cache.py", "kernels.py", "simd.py", "../dropout.py")
 
@@ -36,30 +36,29 @@ class _Implementation(CompileResultCacheImpl):
 
 
 @functools.cache
-def _say(line: str) -> None:
-    """Print a line the first time."""
-    print(line, file=sys.stderr, flush=True)
+def _say(how: str) -> None:
+    """The first time, a line for those who wait. In a notebook it would stay on the page."""
+    if "ipykernel" not in sys.modules:
+        print(f"\nactde-nb: compiling the network, {how}; takes about a minute", file=sys.stderr, flush=True)
 
 
-class _Said:
-    """A cache that says so where it has nothing, before the compilation begins."""
+class _Locator(UserWideCacheLocator):
+    def get_cache_path(self) -> str:
+        return str(folder())
 
-    often = "once"
+
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class _Cache(FunctionCache):
+    _impl_class = _Implementation
 
     def load_overload(self, signature, target_context):
         found = super().load_overload(signature, target_context)
-        # In a notebook the line would stay on the page.
-        if found is None and "ipykernel" not in sys.modules:
-            _say(f"\nactde-nb: compiling the network, {self.often}; takes about a minute")
+        if found is None:
+            _say("once")
         return found
-
-
-class _Cache(_Said, FunctionCache):
-    _impl_class = _Implementation
-
-
-class _NoCache(_Said, NullCache):
-    often = "in every process, since no cache folder can be written"
 
 
 def compiled(function: Callable) -> Callable:
@@ -69,11 +68,10 @@ def compiled(function: Callable) -> Callable:
     """
     function = inspect.unwrap(function)  # the tests' type checker wraps every function of ours
     dispatcher = njit(nogil=True, error_model="numpy")(function)
-    # What njit(cache=True) sets, with our folder: its option for one is global.
     try:
-        dispatcher._cache = _Cache(function)
+        dispatcher._cache = _Cache(function)  # as njit(cache=True) does, whose folder is one for all of Numba
     except (RuntimeError, OSError):
-        dispatcher._cache = _NoCache()
+        _say("in every process, since no cache folder can be written")
     return dispatcher
 
 

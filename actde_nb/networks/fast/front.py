@@ -57,7 +57,7 @@ class Network(torch.autograd.Function):
         tokens, *parameters = ctx.saved_tensors
         weights = as_arrays(parameters)
         rows = kernels.scratch_rows(parameters[0].shape[1])
-        scratch = Lease([(threads(), tokens.shape[2], count, LANES) for count in rows])
+        scratch = Lease([(torch.get_num_threads(), tokens.shape[2], count, LANES) for count in rows])
         grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
         run(
             kernels.backward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*ctx.trace.arrays),
@@ -80,7 +80,7 @@ def sample(
     tokens = torch.cat([first.long()[..., None], first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
     log_probs, values = torch.empty(trials, batch, steps), torch.empty(trials, batch, steps + 1)
     q = torch.empty(trials, batch, steps, vocabulary)
-    trace = Lease(trace_shapes(threads(), weights, steps + 1))
+    trace = Lease(trace_shapes(torch.get_num_threads(), weights, steps + 1))
     run(
         kernels.sample, groups(tokens), weights, tokens.numpy(), uniforms.float().contiguous().numpy(),
         np.float32(temperature), coins(dropout, batch), Trace(*trace.arrays),
@@ -180,15 +180,10 @@ class Lease:
         self.pool.give(self.shapes, self.arrays)
 
 
-def threads() -> int:
-    """As many as PyTorch uses."""
-    return torch.get_num_threads()
-
-
 def run(kernel: Callable, count: int, *arguments) -> None:
     """Call ``kernel(group, slot, *arguments)`` for each of ``count`` groups; every thread has a slot of its own."""
     remaining = iter(range(count))  # taking the next number is atomic
-    workers = min(threads(), count)
+    workers = min(torch.get_num_threads(), count)
 
     def work(slot: int) -> None:
         for group in remaining:

@@ -12,6 +12,7 @@ Attention's exponentials are powers of two, so its scores are multiplied by log2
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
@@ -57,30 +58,12 @@ GELU_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
 GELU_POWER = np.float32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
 
 
-class Weights(NamedTuple):
-    """Parameters, ``[trial, ...]``, or their gradients, ``[group, ...]``, in the order of ``gpt.shapes``."""
-
-    token: np.ndarray
-    position: np.ndarray
-    norm1: np.ndarray
-    norm1_bias: np.ndarray
-    qkv: np.ndarray
-    qkv_bias: np.ndarray
-    out: np.ndarray
-    out_bias: np.ndarray
-    norm2: np.ndarray
-    norm2_bias: np.ndarray
-    up: np.ndarray
-    up_bias: np.ndarray
-    down: np.ndarray  # the only one transposed: [..., in, out]
-    down_bias: np.ndarray
-    norm: np.ndarray
-    norm_bias: np.ndarray
-    policy: np.ndarray
-    value: np.ndarray
-    value_bias: np.ndarray
-    q: np.ndarray
-    q_bias: np.ndarray
+#: Parameters, ``[trial, ...]``, or their gradients, ``[group, ...]``, in the order of ``gpt.shapes``.
+Weights = namedtuple(
+    "Weights",
+    "token position norm1 norm1_bias qkv qkv_bias out out_bias norm2 norm2_bias up up_bias "
+    "down down_bias norm norm_bias policy value value_bias q q_bias",  # ``down`` is transposed: [..., in, out]
+)
 
 
 class Trace(NamedTuple):

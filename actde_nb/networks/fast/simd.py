@@ -8,6 +8,7 @@ Arrays in memory are C-contiguous and end in the axis ``lane`` of length 16; an 
 Only functions compiled by Numba can call what is here.
 """
 
+import inspect
 import operator
 
 import numpy as np
@@ -124,36 +125,17 @@ def _elementwise(emit):
 
         return (vector if count is None else _vectors(count))(*arguments), code
 
-    return typed
+    typed.__signature__ = inspect.signature(emit)  # where Numba looks how many arguments there are
+    return intrinsic(typed)
 
 
-def _intrinsic(emit):
-    """:func:`_elementwise` for two arguments."""
-
-    @intrinsic
-    def operation(context, a, b):
-        return _elementwise(emit)(context, a, b)
-
-    return operation
-
-
-multiply = _intrinsic(lambda builder, a, b: builder.fmul(a, b))
-subtract = _intrinsic(lambda builder, a, b: builder.fsub(a, b))
+multiply = _elementwise(lambda builder, a, b: builder.fmul(a, b))
+subtract = _elementwise(lambda builder, a, b: builder.fsub(a, b))
+multiply_add = _elementwise(_multiply_add)  # a * b + c
+square_root = _elementwise(lambda builder, a: _call_llvm(builder, "sqrt", FLOATS, a))
 #: The larger and the smaller one, in one instruction; NaN if the first is.
-maximum = _intrinsic(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
-minimum = _intrinsic(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))
-
-
-@intrinsic
-def multiply_add(context, a, b, c):
-    """``a * b + c``."""
-    return _elementwise(_multiply_add)(context, a, b, c)
-
-
-@intrinsic
-def square_root(context, a):
-    """The square root."""
-    return _elementwise(lambda builder, a: _call_llvm(builder, "sqrt", FLOATS, a))(context, a)
+maximum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+minimum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))
 
 
 def _operator(symbol, function):
@@ -166,21 +148,10 @@ def _operator(symbol, function):
         return None
 
 
-_operator(operator.add, _intrinsic(lambda builder, a, b: builder.fadd(a, b)))
+_operator(operator.add, _elementwise(lambda builder, a, b: builder.fadd(a, b)))
 _operator(operator.sub, subtract)
 _operator(operator.mul, multiply)
-_operator(operator.truediv, _intrinsic(lambda builder, a, b: builder.fdiv(a, b)))
-
-
-@intrinsic
-def load(_, array, index):
-    """The vector ``array[index]``."""
-
-    def code(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
-        return _aligned(builder.load(_row(builder, address, 0)))
-
-    return vector(array, index), code
+_operator(operator.truediv, _elementwise(lambda builder, a, b: builder.fdiv(a, b)))
 
 
 @intrinsic(prefer_literal=True)
@@ -193,6 +164,12 @@ def rows(_, array, index, count):
         return context.make_tuple(builder, signature.return_type, loaded)
 
     return _vectors(count.literal_value)(array, index, count), code
+
+
+@inlined
+def load(array, index):
+    """The vector ``array[index]``."""
+    return rows(array, index, 1)[0]
 
 
 @intrinsic(prefer_literal=True)
