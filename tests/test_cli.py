@@ -1,12 +1,19 @@
 """The ``actde-nb`` command as a person meets it."""
 
+import errno
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from actde_nb import cli, paths
+from actde_nb.checks import BookError
 from actde_nb.experiments import weights
 from actde_nb.experiments.runs import PrisonerRun
+from actde_nb.pages import chapters
 
 
 @pytest.fixture
@@ -44,6 +51,7 @@ def test_list_shows_every_chapter_with_its_parameters(command):
         (("execute", "nonsense"), "actde-nb: chapter = 'nonsense': allowed are "),
         (("execute", "intro", "--set", "speed=3"), "actde-nb: parameter = 'speed' of chapter intro: allowed are seed"),
         (("execute", "intro", "--set", "seed"), "actde-nb: set = 'seed': allowed is NAME=VALUE"),
+        (("execute", "intro", "--set", "seed=[1"), "actde-nb: set = 'seed=[1': while parsing a flow sequence"),
         (("train", "prisoner", "--algorithm", "a2c"), "actde-nb: algorithm = 'a2c': allowed are ppo, actde, "),
         (("results", "train", "no.nc"), "actde-nb: files = no.nc: allowed are the runs of the book, prisoner_ppo, "),
         (("results", "verify", "no.nc"), "actde-nb: results files that are not as they should be: 1"),
@@ -60,6 +68,83 @@ def test_an_unknown_scale_is_refused(command):
     assert status == 2
     assert "huge" in text
     assert "smoke" in text
+
+
+@pytest.mark.parametrize("name", ["list", "execute", "build", "record"])
+def test_help_is_plain_english(command, name: str):
+    status, text = command(name, "--help")
+    assert status == 0
+    assert "``" not in text
+    assert ":class:" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BookError("no such page"), "actde-nb: no such page"),
+        (OSError(errno.ENOSPC, "No space left on device", "_build/x"), "actde-nb: _build/x: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "book"), "actde-nb: book: Permission denied"),
+        (OSError("odd"), "actde-nb: system: odd"),
+        (SafetensorError("InvalidHeader"), "actde-nb: InvalidHeader"),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_what_a_person_or_the_system_did_is_one_line(command, monkeypatch, error: BaseException, status: int | str):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "find_chapters", fail)
+    found, text = command("list")
+    assert found == status
+    assert text == ("actde-nb: interrupted\n" if status == 130 else "")
+
+
+def test_our_own_faults_are_tracebacks(command, monkeypatch):
+    monkeypatch.setattr(cli, "find_chapters", lambda: [].pop())
+    with pytest.raises(IndexError):
+        command("list")
+
+
+def test_list_shows_the_sound_chapters_and_names_the_odd_ones(command, monkeypatch, tmp_path):
+    sound = (
+        "---\nkernelspec: {name: python3}\n---\n# Sound\n```{code-cell}\n:tags: [parameters]\nscale = 'reader'\n```\n"
+    )
+    (tmp_path / "02_sound.md").write_text(sound, encoding="utf-8")
+    (tmp_path / "01_odd.md").write_bytes(sound.encode() + b"\xff")
+    monkeypatch.setattr(chapters, "SOURCES", tmp_path)
+    status, text = command("list")
+    assert status.startswith("actde-nb: 01_odd.md: is no text in UTF-8")
+    assert "02_sound" in text
+
+
+def module(*arguments: str, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "actde_nb", *arguments]
+    return subprocess.Popen(command, stdout=-1, stderr=-1, env=os.environ | environment)
+
+
+def test_help_in_a_terminal_without_boxes():
+    out, err = module("build", "--help", PYTHONIOENCODING="ascii").communicate()
+    assert err == b""
+    assert b"--strict" in out
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    process = module("list")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_folders_of_parameters(tmp_path):
+    folder = paths.executed("smoke", "seed=3").relative_to(paths.BUILD)
+    assert folder == Path("executed/smoke+seed=3")
+    wild = ["name=a/b", "name=a_b", "name=../../x", "name=" + 300 * "x", "name=" + 301 * "x", "name=\N{SNOWMAN}"]
+    names = [paths.executed("smoke", value).relative_to(paths.BUILD / "executed") for value in wild]
+    assert len(set(names)) == len(wild)
+    for name in names:
+        assert len(name.parts) == 1
+        assert len(str(name)) < 100
+        assert str(name).isascii()
 
 
 def test_train_then_verify(command, tmp_path):

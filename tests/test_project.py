@@ -9,7 +9,9 @@ from packaging.utils import canonicalize_name
 
 from actde_nb.paths import LOCK, ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CARD = ("jupyter-book", "jupytext", "torch", "numpy", "matplotlib", "sympy", "papermill")
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TOOL = SETTINGS["project"], SETTINGS["tool"]
 
 
 def pins() -> dict[str, str]:
@@ -39,7 +41,9 @@ def test_conda_users_get_the_same_pins():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     [pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    assert pip == [f"--requirement {LOCK.name}", "--editable ."], "every pin comes from the lock"
+    assert pip[-2:] == [f"--requirement {LOCK.name}", "--editable ."], "all the other pins come from the lock"
+    named = dict(entry.split("==") for entry in pip[:-2])
+    assert named == {name: pins()[name] for name in CARD}
     assert conda[0] == "python=3.11"
     assert all("=" not in entry for entry in conda[1:]), "no second place for a version"
     locked_for = LOCK.read_text(encoding="utf-8").splitlines()[0]
@@ -57,3 +61,18 @@ def test_the_readme_is_what_ci_runs():
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
     assert "bash .ci/run" in steps
     assert "make book FLAGS=--strict" in steps
+
+
+def test_actions_cannot_change_under_a_version():
+    for workflow in (ROOT / ".github" / "workflows").iterdir():
+        used = re.findall(r"uses:(.*)", workflow.read_text(encoding="utf-8"))
+        assert used
+        for action in used:
+            assert re.fullmatch(r" [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_data_beside_the_code_is_installed():
+    patterns = TOOL["setuptools"]["package-data"]["actde_nb.pages"]
+    folder = ROOT / "actde_nb" / "pages"
+    data = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert data == {path.name for pattern in patterns for path in folder.glob(pattern)}

@@ -55,9 +55,9 @@ class Chapter:
         """The source as a notebook that was never run, its cells numbered so that two runs compare equal."""
         try:
             notebook = jupytext.reads(self.text, fmt="md")
-        except (yaml.YAMLError, MystMetadataParsingError) as error:
-            told = " ".join(str(error).split())
-            raise BookError(f"{self.source.name}: its front matter or a cell's options are no YAML: {told}") from None
+        except (yaml.YAMLError, MystMetadataParsingError, nbformat.ValidationError) as error:
+            told = " ".join(getattr(error, "message", str(error)).split())
+            raise BookError(f"{self.source.name}: its front matter or a cell's options are wrong: {told}") from None
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{number}"
         return notebook

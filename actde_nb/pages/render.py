@@ -32,11 +32,7 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
             into ``html``, or a build with warnings or errors.
     """
     with reserved(html):
-        old = html.with_name(f".{html.name}.old")
-        if old.exists() and not html.exists():  # stopped between the two moves below
-            old.rename(html)
-        for left in html.parent.glob(f".{html.name}.*/"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        _tidy(html)
         work = Path(tempfile.mkdtemp(prefix=f".{html.name}.", dir=html.parent))
         try:
             stage(chapters, notebooks, work / "stage")
@@ -45,12 +41,23 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
                 made = _build(work)
                 (made / STAMP).write_text(stamp)
                 if html.exists():
-                    html.rename(old)
+                    html.rename(_old(html))
                 made.rename(html)
         finally:
-            for left in (work, old):
-                shutil.rmtree(left, ignore_errors=True)
+            _tidy(html)
     return html / "intro.html"
+
+
+def _old(html: Path) -> Path:
+    return html.with_name(f".{html.name}.old")
+
+
+def _tidy(html: Path) -> None:
+    """Remove what a rendering left beside ``html``; the old book comes back if the new one did not take its place."""
+    if _old(html).exists() and not html.exists():
+        _old(html).rename(html)
+    for left in html.parent.glob(f".{html.name}.*/"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:

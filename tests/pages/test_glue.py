@@ -1,5 +1,7 @@
 """Numbers on their way to the prose."""
 
+import json
+
 import numpy as np
 import pytest
 import sympy
@@ -120,3 +122,22 @@ def test_estimates_carry_their_interval(monkeypatch):
     assert seen == {"gap": (0.5, 0.1), "end_high": (0.8, 0.1)}, "only what is asked for"
     with pytest.raises(ValueError, match="parts = 'middle': allowed are value, low, high, half"):
         glue.put_estimate("gap", Estimate(0.5, 0.2, 0.8, 0.1), parts="middle")
+
+
+def test_what_no_page_quotes_is_found(tmp_path):
+    def scrap(name: str, kind: str = "plain") -> dict:
+        prefix = "application/papermill.record/"
+        metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+        return {"data": {prefix + "text/plain": "1.5", f"{prefix}text/{kind}": "1.5"}, "metadata": metadata}
+
+    names = ["own", "own_spread", "elsewhere", "lone", "lone_spread", "any", "low_spread", "odd_spread", "other"]
+    outputs = [scrap(name) for name in names] + [scrap("law", "latex"), scrap("lemma", "latex")]
+    path = tmp_path / "01_one.ipynb"
+    path.write_text(json.dumps({"cells": [{"outputs": outputs}, {"source": "words"}]}))
+    pages = {
+        "01_one": "is {glue:text}`own:.2f`, {glue:}`any` and `lone`\n```{glue:math} law\n:label: eq-law\n```\n",
+        "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%` not {glue:text}`lone:.2f` or {glue:text}`02_two.ipynb::other`",
+        "scorecard": "{glue:text}`01_one.ipynb::low_spread:.1g`",
+    }
+    assert glue.unquoted(path, pages) == ["lemma", "lone", "odd_spread", "other"]
+    assert glue.glued(path) == dict.fromkeys(names, 1.5)

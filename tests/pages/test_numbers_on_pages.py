@@ -7,7 +7,7 @@ import pytest
 
 from actde_nb.pages.chapters import chapters
 from actde_nb.pages.references import differences, reference_file
-from actde_nb.paths import SOURCES
+from actde_nb.paths import REFERENCES, SOURCES
 
 NAMES = [chapter.name for chapter in chapters()]
 NOT_PROSE = (
@@ -29,6 +29,10 @@ def test_smoke_numbers_are_the_references(name: str, notebooks: dict[str, Path])
 @pytest.mark.parametrize("name", NAMES)
 def test_references_are_kept(name: str, scale: str):
     assert reference_file(name, scale).exists(), f"run: actde-nb record {name} --scale {scale}"
+
+
+def test_references_are_those_of_chapters():
+    assert {file.stem for file in REFERENCES.glob("*/*")} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
