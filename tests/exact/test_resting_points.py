@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from actde_book.ch11_ppo_awr_apa import apa
+from actde_book.ch11_ppo_awr_apa import apa_on_tree
 
 from actde_nb.exact import policy_on_tree, resting_points
 from actde_nb.experiments import language_runs
@@ -54,10 +54,10 @@ def test_resting_points_are_nearer_to_the_optimum_where_the_price_is_high():
 @pytest.mark.parametrize("beta", [2.0, 0.1])
 def test_log_z_is_minus_the_divergence_at_the_fixed_point_and_not_beside_it(beta, monkeypatch):
     reward = worth(aa=1.0, ab=0.2, b=0.5)
-    assert apa.normaliser_mismatch(INITIAL, reward, beta) < 1e-12
+    assert apa_on_tree.normaliser_mismatch(INITIAL, reward, beta) < 1e-12
     beside = policy_on_tree.advantage_fixed_point(INITIAL, reward, 2 * beta)
     monkeypatch.setattr(policy_on_tree, "advantage_fixed_point", lambda *_: beside)
-    assert apa.normaliser_mismatch(INITIAL, reward, beta) > 1e-3
+    assert apa_on_tree.normaliser_mismatch(INITIAL, reward, beta) > 1e-3
 
 
 def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
@@ -70,7 +70,7 @@ def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     work = language_runs.trainer_of(run, folder=tmp_path)
     before = work.evaluate.initial
     rest = policy_on_tree.advantage_fixed_point(before, toy.worth(TREE.sentences), 0.2).sentences
-    seen = apa.follow(work, {"rest": rest, "start": before.sentences}, updates=80, every=40)
+    seen = apa_on_tree.follow(work, {"rest": rest, "start": before.sentences}, updates=80, every=40)
     assert seen["rest"].shape == seen["leak"].shape == (2, 3)
     np.testing.assert_array_equal(seen["update"], [0, 40, 80])
     np.testing.assert_allclose(seen["start"][:, 0], 0, atol=1e-9)
@@ -78,4 +78,4 @@ def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     assert (seen["rest"][kept, -1] < 0.5 * seen["rest"][kept, 0]).all()
     assert np.isnan(seen["rest"][~kept, -1]).all()
     with pytest.raises(ValueError, match="updates = 6: allowed are multiples of the updates per rollout, 4"):
-        apa.follow(work, {}, 6, 4)
+        apa_on_tree.follow(work, {}, 6, 4)

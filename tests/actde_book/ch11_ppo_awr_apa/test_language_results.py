@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from actde_book.ch11_ppo_awr_apa import apa
+from actde_book.ch11_ppo_awr_apa import apa_on_tree
 
 from actde_nb.compare import frontiers, intervals
 from actde_nb.exact import policy_on_tree, resting_points
@@ -118,7 +118,7 @@ def test_log_z_is_near_that_of_the_fixed_point(stored, start, beta, end):
     z = frontiers.estimate(stored[f"apa_{end}"], "log_z_mean")
     assert z.high < 0
     assert z.value == pytest.approx(rest["log_z_mean"][0], rel=0.45)
-    assert apa.normaliser_mismatch(start.initial, start.known["gold"], beta) < 1e-9
+    assert apa_on_tree.normaliser_mismatch(start.initial, start.known["gold"], beta) < 1e-9
 
 
 def test_gold_is_lost_to_a_learned_reward_where_the_price_is_low(stored):
