@@ -13,7 +13,7 @@ from actde_nb.study.figures.drawing import FRONTIER, interval, lines, marks, pla
 from actde_nb.study.figures.style import BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 from actde_nb.study.frontiers import curve, last
 
-Points = Float[np.ndarray, "beta"]
+Points = Float[np.ndarray, "_points"]
 
 METHODS = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
