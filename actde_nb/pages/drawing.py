@@ -32,7 +32,7 @@ HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 2}
 PATCH = {"facecolor": "white", "edgecolor": "none"}  # behind a text
 
 
-def note(axes: Axes, text: str, place: Sequence, shift: tuple[float, float], **look) -> None:
+def note(axes: Axes, text: str, place: Sequence | np.ndarray, shift: tuple[float, float], **look) -> None:
     """A text beside a place of the data, ``shift`` in points."""
     axes.annotate(text, place, shift, textcoords="offset points", **look)
 
@@ -129,7 +129,7 @@ def row_names(axes: Axes, names: Sequence[str], above: float = 0.5, below: float
 
 
 def interval(
-    axes: Axes, row: float, ends: Sequence[float], value: float, look: Mapping, width: float, size: float
+    axes: Axes, row: float, ends: Sequence[float] | np.ndarray, value: float, look: Mapping, width: float, size: float
 ) -> None:
     """A horizontal interval with a mark at its estimate."""
     axes.plot(ends, [row, row], color=look["color"], linewidth=width)

@@ -122,7 +122,7 @@ def temperature_family(
 
 
 @figure
-def waits(shifts: Sequence[float], sampled: Sequence[Int[np.ndarray, "runs"]], law: Callable) -> Figure:
+def waits(shifts: Int[np.ndarray, "shifts"], sampled: Sequence[Int[np.ndarray, "runs"]], law: Callable) -> Figure:
     """Mean number of episodes until both arms have been tried, against a constant added to every reward."""
     drawn, axes = panels(height=3.8)
     fine = np.linspace(min(shifts) - 0.3, max(shifts) + 0.3, 100)

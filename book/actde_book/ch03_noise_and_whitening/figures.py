@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -126,7 +126,7 @@ def random_walk(walkers: Mapping[tuple[float, float], Trajectory], spread: float
 
 
 def _entropy(
-    axes: Axes, time: Float[np.ndarray, "records"], run: Trajectory, labels: tuple[str, str | None] = ("", None)
+    axes: Axes, time: Num[np.ndarray, "records"], run: Trajectory, labels: tuple[str, str | None] = ("", None)
 ) -> None:
     """Entropy over time: median and middle 90 % of runs, their mean, and that of a coin."""
     band(axes, time[1:], run.entropy[1:], labels[0], **LOOK["actde"])

@@ -35,9 +35,7 @@ def runaway(learned: dict[float, Learning], bounds: dict[float, float]) -> Figur
             axes.axhline(bounds[discount], color=look["color"], linestyle=":")
             text, at, align = text + ": its bound", (1, bounds[discount] * 1.1), "left"
         axes.text(*at, text, color=look["color"], fontsize=13, ha=align)
-    axes.set(xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)")
-    axes.set_ylim(0, None)
-    return fig
+    return finish(axes, xscale="log", yscale="symlog", xlabel="steps", ylabel="logit gap, size (nats)", ylim=(0, None))
 
 
 @figure
@@ -173,7 +171,7 @@ def share_triangle(shares: Shares, at_one: Lines, lines: Lines, titles: dict[str
     """Every mixture of the three games is a point; each matrix allows one curve, run through by temperature."""
     fig, axes = panels(height=5.6)
 
-    def place(share: Float[np.ndarray, "*points 3"]) -> tuple[np.ndarray, np.ndarray]:
+    def place(share: Float[np.ndarray, "*points 3"]) -> tuple:
         return share[..., 1] - share[..., 0], share[..., 2]
 
     axes.fill([-1, 1, 0, -1], [0, 0, 1, 0], facecolor="#f6f8fa", edgecolor=GREY, linewidth=1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
@@ -19,7 +19,7 @@ FORCES = {
     "before": ("before", {"color": BLACK, "linestyle": (0, (1, 2))}),
     "curvature": ("curvature", {"color": GREY, "linestyle": ":"}),
 }
-Updates = Float[np.ndarray, "update"]
+Updates = Int[np.ndarray, "update"]
 Trials = Float[np.ndarray, "trial update"]
 
 

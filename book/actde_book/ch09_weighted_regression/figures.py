@@ -89,7 +89,7 @@ def sampling_weights(shares: Points, without: Mapping[float, Points], optima: Ma
 
 
 @figure
-def round_map(gaps: Points, maps: Mapping[float, Points], cycle: Sequence[float]) -> Figure:
+def round_map(gaps: Points, maps: Mapping[float, Points], cycle: Float[np.ndarray, "cycle"]) -> Figure:
     """Logit gap after one exact round against the gap before, for each reward difference over beta.
     A map's fixed point is the gap of that size; ``cycle``: gaps that the last of the maps visits in turn."""
     drawn, axes = panels(height=4.6)
@@ -129,7 +129,8 @@ def bifurcation(
     above = first.secondary_xaxis("top")
     ticks = [b for b in (0.25, 0.15, 0.1, 0.07, 0.05, 0.04) if drives[0] <= difference / b <= drives[-1]]
     above.set_xticks([difference / b for b in ticks], [f"{b:g}" for b in ticks])
-    return finish(above, xlabel=f"β, for Δ = {difference:g}")
+    above.set_xlabel(f"β, for Δ = {difference:g}")
+    return drawn
 
 
 @figure

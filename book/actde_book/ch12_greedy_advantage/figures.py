@@ -19,7 +19,7 @@ VERSIONS = {
     "code, tempered": {"color": PURPLE, "linestyle": (0, (1, 1))},
 }
 Field = Float[np.ndarray, "rows columns"]
-Policies = Float[np.ndarray, "points 3"]
+Policies = Float[np.ndarray, "_points 3"]
 Times = Float[np.ndarray, "records"]
 Samples = Float[np.ndarray, "samples"]
 Runs = Float[np.ndarray, "samples runs"]
@@ -62,7 +62,7 @@ def speeds(eta: Float[np.ndarray, "points"], relative: Mapping[str, Float[np.nda
 def triangles(
     fields: Mapping[str, tuple[Float[np.ndarray, "rows columns 2"], Sequence[Policies]]],
     rests: Mapping[str, Policies],
-    grid: tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"]],
+    grid: Sequence[np.ndarray],
     names: Sequence[str],
 ) -> Figure:
     """Flows on the triangle of policies over three arms, four panels.

@@ -13,7 +13,7 @@ from actde_nb.compare.intervals import Estimate
 from actde_nb.pages.drawing import FRONTIER, interval, lines, marks, plain_numbers, row_names
 from actde_nb.pages.style import BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
-Points = Float[np.ndarray, "beta"]
+Points = Float[np.ndarray, "_points"]
 
 METHODS = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},

@@ -23,7 +23,7 @@ METHODS = {
     "GAA, code": {"color": PURPLE, "marker": "^"},
     "PPO, on its way": {"color": GREY, "marker": "x"},
 }
-Measure = Mapping[str, Float[np.ndarray, "trial"]]
+Measure = Mapping[str, Float[np.ndarray, "_trials"]]
 Noise = Mapping[str, Float[np.ndarray, "size samples"]]
 Points = Float[np.ndarray, "points"]
 More = Float[np.ndarray, "more"]

@@ -29,7 +29,7 @@ FAMILIES = {
     "GAA, code": {"color": ORANGE, "marker": "D", "linestyle": ":"},
 }
 LABELS = {"gold": "gold", "reward": "reward", "honeypot": "P(jackpot)", "entropy": "effective sentences"}
-Frontier = Mapping[str, Float[np.ndarray, "beta"]]
+Frontier = Mapping[str, Float[np.ndarray, "_beta"]]
 
 
 def _quantity(axes: Axes, quantity: str) -> None:

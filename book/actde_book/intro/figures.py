@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
 from actde_nb.pages.style import BLUE, GREEN, LOOK, VERMILION, figure, panels
 from actde_nb.tables.bandit import Trajectory
 
-Curve = tuple[Float[np.ndarray, "point"], Float[np.ndarray, "trial point"]]
+Curve = tuple[Int[np.ndarray, "point"], Float[np.ndarray, "trial point"]]
 LOOKS = {"value": LOOK["value"], "actde": LOOK["actde"], "price": {"color": GREEN, "linestyle": "--"}}
 
 
