@@ -13,7 +13,7 @@ from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
-from actde_nb.training.greedy import coefficients
+from actde_nb.training.greedy import GreedyPenalty, GreedyTargets, coefficients
 from actde_nb.training.objective import prepare, terms
 from actde_nb.training.rollout import greedy_actions, part
 from actde_nb.training.trainer import Trainer
@@ -30,6 +30,16 @@ def test_coefficients_are_those_of_the_tables():
     eta, sigma = np.random.default_rng(0).uniform(size=(2, 50))
     ours = coefficients(torch.tensor(eta), torch.tensor(sigma))
     np.testing.assert_allclose(np.array([x.numpy() for x in ours]), tabular.coefficients(eta, 2 * sigma), rtol=1e-12)
+
+
+def test_weights_of_a_batch_are_those_of_the_steps_that_count():
+    # eta .2 and .4, sigma 0 and .2 count, so .3 and .1; the last step does not.
+    targets = GreedyTargets(*(torch.tensor([[x]]) for x in ([0.0, 0.0, 0.0], [0.2, 0.4, 0.9], [0.0, 0.2, 0.9])))
+    mask = torch.tensor([[[True, True, False]]])
+    found = GreedyPenalty(per_batch=True).weights(targets, mask)
+    fading = 0.9**10
+    assert found[0].item() == pytest.approx(0.7 * 1.1 + 0.3 * fading)
+    assert found[1].item() == pytest.approx(-0.7 * 0.1 + 0.3 * (fading - 1))
 
 
 def test_the_greedy_advantage_of_three_words_by_hand():

@@ -11,6 +11,7 @@ from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
+from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.checkpoint import load, save
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
@@ -86,6 +87,52 @@ def test_the_divergence_in_the_loss_is_from_the_initial_policy():
     trainer.parameters["policy.weight"].data += torch.randn_like(trainer.parameters["policy.weight"])
     again = terms(trainer.policy.forward(trainer.parameters, learned.rollout.context), learned, trainer.config)
     assert (again["kl"] > 1e-4).all()
+
+
+def later(algorithm: str, **settings):
+    """What a policy that has moved away from rollout and reference says, as losses see it, with its terms."""
+    trainer = Trainer(WORLD, MASKED, changed(algorithm=algorithm, whiten=False, value_clip=1e-3, **settings))
+    trainer.step()
+    draw = torch.Generator().manual_seed(0)
+    for name in ("policy.weight", "value.weight", "q.weight"):
+        trainer.parameters[name].data.add_(torch.randn(trainer.parameters[name].shape, generator=draw))
+    batch = prepare(trainer.play(), trainer.config)
+    for name in ("policy.weight", "value.weight"):
+        trainer.parameters[name].data.add_(torch.randn(trainer.parameters[name].shape, generator=draw))
+    outputs = MASKED.forward(trainer.parameters, batch.rollout.context)
+    said = gpt.Outputs(*(x[:, :, -4:] for x in outputs))
+    log_probs = said.logits.log_softmax(-1).gather(-1, batch.rollout.taken[..., None])[..., 0]
+    return batch, batch.rollout, said.values, log_probs, terms(outputs, batch, trainer.config)
+
+
+def mean(steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.stack([values[counted].mean() for values, counted in zip(steps, mask, strict=True)])
+
+
+def test_losses_are_given_what_their_arguments_say():
+    batch, rollout, values, log_probs, parts = later("apa", beta=0.5)
+    reference = rollout.reference.gather(-1, rollout.taken[..., None])[..., 0]
+    assert (reference - rollout.log_probs)[rollout.mask].abs().mean() > 0.1
+    squares = (log_probs - reference - batch.advantages / 0.5) ** 2
+    torch.testing.assert_close(parts["policy"], mean(squares, rollout.mask), rtol=1e-3, atol=1e-5)
+    held = values.clamp(rollout.values - 1e-3, rollout.values + 1e-3)
+    errors = torch.maximum((values - batch.targets) ** 2, (held - batch.targets) ** 2)
+    torch.testing.assert_close(parts["value"], 0.05 * mean(errors, rollout.mask))
+    batch, rollout, values, _, parts = later("actde_expectile", expectile=0.8)
+    error = rollout.q_taken - values
+    squares = torch.where(error >= 0, 0.8, 0.2) * error**2
+    torch.testing.assert_close(parts["value"], 0.1 * mean(squares, rollout.mask))
+
+
+def test_the_penalty_scales_the_value_loss_where_the_row_says_so():
+    for algorithm in ("gaa", "gaa_scaled"):
+        batch, rollout, values, _, parts = later(algorithm)
+        ordinary, _ = ALGORITHMS[algorithm].greedy_penalty.weights(batch.greedy, rollout.mask)
+        held = values.clamp(rollout.values - 1e-3, rollout.values + 1e-3)
+        errors = torch.maximum((values - batch.targets) ** 2, (held - batch.targets) ** 2)
+        scaled = errors * (ordinary if algorithm == "gaa_scaled" else 1.0)
+        torch.testing.assert_close(parts["value"], 0.05 * mean(scaled, rollout.mask))
+        assert not torch.allclose(ordinary[rollout.mask], torch.ones(()), atol=0.05)
 
 
 def test_the_price_rises_above_the_target_and_falls_below():

@@ -83,6 +83,13 @@ def test_expectile_by_hand():
     check(losses.expectile_value(values, steps(1, 1), 0.9), 0.5, values, (-0.9, 0.1))
 
 
+def test_losses_of_values_can_be_scaled_step_by_step():
+    # Squared errors 1 and 4, of which the clip changes nothing: (3 * 1 + .5 * 4) / 4 and, halved by the expectile, / 4.
+    scale, values, targets = steps(3, 0.5), steps(0, 0), steps(1, 2)
+    assert losses.clipped_value(values, values, targets, 9.0, scale=scale).item() == 5 / 4
+    assert losses.expectile_value(values, targets, 0.5, scale=scale).item() == 5 / 4
+
+
 def test_the_expectile_of_one_half_is_half_the_squared_error():
     values, targets = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(losses.expectile_value(values, targets, 0.5), losses.squared_error(values, targets) / 2)
