@@ -28,7 +28,7 @@ params = gpt.init(config, 1, [torch.Generator().manual_seed(0)])
 tokens = torch.zeros(1, 1, 2, dtype=torch.long)
 start = time.perf_counter()
 gpt.forward({name: value.requires_grad_() for name, value in params.items()}, config, tokens).values.sum().backward()
-sample(params, config, tokens[..., 0], 1, torch.zeros(1, 1, 1))
+sample([params], config, tokens[..., 0], torch.zeros(1, 1, 1))
 print(time.perf_counter() - start)
 """
 
@@ -51,26 +51,27 @@ def best(work, repeats: int = REPEATS) -> tuple[float, float]:
     return min(took)
 
 
-def stages(trials: int, dtype: torch.dtype, attention: str) -> dict:
+def stages(trials: int, compiled: bool, dropout: float = 0.0) -> dict:
     """The three things to time, as functions without arguments."""
-    config = gpt.GPTConfig()
+    config = gpt.GPTConfig(compiled=compiled, dropout=dropout)
     params = gpt.init(config, trials, [torch.Generator().manual_seed(trial) for trial in range(trials)])
-    params = {name: value.to(dtype).requires_grad_() for name, value in params.items()}
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    draws = [torch.Generator().manual_seed(trial) for trial in range(trials)]
     tokens = torch.randint(2, (trials, BATCH, TIME), generator=torch.Generator().manual_seed(0))
     uniforms = torch.rand(trials, BATCH, TIME - 1, generator=torch.Generator().manual_seed(1))
 
     def forward():
         with torch.no_grad():
-            gpt.forward(params, config, tokens, attention=attention)
+            gpt.forward(params, config, tokens, dropout_generators=draws)
 
     def gradients():
-        outputs = gpt.forward(params, config, tokens, attention=attention)
+        outputs = gpt.forward(params, config, tokens, dropout_generators=draws)
         torch.autograd.grad(outputs, list(params.values()), [torch.ones_like(part) for part in outputs])
 
     return {
         "forward": forward,
         "with gradients": gradients,
-        "sampling": lambda: sample(params, config, tokens[..., 0], TIME - 1, uniforms),
+        "sampling": lambda: sample([params], config, tokens[..., 0], uniforms, dropout_generators=draws),
     }
 
 
@@ -79,18 +80,20 @@ def main() -> None:
         print(f"first calls: {first_calls(cache):.1f} s compiling, {first_calls(cache):.1f} s in the next process")
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; milliseconds (processor time)")
     for trials in TRIALS:
-        for name, work in stages(trials, torch.float32, "fast").items():
+        for name, work in stages(trials, compiled=True).items():
             clock, processor = best(work)
             line = f"{trials:3} trials  {name:15}{clock:8.1f} ({processor:.0f})"
             if trials == 10 and name in WANTED:
                 line += f", wanted {WANTED[name]}"
             print(line)
-    # The readable network samples where there is no kernel: float64. Its other rows are float32.
-    for name, work in stages(10, torch.float32, "reference").items():
-        if name == "sampling":
-            name, work = "in float64", stages(10, torch.float64, "reference")["sampling"]
-        clock, processor = best(work, 2)
-        print(f" 10 trials  readable, {name:15}{clock:8.1f} ({processor:.0f})")
+    for dropout in (0.0, 0.1):
+        ways = (stages(10, compiled, dropout) for compiled in (True, False))
+        for (name, quick), slow in zip(next(ways).items(), next(ways).values(), strict=True):
+            (clock, processor), (slow_clock, slow_processor) = best(quick), best(slow, 3)
+            print(
+                f" 10 trials  dropout {dropout}  {name:15}{clock:8.1f} ({processor:.0f}), readable "
+                f"{slow_clock:8.1f} ({slow_processor:.0f}): {slow_processor / processor:.0f} times the processor time"
+            )
 
 
 if __name__ == "__main__":

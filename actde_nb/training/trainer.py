@@ -106,7 +106,7 @@ class Trainer:
     ):
         self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
         if policy.vocabulary != world.vocabulary:
-            raise SettingError(f"vocabulary = {policy.vocabulary} of the policy: the world has {world.vocabulary}")
+            raise SettingError(f"vocabulary = {policy.vocabulary}: allowed is the world's, {world.vocabulary}")
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
             raise SettingError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")

@@ -81,17 +81,6 @@ def test_a_separate_critic_is_another_network():
     assert params["second.token_embedding"].grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("pair", [SeparateCritic(NETWORK), TiltedReference(NETWORK, 0.5)])
-def test_pairs_sample_what_they_say(pair):
-    params = noisy(pair.init([torch.Generator().manual_seed(i) for i in range(2)]))
-    uniforms = torch.rand(2, 16, 4, generator=torch.Generator().manual_seed(2))
-    sampled = pair.sample(params, WORLD.start(uniforms[..., 0]), uniforms)
-    said = pair.forward(params, sampled.tokens)
-    taken = said.logits[:, :, 1:-1].log_softmax(-1).gather(-1, sampled.tokens[..., 2:, None])[..., 0]
-    torch.testing.assert_close(sampled.log_probs, taken, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(sampled.values, said.values[..., 1:], atol=1e-5, rtol=1e-5)
-
-
 def test_logits_tied_to_q_begin_as_they_were_and_follow_it():
     pair = TiltedReference(NETWORK, 0.5)
     params = pair.init([torch.Generator().manual_seed(i) for i in range(2)])

@@ -159,6 +159,11 @@ def test_a_nan_stops_the_run_and_is_named():
         trainer.step()
 
 
+def test_a_policy_of_another_vocabulary_than_the_worlds_is_refused():
+    with pytest.raises(SettingError, match="vocabulary = 3: allowed is the world's, 2"):
+        Trainer(PrisonersDilemma(), Table(3), SHORT)
+
+
 def test_an_unknown_trial_is_refused():
     with pytest.raises(ValueError, match=r"trials = \[3\]: allowed are some of 0 to 2"):
         Trainer(PrisonersDilemma(), TINY, SHORT, [3])
