@@ -136,7 +136,7 @@ def test_what_no_page_quotes_is_found(tmp_path):
     path.write_text(json.dumps({"cells": [{"outputs": outputs}, {"source": "words"}]}))
     pages = {
         "01_one": "is {glue:text}`own:.2f`, {glue:}`any` and `lone`\n```{glue:math} law\n:label: eq-law\n```\n",
-        "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%` not {glue:text}`lone:.2f` or {glue:text}`02_two.ipynb::other`",
+        "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%`, {glue:text}`lone:.2f`, {glue:text}`02_two.ipynb::other`",
         "scorecard": "{glue:text}`01_one.ipynb::low_spread:.1g`",
     }
     assert glue.unquoted(path, pages) == ["lemma", "lone", "odd_spread", "other"]
