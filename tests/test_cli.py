@@ -106,9 +106,8 @@ def test_our_own_faults_are_tracebacks(command, monkeypatch):
 
 
 def test_list_shows_the_sound_chapters_and_names_the_odd_ones(command, monkeypatch, tmp_path):
-    sound = (
-        "---\nkernelspec: {name: python3}\n---\n# Sound\n```{code-cell}\n:tags: [parameters]\nscale = 'reader'\n```\n"
-    )
+    head = "---\nkernelspec: {name: python3, display_name: Python}\n---\n# Sound\n"
+    sound = head + "```{code-cell}\n:tags: [parameters]\nscale = 'reader'\n```\n"
     (tmp_path / "02_sound.md").write_text(sound, encoding="utf-8")
     (tmp_path / "01_odd.md").write_bytes(sound.encode() + b"\xff")
     monkeypatch.setattr(chapters, "SOURCES", tmp_path)

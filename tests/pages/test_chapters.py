@@ -175,13 +175,13 @@ def test_a_byte_order_mark_hides_no_chapter(tmp_path: Path, monkeypatch):
         ((HEADER + PARAMETERS).replace("# A chapter", "Words.").encode(), "has no title"),
         (
             b"---\nkernelspec: {name: [python3\n---\n# A chapter\n",
-            "front matter or a cell's options are wrong: while parsing",
+            "options are wrong: while parsing",
         ),
         (
             (HEADER + "```{code-cell} ipython3\n---\ntags: [a\n---\npass\n```\n").encode(),
             "options are wrong: Code cell 1",
         ),
-        (b"---\nkernelspec: {name: python3}\n---\n# A chapter\n", "are wrong: 'display_name' is a required property"),
+        ((HEADER.replace("display_name", "name") + PARAMETERS).encode(), "are wrong: 'display_name' is a required"),
         ("---\nkernelspec\n".encode("utf-16"), "is no text in UTF-8"),
         (HEADER.replace("A chapter", "Caf\xe9").encode("latin-1"), "is no text in UTF-8"),
     ],

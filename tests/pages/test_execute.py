@@ -175,7 +175,9 @@ def test_a_command_that_is_ended_leaves_no_process_and_nothing_reserved(tmp_path
     code = f"import os, time\nwith open({str(note)!r}, 'w') as f:\n    print(os.getpid(), os.getppid(), file=f)\n"
     sample = chapter(tmp_path, code + "time.sleep(600)")
     lines = (
+        "import signal",
         "from pathlib import Path",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background takes away",
         "from actde_nb.pages.chapters import Chapter",
         "from actde_nb.pages.execute import execute",
         f"if __name__ == '__main__': execute([Chapter(Path({str(sample.source)!r}))], 'reader', Path({str(out)!r}))",

@@ -136,8 +136,23 @@ def test_what_no_page_quotes_is_found(tmp_path):
     path.write_text(json.dumps({"cells": [{"outputs": outputs}, {"source": "words"}]}))
     pages = {
         "01_one": "is {glue:text}`own:.2f`, {glue:}`any` and `lone`\n```{glue:math} law\n:label: eq-law\n```\n",
-        "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%` not {glue:text}`lone:.2f` or {glue:text}`02_two.ipynb::other`",
+        "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%`, {glue:text}`lone:.2f`, {glue:text}`02_two.ipynb::other`",
         "scorecard": "{glue:text}`01_one.ipynb::low_spread:.1g`",
     }
     assert glue.unquoted(path, pages) == ["lemma", "lone", "odd_spread", "other"]
     assert glue.glued(path) == dict.fromkeys(names, 1.5)
+
+
+def test_what_is_put_can_be_read_back(tmp_path, monkeypatch):
+    outputs = []
+    monkeypatch.setattr(
+        "myst_nb.ext.glue.ipy_display", lambda data, metadata, raw: outputs.append({"data": data, "metadata": metadata})
+    )
+    glue.put("mean", np.float64(0.1), spread=0.25)
+    glue.put("exact", sympy.Rational(1, 4))
+    glue.put("word", "it's")
+    glue.put_math("law", sympy.Eq(sympy.Symbol("x"), 2))
+    path = tmp_path / "01_one.ipynb"
+    path.write_text(json.dumps({"cells": [{"outputs": outputs}]}))
+    assert glue.glued(path) == {"mean": 0.1, "mean_spread": 0.25, "exact": 0.25, "word": "it's"}
+    assert glue.unquoted(path, {}) == ["exact", "law", "mean", "word"]
