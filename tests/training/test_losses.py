@@ -84,10 +84,10 @@ def test_expectile_by_hand():
 
 
 def test_losses_of_values_can_be_scaled_step_by_step():
-    # Squared errors 1 and 4, of which the clip changes nothing: (3 * 1 + .5 * 4) / 4 and, halved by the expectile, / 4.
-    scale, values, targets = steps(3, 0.5), steps(0, 0), steps(1, 2)
-    assert losses.clipped_value(values, values, targets, 9.0, scale=scale).item() == 5 / 4
-    assert losses.expectile_value(values, targets, 0.5, scale=scale).item() == 5 / 4
+    # Squared errors 1 and 4, of which the clip changes nothing: (3 * 1 + 1 * 4) / 4, both with a half.
+    scale, values, targets = steps(3, 1), steps(0, 0), steps(1, 2)
+    assert losses.clipped_value(values, values, targets, 9.0, scale=scale).item() == 7 / 4
+    assert losses.expectile_value(values, targets, 0.5, scale=scale).item() == 7 / 4
 
 
 def test_the_expectile_of_one_half_is_half_the_squared_error():
