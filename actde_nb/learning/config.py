@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
@@ -19,52 +20,52 @@ class Config:
     """How to train; "trainer" is the published code's ``prisonerTrainer.py``, "notebook" its ``prisonerTest.ipynb``.
 
     Args:
-        algorithm: a row of the table of algorithms, such as ppo or actde.
-        trials: independent runs, trained together as one stack.
-        updates: gradient updates; the axis that the post calls epochs.
-        seed: with a trial's number, where all its random draws come from.
-        sequences: games played side by side in each trial.
-        games: games in a row in each rollout.
-        updates_per_rollout: gradient updates from the same rollout.
-        minibatches: parts that its sequences are dealt into; updates take them in turn. With one, each is on all.
-        discount: gamma.
-        trace: lambda, of the policy's advantages and of the targets of v and q.
-        whiten: rescale each rollout's advantages to mean 0 and variance 1, for each trial.
-        clip: how far a ratio of probabilities is pushed.
-        value_clip: how far a value is pushed.
-        expectile: weight of values that are too low, for the loss of that name.
-        share: steps that rejection sampling keeps.
-        beta: temperature of AWR and APA, in units of advantage.
-        largest_weight: of AWR.
-        group: sequences in a row that RLOO and GRPO compare.
-        kl_reward: price of a nat in the reward of each step: its log-ratio to the initial policy. Where it is above
-            zero, a bandit's or a language's optimum is the initial policy times exp(reward / kl_reward).
-        kl_target: nats a sequence that the price is adapted to keep to, from ``kl_reward`` on; 0 leaves it fixed.
-        kl_loss: weight in the loss of the divergence from the initial policy, in nats a step.
-        entropy_bonus: weight in the loss of the policy's entropy, in nats a step.
-        warmup: updates over which the learning rate rises to its value.
-        value_coefficient: weight of the value loss; None for that of the algorithm's row.
-        sampling_temperature: divides the logits when actions are drawn; log-probabilities are those at one.
-        sigma_scale: of the greedy advantage's lead, in the row's unit, before it is cut to [0, 1].
-        eta_scale: of the greedy action's probability, before it is cut to [0, 1].
-        evaluate_every: updates between evaluations, if the run has any; 0 for none.
-        head_rate: learning rate of the heads of v and q, over that of the rest.
-        optimiser: "adamw", or "sgd" for plain gradient descent.
-        learning_rate: step size.
-        beta1: decay of Adam's mean gradient.
-        beta2: decay of Adam's mean squared gradient.
-        epsilon: what Adam adds to the root of that mean before it divides by it. Far below the gradients every step
-            has the same size however small they are; far above, steps shrink with them.
-        weight_decay: AdamW's, on the weights the policy names (matrices of linear layers).
-        gradient_clip: largest norm of a trial's gradient; 0 leaves gradients alone.
-        device: where the tensors live, as PyTorch calls it.
-        checkpoint_every: updates between checkpoints; a killed run loses no more than these.
+        algorithm: Row of the table of algorithms.
+        trials: Independent runs, trained together as one stack.
+        updates: Gradient updates in all, which the post calls epochs.
+        seed: Seed of all random draws, together with a trial's number.
+        sequences: Sequences (games side by side, sentences) in each rollout of a trial.
+        games: Tokens that are sampled in each sequence (games in a row, words).
+        updates_per_rollout: Gradient updates from the same rollout.
+        minibatches: Parts that a rollout's sequences are dealt into, which the updates take in turn.
+        discount: Factor gamma on rewards one step later.
+        trace: Lambda of generalised advantage estimation, and of the targets of v and q.
+        whiten: Rescale each rollout's advantages to mean 0 and variance 1, trial by trial.
+        clip: How far PPO's loss pushes a ratio of probabilities away from one.
+        value_clip: How far the value loss pushes a value away from what it was.
+        expectile: Weight of values that are too low, in the expectile loss.
+        share: Share of the steps that rejection sampling keeps.
+        beta: Temperature of AWR and APA, in units of advantage.
+        largest_weight: Largest weight that AWR gives a step.
+        group: Consecutive sequences that RLOO and GRPO compare with each other.
+        kl_reward: Price of a nat of log-ratio to the initial policy, taken off the reward of each step. Above zero, the
+            optimum of a bandit or a language is the initial policy times exp(reward / price).
+        kl_target: Nats a sequence that the price in the reward is adapted to keep to; 0 leaves the price fixed.
+        kl_loss: Weight in the loss of the divergence from the initial policy, in nats a step.
+        entropy_bonus: Weight in the loss of the policy's entropy, in nats a step.
+        warmup: Updates over which the learning rate rises to its value.
+        value_coefficient: Weight of the value loss; None for that of the algorithm's row.
+        sampling_temperature: Number that divides the logits when actions are drawn; log-probabilities are those at 1.
+        sigma_scale: Factor on the lead of the greedy action, in the row's unit, before it is cut to [0, 1].
+        eta_scale: Factor on the probability of the greedy action, before it is cut to [0, 1].
+        evaluate_every: Updates between evaluations, where the world has any; 0 for none.
+        head_rate: Learning rate of the heads of v and q, as a multiple of that of the rest.
+        optimiser: AdamW, or plain gradient descent.
+        learning_rate: Step size of the optimiser.
+        beta1: Decay of Adam's mean gradient.
+        beta2: Decay of Adam's mean squared gradient.
+        epsilon: Number that Adam adds to the root of the mean squared gradient before it divides by it. Far below the
+            gradients every step has the same size however small they are; far above, steps shrink with them.
+        weight_decay: Weight decay of AdamW, on the matrices of linear layers.
+        gradient_clip: Largest norm of a trial's gradient; 0 leaves gradients alone.
+        device: Where the tensors live, as PyTorch calls it.
+        checkpoint_every: Updates between checkpoints, which is the most that an interrupted run loses.
 
     Raises:
         SettingError: a value that is not allowed, naming it.
     """
 
-    algorithm: str = "actde"
+    algorithm: Literal[tuple(ALGORITHMS)] | str = "actde"  # rows may be added to the table
     trials: int = 10  # post: mean over 10 trials
     updates: int = 10_000  # post: 10K epochs, which its code counts in inner updates
     seed: int = 0
@@ -93,7 +94,7 @@ class Config:
     eta_scale: float = 1.0  # GAA's scripts: 2
     evaluate_every: int = 0
     head_rate: float = 1.0  # GAA: 25, and 250 or 500 where it is compared
-    optimiser: str = "adamw"  # minGPT, `configure_optimizers`
+    optimiser: Literal[OPTIMISERS] | str = "adamw"  # minGPT, `configure_optimizers`
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
     beta1: float = 0.9  # trainer, `betas`
     beta2: float = 0.95

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from actde_nb import checks
@@ -149,7 +149,7 @@ def pretrained(
     if not path.exists():
         params = pretrain(grammar, config, settings, trials)
         header = {"format": FORMAT, "identity": wanted, "digest": digest(params)}
-        replace_file(path, lambda temporary: save_file(params, temporary, header))
+        replace_file(path, save(params, header))
         return params
     try:
         with safe_open(path, framework="pt") as file:

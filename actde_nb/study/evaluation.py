@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.learning.algorithms import ALGORITHMS
+from actde_nb.learning.policy import Params, Policy
 from actde_nb.learning.train import Trainer, generator
 from actde_nb.study import disagreement, metrics
-from actde_nb.study.language_runs import LanguageRun
 from actde_nb.study.metrics import Spoken
+from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Reward
 
 LIKELIEST = 5  # sentences that are kept of each policy
@@ -21,22 +21,40 @@ WORDS = 300  # words of which the log-ratio and the advantage are kept
 class Evaluation:
     """What is known of the policies of a run: exactly over all sentences, and from samples where they leave them.
 
+    Attributes:
+        initial: the policy before training on the sentences of the tree, a stack of one.
+        known: each reward of all sentences, float64: the optimised one, ``gold``, and whether there is a ``honeypot``.
+
     Args:
-        run: its settings.
-        work: the run at its start.
+        world: the language.
+        policy: what speaks.
+        start: its parameters before training, a stack of one.
+        price: what a nat costs by design, in units of reward; None where it is free.
+        temperature: of a policy that is tied to q; zero of others.
+        masked: whether the policy says only words that the grammar allows.
+        has_q: whether q is learned.
     """
 
-    def __init__(self, run: LanguageRun, work: Trainer):
-        world, sentences = work.world, work.world.tree.sentences
-        self.run, self.masked = run, run.masked
-        self.start = {name: value.detach()[:1].clone() for name, value in work.parameters.items()}
+    def __init__(
+        self,
+        world: Language,
+        policy: Policy,
+        start: Params,
+        *,
+        price: float | None = None,
+        temperature: float = 0.0,
+        masked: bool = False,
+        has_q: bool = False,
+    ):
+        self.start, self.price, self.masked, self.has_q = start, price, masked, has_q
+        self.unit = price or temperature or None  # of rewards, for an optimum to compare with
         self.rewards: dict[str, Reward] = {
             "reward": world.worth,
             "gold": world.scorer.reward("gold"),
             "honeypot": lambda tokens: (world.scorer.features(tokens).honeypots > 0).double(),
         }
-        self.known = {name: reward(sentences) for name, reward in self.rewards.items()}
-        self.initial: Spoken = metrics.of_policy(world.tree, world.grammar, work.policy, self.start, self.masked)
+        self.known = {name: reward(world.tree.sentences) for name, reward in self.rewards.items()}
+        self.initial: Spoken = metrics.of_policy(world.tree, world.grammar, policy, start, masked)
 
     def spoken(self, work: Trainer) -> Spoken:
         """The present policies on the sentences of the tree."""
@@ -45,7 +63,7 @@ class Evaluation:
     def __call__(self, work: Trainer) -> dict[str, Float[Tensor, "trial"]]:
         """``exact_...`` over all sentences, and ``sampled_...`` from as many sentences as a rollout has."""
         config = work.config
-        found = metrics.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
+        found = metrics.exact(self.spoken(work), self.initial, self.known, "reward", self.price)
         draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
         uniforms = torch.stack([torch.rand(config.sequences, config.games, generator=draw) for draw in draws])
         uniforms = uniforms.to(config.device)
@@ -77,18 +95,15 @@ class Evaluation:
             "likeliest_probability": (("trial", "rank"), chances.numpy()),
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
-        learns_q = ALGORITHMS[self.run.algorithm].q_coefficient > 0
-        critics = disagreement.of_network(tree, work.policy, work.parameters) if learns_q else None
-        ending = disagreement.ending(
-            policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None
-        )
+        critics = disagreement.of_network(tree, work.policy, work.parameters) if self.has_q else None
+        ending = disagreement.ending(policy, self.initial, self.known["reward"], critics, self.unit)
         found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
         found["ending_quantity"] = (("ending_quantity",), list(ending))
-        if self.run.price is None:
+        if self.price is None:
             return found
         advantages = policy.advantages(self.known["reward"])
         normaliser = torch.zeros_like(policy.edges)
-        normaliser[:, tree.inner] = metrics.log_z(self.initial, advantages, self.run.price)
+        normaliser[:, tree.inner] = metrics.log_z(self.initial, advantages, self.price)
         visits, words = policy.beginnings[:, 1:].exp(), []
         for trial, row in zip(work.trials, visits, strict=True):
             words.append(torch.multinomial(row, WORDS, True, generator=generator(0, trial, "evaluation")) + 1)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from actde_nb import checks, places
 from actde_nb.study import effects, metrics, results
 from actde_nb.study.effects import LEVEL, Estimate
-from actde_nb.study.language_runs import LanguageRun, trainer_of
+from actde_nb.study.runs import Run, evaluation
 
 Source = Literal["best", "exact", "sampled"]
 Curve = Float[np.ndarray, "trial evaluated"]
@@ -128,20 +128,17 @@ def table(
     )
 
 
-def possible(
-    run: LanguageRun, betas: Sequence[float] | Float[np.ndarray, "beta"], folder: Path | None = None
-) -> dict[str, Float[np.ndarray, "beta"]]:
+def possible(run: Run, betas: Sequence[float] | Float[np.ndarray, "beta"]) -> dict[str, Float[np.ndarray, "beta"]]:
     """The exact frontier of a run: what the best policies have, around the network that the run starts from.
 
     Args:
         run: reward, prompt and network; the network is pretrained now if it has not been.
         betas: prices of a nat, from high to low.
-        folder: of pretrained networks, if not the usual one.
 
     Returns:
         ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.study.metrics.frontier`.
     """
-    before = trainer_of(run, (0,), folder).evaluate
+    before = evaluation(run)
     found = metrics.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
     return {name: values.numpy() for name, values in found.items()}
 

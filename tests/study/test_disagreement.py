@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from actde_nb.book import layout
+from actde_nb import places
 from actde_nb.learning.policy import Network
 from actde_nb.policies import gpt
 from actde_nb.study import disagreement, metrics, runs
 from actde_nb.study.disagreement import Critics, Signal
-from actde_nb.study.language_runs import LanguageRun
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
@@ -226,12 +225,14 @@ def test_shares_are_shares():
         disagreement.published(SAID, GOLD, any_critics(SAID), -1)
 
 
+def short_run(monkeypatch, tmp_path, **settings):
+    monkeypatch.setattr(places, "PRETRAINED", tmp_path)
+    config = runs.language_config(algorithm="actde", trials=2, sequences=8, **settings)
+    return runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=2, masked=True))
+
+
 def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
-    run = LanguageRun(
-        algorithm="actde", trials=2, updates=4, sequences=8, checkpoint_every=4, evaluate_every=4, size="small",
-        pretraining=2, masked=True,
-    )  # fmt: skip
+    run = short_run(monkeypatch, tmp_path, updates=4, checkpoint_every=4, evaluate_every=4)
     data = runs.train(run, tmp_path / "run.nc", progress=False)
     assert data["ending"].dims == ("trial", "ending_quantity")
     assert "fixed_point_kl" not in data["ending_quantity"]
@@ -240,8 +241,7 @@ def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
 
 
 def test_watching_trains_and_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
-    run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
+    run = short_run(monkeypatch, tmp_path, updates=8)
     work = runs.trainer(run)
     seen = disagreement.watch(work, 8, 4)
     assert work.update == 8

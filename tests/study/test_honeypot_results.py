@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from actde_nb.study import effects, frontiers, leash, matched, results
-from actde_nb.study.language_runs import trainer_of
 from actde_nb.study.programme import LANGUAGE
+from actde_nb.study.runs import evaluation
 
 ENDS = ("030", "040", "050", "060", "080", "100", "150")
 FORMS = ("gaa", "gaa_scaled", "gaa_batch", "gaa_code", "gaa_code_unscaled")
@@ -22,12 +22,13 @@ def ppo():
 
 @pytest.fixture(scope="module")
 def rests():
-    start = trainer_of(LANGUAGE["ppo_hp_cap_030"], (0,)).evaluate
+    start = evaluation(LANGUAGE["ppo_hp_cap_030"])
     return leash.held(leash.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
 
 
 def test_methods_are_compared_at_equal_learning_rates(ppo):
-    settings = [results.settings_of(data) for data in (*ppo.values(), *(stored(f"{n}_hp_cap_030") for n in FORMS))]
+    compared = (*ppo.values(), *(stored(f"{n}_hp_cap_030") for n in FORMS))
+    settings = [results.settings_of(data)["config"] for data in compared]
     for key in ("learning_rate", "head_rate", "trace", "value_coefficient", "clip", "sampling_temperature"):
         assert len({s[key] for s in settings}) == 1
 
