@@ -1,7 +1,10 @@
 """Work on the book: execute its chapters, compare their numbers, render the pages, train and keep results."""
 
+import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +15,7 @@ from actde_nb.book import layout, references
 from actde_nb.book.chapters import chapters as find_chapters
 from actde_nb.book.execute import execute as run_chapters
 from actde_nb.book.render import render
-from actde_nb.checks import BookError, Mendable, ResultsError, whole
+from actde_nb.checks import BookError, Mendable, whole
 from actde_nb.learning.config import Config
 from actde_nb.places import stored_files
 from actde_nb.study import runs, weights
@@ -35,8 +38,6 @@ Files = Annotated[
 Out = Annotated[
     Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: runs/WORLD_ALGORITHM.nc in this folder)")
 ]
-#: A group of options of its own; switches take True or False, so that no help text stands beside its opposite.
-Part = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)
 
 
 def list_() -> None:
@@ -105,14 +106,31 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
+def _part(usual: Any) -> Any:
+    """The settings of one part of a run as a group of options, which default to those of ``usual``.
+
+    They are checked when the command runs: what is checked while options are read is reported with an inner name.
+    """
+
+    def later(**settings: Any) -> Callable[[], Any]:
+        return partial(replace, usual, **settings)
+
+    later = inspect.unwrap(later)  # without the checks at run time that tests add
+    later.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
+    later.__signature__ = inspect.Signature(
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, field.name))
+        for field in fields(usual)
+    )
+    later.__annotations__ = {field.name: field.type for field in fields(usual)}
+    # Switches take True or False, so that no help text stands beside its opposite.
+    return Annotated[Any, tyro.conf.arg(constructor=later), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
+
+
 def _training(usual: runs.Run) -> Callable[..., None]:
     """The command that trains in one of the worlds, whose options are the settings of a run."""
 
     def command(
-        config: Annotated[Config, *Part] = usual.config,
-        world: Annotated[type(usual.world), *Part] = usual.world,
-        network: Annotated[type(usual.network), *Part] = usual.network,
-        out: Out = None,
+        config: _part(usual.config), world: _part(usual.world), network: _part(usual.network), out: Out = None
     ) -> None:
         """Train networks, or go on where a run was interrupted, and keep the results.
 
@@ -122,11 +140,11 @@ def _training(usual: runs.Run) -> Callable[..., None]:
             network: What is trained.
             out: File of the results, with the state to go on from beside it.
         """
-        run = runs.Run(config, world, network)
-        path = out or Path("runs") / f"{world.kind}_{config.algorithm}.nc"
+        run = runs.Run(config(), world(), network())
+        path = out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc"
         data = runs.train(run, path)
         updates = settings_of(data)["config"]["updates"]
-        print(f"{path}: {updates:,} updates of {data.sizes['trial']} trials, {world.summary(data)}")
+        print(f"{path}: {updates:,} updates of {data.sizes['trial']} trials, {run.world.summary(data)}")
 
     return command
 
@@ -168,10 +186,8 @@ def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...]
             data = read(path)
             found = runs.differences(data, runs.recompute(data, updates, trials)) if updates else []
             line = f"{path}: {'; '.join(found) or 'as it should be'}"
-        except ResultsError as error:
-            found, line = [error], str(error)
         except Mendable as error:
-            found, line = [error], f"{path}: {error}"
+            found, line = [error], str(error) if str(path) in str(error) else f"{path}: {error}"
         wrong += bool(found)
         print(line, flush=True)
     if wrong:

@@ -48,24 +48,25 @@ def reserved(path: Path, *beside: Path) -> Iterator[None]:
         OSError: naming the file that cannot be written.
         ResultsError: another process has reserved ``path``.
     """
+    for file in (path, *beside):
+        with _naming(file):
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            probe = _temporary(file)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+    target = _target(path)
+    place = target.with_name(f".{target.name}.lock")
+    lock = FileLock(place, timeout=0)
     with _naming(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        target = _target(path)
-        place = target.with_name(f".{target.name}.lock")
-        lock = FileLock(place, timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise ResultsError(f"{path} is being written by another process: wait, or choose another file") from None
     try:
-        for file in (path, *beside):
-            with _naming(file):
-                for left in _target(file).parent.glob(f".{glob.escape(_target(file).name)}.*.tmp"):
-                    left.unlink()
-                probe = _temporary(file)
-                probe.touch(exist_ok=False)
-                probe.unlink()
+        for file in map(_target, (path, *beside)):
+            for left in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
+                left.unlink()
         yield
     finally:
         place.unlink(missing_ok=True)  # still locked: who has opened it meanwhile sees that it is gone

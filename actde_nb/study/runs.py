@@ -290,7 +290,7 @@ class Run:
         return {**parts, "world": {"kind": self.world.kind, **parts["world"]}}
 
 
-def run_of(settings: Mapping[str, Mapping[str, Any]]) -> Run:
+def run_of(settings: Mapping[str, Any]) -> Run:
     """The run with these settings; on the processor, wherever it was made.
 
     Raises:

@@ -267,6 +267,28 @@ def test_an_output_that_cannot_be_written_is_found_out_at_once(tmp_path, monkeyp
         runs.train(RUN, Path("/proc/run.nc"), progress=False)
 
 
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, data):
+    """A limit on the size of files stands in for the disk; the netCDF library ends the process at either."""
+    path = tmp_path / "run.nc"
+    results.write(data, path)
+    code = f"""if True:
+        import resource, signal
+        from pathlib import Path
+        from actde_nb.study import results
+        data = results.read(Path({str(path)!r}))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            results.write(data, Path({str(path)!r}))
+        except OSError as error:
+            print(error)
+    """
+    asked = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (0, f"[Errno 27] File too large: '{path}'\n"), asked.stderr
+    assert results.read(path).identical(data)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_commit_is_that_of_our_own_repository(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ("-c", "user.name=a", "-c", "user.email=a@b")
