@@ -40,11 +40,10 @@ class Evaluation:
         world: Language,
         policy: Policy,
         start: Params,
-        *,
-        price: float | None = None,
-        temperature: float = 0.0,
-        masked: bool = False,
-        has_q: bool = False,
+        price: float | None,
+        temperature: float,
+        masked: bool,
+        has_q: bool,
     ):
         self.start, self.price, self.masked, self.has_q = start, price, masked, has_q
         self.unit = price or temperature or None  # of rewards, for an optimum to compare with

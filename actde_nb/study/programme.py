@@ -8,7 +8,7 @@ from actde_nb.learning.config import Config
 from actde_nb.study.runs import GPTSettings, LanguageWorld, PretrainedSettings, PrisonerWorld, Run, language_config
 
 
-def prisoner(*, payoffs: str = "main", network: GPTSettings | None = None, **settings: Any) -> Run:
+def prisoner(payoffs: str = "main", network: GPTSettings | None = None, **settings: Any) -> Run:
     """A run in the dilemma; ``settings`` are those of the :class:`~actde_nb.learning.config.Config`."""
     return Run(Config(**settings), PrisonerWorld(payoffs), network or GPTSettings())
 

@@ -201,15 +201,9 @@ class LanguageWorld:
         """What is known of the policies: all trials start from the same one."""
         device = check_device(run.config.device)
         start = policy.init([generator(run.config.seed, 0, "init")])
-        return Evaluation(
-            world,
-            policy,
-            {name: value.to(device) for name, value in start.items()},
-            price=run.price,
-            temperature=run.network.temperature,
-            masked=run.network.masked,
-            has_q=ALGORITHMS[run.config.algorithm].q_coefficient > 0,
-        )
+        start = {name: value.to(device) for name, value in start.items()}
+        has_q, network = ALGORITHMS[run.config.algorithm].q_coefficient > 0, run.network
+        return Evaluation(world, policy, start, run.price, network.temperature, network.masked, has_q)
 
     def progress(self, record: Mapping[str, np.ndarray]) -> dict[str, str]:
         """What to show beside the bar of a run whose last record this is."""
@@ -227,23 +221,13 @@ WORLDS = {world.kind: world for world in (PrisonerWorld, LanguageWorld)}
 
 def language_config(**changes: Any) -> Config:
     """How networks are tuned to the rewards of a language, unless ``changes`` say otherwise."""
-    usual = {
-        "algorithm": "ppo",
-        "trials": 5,
-        "updates": 400,
-        "games": 12,
-        "minibatches": 2,
-        "discount": 1.0,  # rewards come at the end of a sentence
-        "whiten": True,
-        "warmup": 40,
-        "learning_rate": 3e-4,
-        "head_rate": 3.0,
-        "value_coefficient": 1.0,  # APA's; clipped, so that there is a half inside
-        "weight_decay": 0.0,
-        "checkpoint_every": 40,
-        "evaluate_every": 40,
-    }
-    return Config(**{**usual, **changes})
+    usual = Config(
+        algorithm="ppo", trials=5, updates=400, games=12, minibatches=2, whiten=True, warmup=40, learning_rate=3e-4,
+        head_rate=3.0, weight_decay=0.0, checkpoint_every=40, evaluate_every=40,
+        discount=1.0,  # rewards come at the end of a sentence
+        value_coefficient=1.0,  # APA's; clipped, so that there is a half inside
+    )  # fmt: skip
+    return replace(usual, **changes)
 
 
 @dataclass(frozen=True)
@@ -309,7 +293,7 @@ def evaluation(run: Run, world: Language | None = None) -> Evaluation:
     """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result.
 
     Args:
-        run: its settings; the network is pretrained now if it has not been.
+        run: its settings.
         world: another language or reward than the run names.
     """
     world = run.world.make(run.config.seed) if world is None else world
@@ -361,8 +345,19 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
                     f"{state} has done {work.update} updates with updates = {run.config.updates}: "
                     "allowed are as many or more"
                 )
+        each = len(work.trials)
+        bar = tqdm(
+            total=run.config.updates * each, initial=work.update * each, unit=" trial-updates",
+            desc=path.stem, disable=not progress, file=sys.stdout, mininterval=0.5, dynamic_ncols=True,
+        )  # fmt: skip
+
+        def report(work: Trainer) -> None:
+            bar.set_postfix(run.world.progress(work.records[-1]), refresh=False)
+            bar.update(run.config.updates_per_rollout * each)
+
         try:
-            _do(work, run, state, path.stem, progress)
+            with bar:
+                work.run(save=lambda work: checkpoint.save(work, state), report=report)
         except KeyboardInterrupt:
             done = f"interrupted at update {work.update:,}"
             print(f"{path}: {done}; run the same command again to go on", file=sys.stderr)
@@ -377,20 +372,6 @@ def state_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.checkpoint.safetensors")
 
 
-def _do(work: Trainer, run: Run, state: Path, name: str, progress: bool) -> None:
-    each = len(work.trials)
-    with tqdm(
-        total=run.config.updates * each, initial=work.update * each, unit=" trial-updates",
-        desc=name, disable=not progress, file=sys.stdout, mininterval=0.5, dynamic_ncols=True,
-    ) as bar:  # fmt: skip
-
-        def report(work: Trainer) -> None:
-            bar.set_postfix(run.world.progress(work.records[-1]), refresh=False)
-            bar.update(run.config.updates_per_rollout * each)
-
-        work.run(save=lambda work: checkpoint.save(work, state), report=report)
-
-
 def dataset(work: Trainer, run: Run, points: int = results.POINTS) -> xr.Dataset:
     """What a trainer of ``run`` has found by now."""
     more = work.evaluate.last_words(work) if work.evaluate else None
@@ -398,17 +379,10 @@ def dataset(work: Trainer, run: Run, points: int = results.POINTS) -> xr.Dataset
 
 
 def claim(path: Path, run: Run) -> xr.Dataset | None:
-    """Make sure that a run may write to ``path``.
-
-    Args:
-        path: where.
-        run: whose settings the file must have, but for those in :data:`~actde_nb.learning.config.FREE`.
-
-    Returns:
-        What is there already, or None.
+    """What ``path`` holds of ``run`` already, or None; settings in :data:`~actde_nb.learning.config.FREE` may differ.
 
     Raises:
-        ResultsError: ``path`` holds something that is not this run's.
+        ResultsError: it holds something that is not this run's.
     """
     if not path.exists():
         return None
