@@ -41,7 +41,10 @@ def probabilities(field: str, value: ArrayLike) -> Float[np.ndarray, "*shape arm
 
 def finite(field: str, value: ArrayLike) -> Float[np.ndarray, "*shape"]:
     """Return ``value`` as a float64 array if it holds no NaN and no infinity."""
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):  # text, or rows of different lengths
+        raise SettingError(f"{field} = {value!r}: allowed are arrays of finite numbers") from None
     if not np.isfinite(array).all():
         raise SettingError(f"{field} = {array.tolist()}: allowed are finite numbers")
     return array

@@ -1,7 +1,11 @@
 """Work on the book: execute its chapters, compare their numbers, render the pages, train and keep results."""
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,8 +14,8 @@ import yaml
 from safetensors import SafetensorError
 
 from actde_nb import paths
-from actde_nb.checks import BookError, Mendable, ResultsError
-from actde_nb.experiments import runs
+from actde_nb.checks import BookError, Mendable, whole
+from actde_nb.experiments import runs, weights
 from actde_nb.experiments.results import read, settings_of
 from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
 from actde_nb.pages import references
@@ -19,6 +23,7 @@ from actde_nb.pages.chapters import chapters as find_chapters
 from actde_nb.pages.execute import execute as run_chapters
 from actde_nb.pages.glue import SCALES, glued
 from actde_nb.pages.render import render
+from actde_nb.training.config import Config
 
 Scale = Literal["smoke", "reader", "paper"]
 Chapters = Annotated[
@@ -29,11 +34,12 @@ Settings = Annotated[
 ]
 Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 
-Verb = Annotated[Literal["verify", "train"], tyro.conf.Positional, tyro.conf.arg(metavar="{verify,train}")]
 Files = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
 ]
-Out = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: named after the run)")]
+Out = Annotated[
+    Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: runs/WORLD_ALGORITHM.nc in this folder)")
+]
 
 
 def list_() -> None:
@@ -108,37 +114,60 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
-def train_prisoner(run: Annotated[runs.PrisonerRun, tyro.conf.arg(name="")], out: Out = None) -> None:
-    """Train a policy in the dilemma, or go on where a run was interrupted, and keep the results.
+def _part(usual: Any) -> Any:
+    """The settings of one part of a run as a group of options, which default to those of ``usual``.
 
-    Args:
-        run: how; the defaults are the published settings.
-        out: file of the results, with the state to go on from beside it.
+    They are checked when the command runs: what is checked while options are read is reported with an inner name.
     """
-    path = out or paths.RESULTS / f"prisoner_{run.algorithm}.nc"
-    data = runs.train(run, path)
-    share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome")
-    print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
-    print(f"alternating {float(share.mean()):.3f} in the last {data.attrs['final_updates']:,}")
+
+    def later(**settings: Any) -> Callable[[], Any]:
+        return partial(replace, usual, **settings)
+
+    later = inspect.unwrap(later)  # without the checks at run time that tests add
+    later.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
+    later.__signature__ = inspect.Signature(
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, field.name))
+        for field in fields(usual)
+    )
+    later.__annotations__ = {field.name: field.type for field in fields(usual)}
+    # Switches take True or False, so that no help text stands beside its opposite.
+    return Annotated[Any, tyro.conf.arg(constructor=later), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
 
 
-def train_language(run: Annotated[runs.LanguageRun, tyro.conf.arg(name="")], out: Out = None) -> None:
-    """Tune a network that speaks the small language, or go on where a run was interrupted, and keep the results.
+def _training(usual: runs.Run) -> Callable[..., None]:
+    """The command that trains in one of the worlds, whose options are the settings of a run."""
 
-    Args:
-        run: how.
-        out: file of the results, with the state to go on from beside it.
-    """
-    path = out or paths.RESULTS / f"language_{run.algorithm}.nc"
-    data = runs.train(run, path)
-    means = data["final_sentence"].mean("trial")
-    print(f"{path}: {settings_of(data)['updates']:,} updates of {data.sizes['trial']} trials, ", end="")
-    print(", ".join(f"{name} {float(means.sel(measure=name)):.3f}" for name in ("reward", "gold", "grammatical")))
+    def command(
+        config: _part(usual.config), world: _part(usual.world), network: _part(usual.network), out: Out = None
+    ) -> None:
+        """Train networks, or go on where a run was interrupted, and keep the results.
+
+        Args:
+            config: How to train.
+            world: What earns rewards.
+            network: What is trained.
+            out: File of the results, with the state to go on from beside it.
+        """
+        run = runs.Run(config(), world(), network())
+        path = out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc"
+        data = runs.train(run, path)
+        updates = settings_of(data)["config"]["updates"]
+        print(f"{path}: {updates:,} updates of {data.sizes['trial']} trials, {run.world.summary(data)}")
+
+    return command
 
 
-Training = (
-    Annotated[Any, tyro.conf.subcommand("prisoner", constructor=train_prisoner)]
-    | Annotated[Any, tyro.conf.subcommand("language", constructor=train_language)]
+def _world(usual: runs.Run, description: str) -> Any:
+    settings = {"description": description, "constructor": _training(usual)}
+    return Annotated[Any, tyro.conf.subcommand(usual.world.kind, **settings)]
+
+
+Training = _world(
+    runs.Run(Config(), runs.PrisonerWorld(), runs.GPTSettings()),
+    "Play the prisoner's dilemma against one's own previous move. The defaults are the published settings.",
+) | _world(
+    runs.Run(runs.language_config(), runs.LanguageWorld(), runs.PretrainedSettings()),
+    "Tune a network that speaks the small language to a reward of its sentences.",
 )
 
 
@@ -150,38 +179,56 @@ def train(world: Annotated[Training, tyro.conf.arg(name="")]) -> None:
     """
 
 
-def results(verb: Verb, files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
-    """Check the book's stored results, or make those that are missing or shorter than they should be.
+def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
+    """Check that results are whole, and that this package still reproduces how they begin.
 
     Args:
-        verb: "verify" that they are whole, and that this package still reproduces how they begin; or "train".
-        files: results; those of the book by default.
-        updates: how many to do again to verify; 0 for none.
-        trials: which to do again.
+        files: Results files; those of the book by default.
+        updates: How many updates to do again; 0 for none.
+        trials: Which trials to do again.
     """
-    if verb == "train":
-        from actde_nb.experiments import weights
-
-        for path in files or [paths.RESULTS / f"{name}.nc" for name in PROGRAMME]:
-            if path.stem not in PROGRAMME:
-                raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
-            run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
-            runs.train(run, path)
-            if path.stem in WITH_WEIGHTS and not networks.exists():
-                weights.from_checkpoint(run, path.with_suffix(".checkpoint.safetensors"), networks)
-        return
+    whole("updates", updates, least=0)
     wrong = 0
-    for path in files or sorted(paths.RESULTS.glob("*.nc")):
+    for path in files or [path for path in paths.stored_runs() if path.suffix == ".nc"]:
         try:
             data = read(path)
             found = runs.differences(data, runs.recompute(data, updates, trials)) if updates else []
             line = f"{path}: {'; '.join(found) or 'as it should be'}"
-        except ResultsError as error:
-            found, line = [error], str(error)
+        except Mendable as error:
+            found, line = [error], str(error) if str(path) in str(error) else f"{path}: {error}"
         wrong += bool(found)
         print(line, flush=True)
     if wrong:
         raise BookError(f"results files that are not as they should be: {wrong}")
+
+
+def results_train(files: Files = ()) -> None:
+    """Make those of the book's stored results that are missing or shorter than they should be.
+
+    Args:
+        files: Results files of the book; all of them by default.
+    """
+    for path in files or [paths.RESULTS / f"{name}.nc" for name in PROGRAMME]:
+        if path.stem not in PROGRAMME:
+            raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
+        run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
+        runs.train(run, path)
+        if path.stem in WITH_WEIGHTS and not networks.exists():
+            weights.from_checkpoint(run, runs.state_beside(path), networks)
+
+
+Stored = (
+    Annotated[Any, tyro.conf.subcommand("verify", constructor=results_verify)]
+    | Annotated[Any, tyro.conf.subcommand("train", constructor=results_train)]
+)
+
+
+def results(verb: Annotated[Stored, tyro.conf.arg(name="")]) -> None:
+    """Check the book's stored results, or make them.
+
+    Args:
+        verb: which of the two.
+    """
 
 
 def _parse(assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -203,6 +250,8 @@ def main() -> None:
         stream.reconfigure(errors="replace")  # where a terminal has fewer characters than the help
     commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
     try:
+        if sys.argv[1:2] == ["train"] and not {*runs.WORLDS, "-h", "--help"} & set(sys.argv[2:3]):
+            raise BookError(f"train: choose {' or '.join(runs.WORLDS)}, as in actde-nb train prisoner --algorithm ppo")
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
         )

@@ -19,7 +19,7 @@ from actde_nb.compare import intervals
 from actde_nb.compare.intervals import LEVEL, Estimate
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results
-from actde_nb.experiments.language_runs import LanguageRun, trainer_of
+from actde_nb.experiments.runs import Run, evaluation
 
 Source = Literal["best", "exact", "sampled"]
 
@@ -105,20 +105,17 @@ def _ways(runs: Sequence[xr.Dataset], quantity: str, source: Source) -> list[Sou
     return ways or ["best"]  # which says what there is
 
 
-def possible(
-    run: LanguageRun, betas: Sequence[float] | Float[np.ndarray, "beta"], folder: Path | None = None
-) -> dict[str, Float[np.ndarray, "beta"]]:
+def possible(run: Run, betas: Sequence[float] | Float[np.ndarray, "beta"]) -> dict[str, Float[np.ndarray, "beta"]]:
     """The exact frontier of a run: what the best policies have, around the network that the run starts from.
 
     Args:
         run: reward, prompt and network; the network is pretrained now if it has not been.
         betas: prices of a nat, from high to low.
-        folder: of pretrained networks, if not the usual one.
 
     Returns:
         ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`.
     """
-    before = trainer_of(run, (0,), folder).evaluate
+    before = evaluation(run)
     found = policy_on_tree.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
     return {name: values.numpy() for name, values in found.items()}
 

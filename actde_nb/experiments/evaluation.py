@@ -10,9 +10,9 @@ from torch import Tensor
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.critics import critics_of, final_measures
 from actde_nb.exact.policy_on_tree import TreePolicy
-from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.networks.policies import Params, Policy
 from actde_nb.training.trainer import Trainer, generator
+from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Reward
 
 LIKELIEST = 5  # sentences that are kept of each policy
@@ -22,24 +22,39 @@ WORDS = 300  # words of which the log-ratio and the advantage are kept
 class Evaluation:
     """What is known of the policies of a run: exactly over all sentences, and from samples where they leave them.
 
+    Attributes:
+        initial: the policy before training on the sentences of the tree, a stack of one.
+        known: each reward of all sentences, float64: the optimised one, ``gold``, and whether there is a ``honeypot``.
+
     Args:
-        run: its settings.
-        work: the run at its start.
+        world: the language.
+        policy: what speaks.
+        start: its parameters before training, a stack of one.
+        price: what a nat costs by design, in units of reward; None where it is free.
+        temperature: of a policy that is tied to q; zero of others.
+        masked: whether the policy says only words that the grammar allows.
+        has_q: whether q is learned.
     """
 
-    def __init__(self, run: LanguageRun, work: Trainer):
-        world, sentences = work.world, work.world.tree.sentences
-        self.run, self.masked = run, run.masked
-        self.start = {name: value.detach()[:1].clone() for name, value in work.parameters.items()}
+    def __init__(
+        self,
+        world: Language,
+        policy: Policy,
+        start: Params,
+        price: float | None,
+        temperature: float,
+        masked: bool,
+        has_q: bool,
+    ):
+        self.start, self.price, self.masked, self.has_q = start, price, masked, has_q
+        self.unit = price or temperature or None  # of rewards, for an optimum to compare with
         self.rewards: dict[str, Reward] = {
             "reward": world.worth,
             "gold": world.scorer.reward("gold"),
             "honeypot": lambda tokens: (world.scorer.features(tokens).honeypots > 0).double(),
         }
-        self.known = {name: reward(sentences) for name, reward in self.rewards.items()}
-        self.initial: TreePolicy = policy_on_tree.of_policy(
-            world.tree, world.grammar, work.policy, self.start, self.masked
-        )
+        self.known = {name: reward(world.tree.sentences) for name, reward in self.rewards.items()}
+        self.initial: TreePolicy = policy_on_tree.of_policy(world.tree, world.grammar, policy, start, masked)
 
     def spoken(self, work: Trainer) -> TreePolicy:
         """The present policies on the sentences of the tree."""
@@ -48,7 +63,7 @@ class Evaluation:
     def __call__(self, work: Trainer) -> dict[str, Float[Tensor, "trial"]]:
         """``exact_...`` over all sentences, and ``sampled_...`` from as many sentences as a rollout has."""
         config = work.config
-        found = policy_on_tree.exact(self.spoken(work), self.initial, self.known, "reward", self.run.price)
+        found = policy_on_tree.exact(self.spoken(work), self.initial, self.known, "reward", self.price)
         draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
         uniforms = torch.stack([torch.rand(config.batch, config.steps, generator=draw) for draw in draws])
         uniforms = uniforms.to(config.device)
@@ -70,7 +85,7 @@ class Evaluation:
             ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
             ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
             only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
-            (:func:`actde_nb.exact.final_measures`).
+            (:func:`actde_nb.study.final_measures`).
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
@@ -80,18 +95,15 @@ class Evaluation:
             "likeliest_probability": (("trial", "rank"), chances.numpy()),
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
-        learns_q = ALGORITHMS[self.run.algorithm].learns_q
-        critics = critics_of(tree, work.policy, work.parameters) if learns_q else None
-        ending = final_measures(
-            policy, self.initial, self.known["reward"], critics, self.run.price or self.run.temperature or None
-        )
+        critics = critics_of(tree, work.policy, work.parameters) if self.has_q else None
+        ending = final_measures(policy, self.initial, self.known["reward"], critics, self.unit)
         found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
         found["ending_quantity"] = (("ending_quantity",), list(ending))
-        if self.run.price is None:
+        if self.price is None:
             return found
         advantages = policy.advantages(self.known["reward"])
         normaliser = torch.zeros_like(policy.edges)
-        normaliser[:, tree.inner] = policy_on_tree.log_z(self.initial, advantages, self.run.price)
+        normaliser[:, tree.inner] = policy_on_tree.log_z(self.initial, advantages, self.price)
         visits, words = policy.beginnings[:, 1:].exp(), []
         for trial, row in zip(work.trials, visits, strict=True):
             words.append(torch.multinomial(row, WORDS, True, generator=generator(0, trial, "evaluation")) + 1)

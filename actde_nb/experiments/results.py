@@ -13,42 +13,36 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
 
 from actde_nb.checks import ResultsError
-from actde_nb.training.config import RESUMABLE
+from actde_nb.paths import ROOT
 from actde_nb.training.files import replace_file
+from actde_nb.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from actde_nb.training.trainer import Trainer
-
-FORMAT = "actde-nb results 1"
+FORMAT = "actde-nb results 2"
 POINTS = 500  # on a curve
 FINAL_UPDATES = 1_000
-#: Settings that files have under an older name -> their name now.
-RENAMED = {
-    "trace": "gae_lambda", "sequences": "batch", "games": "steps", "share": "kept_share", "group": "group_size",
-    "kl_reward": "kl_in_reward", "kl_loss": "kl_in_loss",
-}  # fmt: skip
 
 
 def dataset(
-    trainer: "Trainer",
-    settings: Mapping[str, Any],
+    trainer: Trainer,
+    settings: Mapping[str, Mapping[str, Any]],
     *,
     points: int = POINTS,
-    final_updates: int | None = None,
+    final_updates: int = FINAL_UPDATES,
     more: Mapping[str, tuple[tuple[str, ...], Any]] | None = None,
 ) -> xr.Dataset:
     """A run's records, thinned out, with the state it ended in and where it came from.
 
     Args:
         trainer: a run of one update or more.
-        settings: what to ask for to have the same run again; kept as JSON.
+        settings: every one, by part: what to ask for to have the same run again; kept as JSON.
         points: the most that a curve may have.
         final_updates: the last updates, of which to take means.
         more: further arrays, with their dimensions.
@@ -60,7 +54,7 @@ def dataset(
     """
     per_rollout = trainer.config.updates_per_rollout
     window = -(-len(trainer.records) // points)
-    last = min(max((final_updates or FINAL_UPDATES) // per_rollout, 1), len(trainer.records))
+    last = min(max(final_updates // per_rollout, 1), len(trainer.records))
     labels = trainer.labels()
     stacked = {name: trainer.records.column(name) for name in sorted(trainer.records.names)}
     if "loss" in labels:
@@ -81,7 +75,7 @@ def dataset(
     if len(trainer.evaluations):
         coordinates["evaluated"] = trainer.evaluations.column("updates_done")[:, 0]
     for kind in ("exact", "sampled"):  # one array each: a variable of its own for every number would double the file
-        names = [name for name in trainer.evaluations.names if name.startswith(f"{kind}_")]
+        names = [name for name in sorted(trainer.evaluations.names) if name.startswith(f"{kind}_")]
         if names:
             values = np.stack([trainer.evaluations.column(name).T for name in names], axis=-1)
             variables[kind] = (("trial", "evaluated", f"{kind}_quantity"), values)
@@ -93,7 +87,7 @@ def dataset(
     data["update"].attrs["description"] = "updates done before the window's rollouts, on average"
     data.attrs = {
         "format": FORMAT,
-        "settings": json.dumps(dict(settings), sort_keys=True),
+        "settings": json.dumps(settings, sort_keys=True),
         "window": window,
         "final_updates": last * per_rollout,
         **provenance(trainer),
@@ -111,10 +105,8 @@ def windows(values: Float[np.ndarray, "rollouts ..."], window: int) -> Float[np.
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def provenance(trainer: "Trainer") -> dict[str, Any]:
+def provenance(trainer: Trainer) -> dict[str, Any]:
     """Versions, commit, machine and speed of a run."""
-    import torch
-
     device = torch.device(trainer.config.device)
     seconds = sum(trainer.seconds.values())
     return {
@@ -133,12 +125,12 @@ def provenance(trainer: "Trainer") -> dict[str, Any]:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        folder = Path(__file__).resolve().parents[2]
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
+            return "unknown"  # the package lies inside somebody else's repository
         return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "actde_nb") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -154,87 +146,60 @@ def _processor() -> str:
 
 
 def digest(data: xr.Dataset) -> str:
-    """A hash of the settings and of every number."""
-    total = hashlib.sha256(data.attrs["settings"].encode())
+    """A hash of every number and every attribute, but for the hash itself."""
+    total = hashlib.sha256(_canonical({name: value for name, value in data.attrs.items() if name != "sha256"}))
     for name in sorted(map(str, data.variables)):
         values = data[name].values
-        total.update(f"{name} {data[name].dims} {values.shape}".encode())
-        total.update(
-            "\0".join(values.ravel()).encode() if values.dtype.kind in "OUT" else values.astype("<f8").tobytes()
-        )
+        text = values.dtype.kind in "OUT"
+        kind = "text" if text else values.dtype.newbyteorder("<").str
+        total.update(f"{name} {data[name].dims} {values.shape} {kind}".encode() + _canonical(data[name].attrs))
+        total.update("\0".join(map(str, values.ravel())).encode() if text else values.astype(kind).tobytes())
     return total.hexdigest()
 
 
+def _canonical(attributes: Mapping[str, Any]) -> bytes:
+    """As JSON, whichever kinds of numbers a file gives back; of what no file of ours holds, how it calls itself."""
+
+    def plain(value: Any) -> Any:
+        return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
+
+    return json.dumps(dict(attributes), sort_keys=True, default=plain).encode()
+
+
 def write(data: xr.Dataset, path: Path) -> None:
-    """Write ``data`` to ``path`` in one move; what is there must be an older state of the same run.
+    """Write ``data`` to ``path`` in one move, in place of what is there.
 
     Raises:
-        ResultsError: ``path`` holds something else, which is left as it is.
+        OSError: naming ``path``, which is as it was.
     """
-    settings = settings_of(data)
-    claim(path, settings, usual=settings)
     # Compression comes with chunks, which cost more than they save in small arrays.
     encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
-    replace_file(path, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf", encoding=encoding))
+    # In memory: the library ends the process when a disk is full.
+    replace_file(path, data.to_netcdf(None, engine="h5netcdf", encoding=encoding))
 
 
 def read(path: Path) -> xr.Dataset:
     """Read what :func:`write` wrote.
 
     Raises:
-        ResultsError: there is no such file, it is damaged, or it is not one of ours.
+        ResultsError: there is no such file, it is damaged, it is not one of ours, or another process has it open.
     """
-    if not path.exists():
-        raise ResultsError(f"{path} does not exist")
+    if not path.is_file():
+        raise ResultsError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     try:
         data = xr.load_dataset(path, engine="h5netcdf")
+    except BlockingIOError:
+        raise ResultsError(f"{path} is open elsewhere, where it may be written") from None
     # Whatever a damaged file makes the libraries raise means the same thing.
     except Exception as error:
         raise ResultsError(f"{path} cannot be read as netCDF: {error}") from None
     if data.attrs.get("format") != FORMAT:
         raise ResultsError(f"{path} has format {data.attrs.get('format')!r}: allowed is {FORMAT!r}")
-    missing = {"settings", "sha256", "window"} - set(data.attrs)
-    if missing or digest(data) != data.attrs["sha256"]:
-        raise ResultsError(f"{path} is damaged: its numbers are not those it was written with")
+    if digest(data) != data.attrs.get("sha256"):
+        raise ResultsError(f"{path} is damaged: its content is not what it was written with")
     return data
 
 
-def settings_of(data: xr.Dataset) -> dict[str, Any]:
-    """What was asked for, under the names of now."""
-    return renamed(json.loads(data.attrs["settings"]))
-
-
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from a file, with old names (:data:`RENAMED`) carried over to those of now."""
-    return {RENAMED.get(name, name): value for name, value in settings.items()}
-
-
-def claim(path: Path, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> xr.Dataset | None:
-    """Make sure that a run with ``settings`` may write to ``path``.
-
-    Args:
-        path: where.
-        settings: of the run; those named in :data:`~actde_nb.training.config.RESUMABLE` may differ.
-        usual: what a setting was before it could be set, for files that are older than it.
-
-    Returns:
-        What is there already, or None.
-
-    Raises:
-        ResultsError: ``path`` holds something that is not this run's.
-    """
-    if not path.exists():
-        return None
-    try:
-        data = read(path)
-    except ResultsError as error:
-        raise ResultsError(f"{error}; it is left as it is. Move it away, or choose another file") from None
-    there = {**usual, **settings_of(data)}
-    differing = [
-        f"{name} = {there.get(name)!r} there, {settings.get(name)!r} here"
-        for name in sorted(set(there) | set(settings))
-        if name not in RESUMABLE and there.get(name) != settings.get(name)
-    ]
-    if differing:
-        raise ResultsError(f"{path} holds another run ({'; '.join(differing)}). Move it away, or choose another file")
-    return data
+def settings_of(data: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """What was asked for: every setting, under ``config``, ``world`` and ``network``."""
+    return json.loads(data.attrs["settings"])

@@ -1,48 +1,55 @@
-"""Experiments by name and settings: from a description to a results file, and from a file back to its run."""
+"""Runs: a world, a network and how to train it; from a description to a results file, and from a file back to its run.
 
-import dataclasses
+The parts of a run know how to build what they describe, and all that depends on the kind of world is in its settings.
+"""
+
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import xarray as xr
+from tqdm import tqdm
 
-from actde_nb import checks
-from actde_nb.checks import CheckpointError, SettingError
+from actde_nb import checks, paths
+from actde_nb.checks import CheckpointError, ResultsError, SettingError
 from actde_nb.experiments import results
-from actde_nb.experiments.language_runs import LanguageRun, trainer_of
+from actde_nb.experiments.evaluation import Evaluation
+from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.policies import Boltzmann, Network, Policy, SeparateCritic, TiltedReference
 from actde_nb.tables.games import PAYOFFS
+from actde_nb.training import checkpoint
 from actde_nb.training.algorithms import ALGORITHMS
-from actde_nb.training.config import Config
+from actde_nb.training.config import RESUMABLE, Config
+from actde_nb.training.files import reserved
+from actde_nb.training.pretrain import WIDTHS, PretrainedGPT, Pretraining, network
+from actde_nb.training.trainer import Trainer, check_device, generator
+from actde_nb.worlds import World
+from actde_nb.worlds.language import Language
+from actde_nb.worlds.prisoner import PrisonersDilemma
+from actde_nb.worlds.rewards import FORMULAS, Scorer, learn_reward
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from actde_nb.training.trainer import Trainer
-
-#: Curves that a run on another machine must repeat, those of them that it has.
-REPEATED = ("outcome_share", "cooperation", "sentence", "entropy", "reward")
+PARTS = ("config", "world", "network")
+CRITICS = ("shared", "detached", "separate")
 
 
 @dataclass(frozen=True)
-class PrisonerRun(Config):
-    """The small GPT in the prisoner's dilemma, with every setting of loop, game and network.
+class GPTSettings:
+    """A small GPT with random initial weights.
 
     Args:
-        payoffs: the game, by name.
-        layers: blocks of the network.
-        heads: attention heads in a block.
-        width: numbers per token in the residual stream.
-        block_size: longest sequence the network can read.
-        dropout: while sampling and while learning; the published code has 0.1, its text does not say.
-        detach_heads: keep the losses of v and q from shaping the rest of the network.
-        temperature: 0 for a policy head; a number above plays the softmax of q over it, for algorithms
-            that train no policy.
+        layers: Number of blocks of the network.
+        heads: Attention heads in each block; they must divide the width.
+        width: Numbers per token in the residual stream.
+        block_size: Longest sequence that the network can read.
+        dropout: Probability of dropping an activation, both while sampling and while learning.
+        detach_heads: Keep the losses of v and q from shaping the rest of the network.
+        temperature: Play the softmax of q over this number, with an algorithm that trains no policy; 0 for a policy
+            head.
     """
 
-    payoffs: str = "main"  # post
     layers: int = 3  # published `gpt-pico`
     heads: int = 3
     width: int = 12
@@ -51,57 +58,268 @@ class PrisonerRun(Config):
     detach_heads: bool = False  # notebook
     temperature: float = 0.0
 
-    def _check(self):
-        super()._check()
-        checks.one_of("payoffs", self.payoffs, tuple(PAYOFFS))
-        for name in ("layers", "heads", "width", "block_size"):
-            checks.whole(name, getattr(self, name))
-        if self.width % self.heads:
-            raise SettingError(f"width = {self.width}: allowed are multiples of heads = {self.heads}")
-        if not self.steps < self.block_size:
-            raise SettingError(f"steps = {self.steps}: allowed are numbers below block_size = {self.block_size}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout = {self.dropout}: allowed are numbers in [0, 1)")
+    def __post_init__(self):
+        self._size(vocabulary=1)
         checks.at_least_zero("temperature", self.temperature)
-        if ALGORITHMS[self.algorithm].trains_policy == (self.temperature > 0):
+
+    def check(self, config: Config) -> None:
+        """Raise SettingError for a config that this network cannot be trained with."""
+        if not config.steps < self.block_size:
+            raise SettingError(f"steps = {config.steps}: allowed are numbers below block_size = {self.block_size}")
+
+    def policy(self, world: World) -> Policy:
+        """What plays, before training."""
+        size = self._size(world.vocabulary)
+        return Boltzmann(size, self.temperature) if self.temperature else Network(size)
+
+    def _size(self, vocabulary: int) -> GPTConfig:
+        sizes = (self.layers, self.heads, self.width, self.block_size, vocabulary)
+        return GPTConfig(*sizes, dropout=self.dropout, detach_heads=self.detach_heads)
+
+
+@dataclass(frozen=True)
+class PretrainedSettings:
+    """A small GPT that was taught the language before.
+
+    Args:
+        size: Size of the network, which has about 27, 107 or 400 thousand parameters.
+        pretraining: Steps of pretraining on the grammar.
+        critic: Where v and q come from: a trunk shared with the policy, the same but detached so that their losses do
+            not shape it, or a separate network.
+        masked: Rule out words that the grammar does not allow.
+        temperature: Play the initial policy times exp(q / temperature), with an algorithm that trains no policy; 0 for
+            a policy head.
+    """
+
+    size: Literal[tuple(WIDTHS)] | str = "medium"
+    pretraining: int = 800
+    critic: Literal[CRITICS] | str = "shared"  # APA: separate
+    masked: bool = False
+    temperature: float = 0.0
+
+    def __post_init__(self):
+        checks.one_of("size", self.size, tuple(WIDTHS))
+        checks.one_of("critic", self.critic, CRITICS)
+        checks.whole("pretraining", self.pretraining)
+        checks.at_least_zero("temperature", self.temperature)
+        if self.temperature and self.critic != "shared":
+            raise SettingError(f"critic = {self.critic!r} with temperature = {self.temperature}: allowed is 'shared'")
+
+    def check(self, config: Config) -> None:
+        """Raise SettingError for a config that this network cannot be trained with."""
+        if ALGORITHMS[config.algorithm].greedy_penalty and self.critic == "separate":
             raise SettingError(
-                f"temperature = {self.temperature} with algorithm = {self.algorithm!r}: allowed is zero with "
-                "algorithms that train a policy head, and a number above zero with those that do not"
+                f"critic = 'separate' with algorithm = {config.algorithm!r}: allowed are shared and detached"
             )
 
+    def policy(self, world: Language) -> Policy:
+        """What speaks, before tuning; it is pretrained now if it has not been."""
+        fluent = PretrainedGPT(
+            config=replace(network(world.grammar, self.size), detach_heads=self.critic == "detached"),
+            legal=world.legal if self.masked else None,
+            grammar=world.grammar,
+            settings=Pretraining(steps=self.pretraining),
+            folder=paths.PRETRAINED,
+        )
+        if self.temperature:
+            return TiltedReference(fluent, self.temperature)
+        return SeparateCritic(fluent) if self.critic == "separate" else fluent
 
-Run = PrisonerRun | LanguageRun
+
+@dataclass(frozen=True)
+class PrisonerWorld:
+    """The prisoner's dilemma against one's own previous move.
+
+    Args:
+        payoffs: Payoffs of the game, by the name that the book gives them.
+    """
+
+    payoffs: Literal[tuple(PAYOFFS)] | str = "main"  # post
+
+    kind: ClassVar[str] = "prisoner"
+    network: ClassVar[type] = GPTSettings
+    #: The last updates, of which a results file has means.
+    final_updates: ClassVar[int] = 1_000
+    #: Curves that a run on another machine must repeat, and how far apart any of their numbers may be: another
+    #: processor rounds otherwise, and now and then a near tie falls the other way, one in thousands of games.
+    repeated: ClassVar[tuple[str, ...]] = ("outcome_share", "cooperation", "entropy", "reward")
+    tolerance: ClassVar[float] = 2e-3
+    averaged: ClassVar[bool] = False
+
+    def __post_init__(self):
+        checks.one_of("payoffs", self.payoffs, tuple(PAYOFFS))
+
+    def make(self, seed: int) -> PrisonersDilemma:
+        """The game, in which nothing depends on the seed."""
+        return PrisonersDilemma(self.payoffs)
+
+    def evaluation(self, run: "Run", world: World, policy: Policy) -> None:
+        """None: the statistics of the rollouts say it all."""
+        return
+
+    def progress(self, record: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """What to show beside the bar of a run whose last record this is."""
+        return {"alternating": f"{record['outcome_share'][:, 1:3].sum(-1).mean():.3f}"}
+
+    def summary(self, data: xr.Dataset) -> str:
+        """How a run ended, in a few words."""
+        share = data["final_outcome_share"].sel(outcome=["cd", "dc"]).sum("outcome").mean()
+        return f"alternating {float(share):.3f} in the last {data.attrs['final_updates']:,}"
+
+
+@dataclass(frozen=True)
+class LanguageWorld:
+    """The small language, whose sentences earn a reward at their end.
+
+    Args:
+        reward: Reward that is optimised; "learned" is a network that learned from preferences.
+        prompt: Words that every sentence begins with.
+    """
+
+    reward: Literal[(*FORMULAS, "learned")] | str = "gold"
+    prompt: str = "We had a"
+
+    kind: ClassVar[str] = "language"
+    network: ClassVar[type] = PretrainedSettings
+    #: A tenth of a run: a mean over more would mix in how it came about.
+    final_updates: ClassVar[int] = 40
+    #: As in :class:`PrisonerWorld`; but a rollout has 64 sentences, of which one is more than a thousandth.
+    repeated: ClassVar[tuple[str, ...]] = ("sentence", "entropy", "reward")
+    tolerance: ClassVar[float] = 2e-2
+    averaged: ClassVar[bool] = True
+
+    def __post_init__(self):
+        checks.one_of("reward", self.reward, (*FORMULAS, "learned"))
+
+    def make(self, seed: int) -> Language:
+        """The language with its reward, which is learned from preferences with this seed if it is to be learned."""
+        if self.reward != "learned":
+            return Language(prompt=self.prompt, reward=self.reward)
+        honest = Language(prompt=self.prompt)
+        learned = learn_reward(Scorer.of(honest.grammar), honest.tree, seed=seed)
+        return Language(honest.grammar, self.prompt, learned)
+
+    def evaluation(self, run: "Run", world: Language, policy: Policy) -> Evaluation:
+        """What is known of the policies: all trials start from the same one."""
+        device = check_device(run.config.device)
+        start = policy.init([generator(run.config.seed, 0, "init")])
+        start = {name: value.to(device) for name, value in start.items()}
+        has_q, network = ALGORITHMS[run.config.algorithm].learns_q, run.network
+        return Evaluation(world, policy, start, run.price, network.temperature, network.masked, has_q)
+
+    def progress(self, record: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """What to show beside the bar of a run whose last record this is."""
+        return {"reward": f"{record['sentence'][:, 0].mean():.3f}"}
+
+    def summary(self, data: xr.Dataset) -> str:
+        """How a run ended, in a few words."""
+        means = data["final_sentence"].mean("trial")
+        return ", ".join(f"{name} {float(means.sel(measure=name)):.3f}" for name in ("reward", "gold", "grammatical"))
+
+
+#: By what is written under ``kind`` in a results file.
+WORLDS = {world.kind: world for world in (PrisonerWorld, LanguageWorld)}
+
+
+def language_config(**changes: Any) -> Config:
+    """How networks are tuned to the rewards of a language, unless ``changes`` say otherwise."""
+    usual = Config(
+        algorithm="ppo", trials=5, updates=400, steps=12, minibatches=2, whiten=True, warmup=40, learning_rate=3e-4,
+        head_rate=3.0, weight_decay=0.0, checkpoint_every=40, evaluate_every=40,
+        discount=1.0,  # rewards come at the end of a sentence
+        value_coefficient=1.0,  # APA's; clipped, so that there is a half inside
+    )  # fmt: skip
+    return replace(usual, **changes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides a run's numbers.
+
+    Args:
+        config: how to train.
+        world: what earns rewards.
+        network: what is trained.
+
+    Raises:
+        SettingError: parts that do not go together.
+    """
+
+    config: Config
+    world: PrisonerWorld | LanguageWorld
+    network: GPTSettings | PretrainedSettings
+
+    def __post_init__(self):
+        if type(self.network) is not self.world.network:
+            raise SettingError(
+                f"network = {type(self.network).__name__} with the world {self.world.kind!r}: "
+                f"allowed is {self.world.network.__name__}"
+            )
+        row, temperature = ALGORITHMS[self.config.algorithm], self.network.temperature
+        if row.trains_policy == (temperature > 0):
+            raise SettingError(
+                f"temperature = {temperature} with algorithm = {self.config.algorithm!r}: allowed is zero with "
+                "algorithms that train a policy head, and a number above zero with those that do not"
+            )
+        self.network.check(self.config)
+
+    @property
+    def price(self) -> float | None:
+        """What a nat costs by design: in the reward, or as the temperature of AWR and APA; None where it is free."""
+        if self.config.kl_in_reward:
+            return self.config.kl_in_reward
+        return self.config.beta if ALGORITHMS[self.config.algorithm].fits_advantages else None
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Every setting, by part, for a results file; :func:`run_of` reads it back."""
+        parts = {part: asdict(getattr(self, part)) for part in PARTS}
+        return {**parts, "world": {"kind": self.world.kind, **parts["world"]}}
 
 
 def run_of(settings: Mapping[str, Any]) -> Run:
-    """The run with these settings, of the world that has them; on the processor."""
-    kind = LanguageRun if "prompt" in settings else PrisonerRun
-    return kind(**{**settings, "device": "cpu"})
+    """The run with these settings; on the processor, wherever it was made.
+
+    Raises:
+        ResultsError: settings that this version does not know, or does not allow.
+    """
+    try:
+        world = dict(settings["world"])
+        kind = WORLDS[world.pop("kind")]
+        config = Config(**{**settings["config"], "device": "cpu"})
+        return Run(config, kind(**world), kind.network(**settings["network"]))
+    except (KeyError, TypeError, SettingError) as error:
+        raise ResultsError(f"settings that this version does not know: {error}") from None
 
 
-def trainer(run: Run, trials: Sequence[int] | None = None) -> "Trainer":
-    """The run, at its start."""
-    if isinstance(run, LanguageRun):
-        return trainer_of(run, trials)
-    from actde_nb.networks.gpt import GPTConfig
-    from actde_nb.networks.policies import Boltzmann, Network
-    from actde_nb.training.trainer import Trainer
-    from actde_nb.worlds.prisoner import PrisonersDilemma
+def evaluation(run: Run, world: Language | None = None) -> Evaluation:
+    """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result.
 
-    network = GPTConfig(
-        run.layers, run.heads, run.width, run.block_size, dropout=run.dropout, detach_heads=run.detach_heads
-    )
-    policy = Boltzmann(network, run.temperature) if run.temperature else Network(network)
-    # The loop's own settings, without the game's and the network's.
-    config = Config(**{field.name: getattr(run, field.name) for field in dataclasses.fields(Config)})
-    return Trainer(PrisonersDilemma(run.payoffs), policy, config, trials)
+    Args:
+        run: its settings.
+        world: another language or reward than the run names.
+    """
+    world = run.world.make(run.config.seed) if world is None else world
+    return run.world.evaluation(run, world, run.network.policy(world))
 
 
-def train(run: Run, path: Path, *, progress: bool = True) -> "xr.Dataset":
+def trainer(run: Run, trials: Sequence[int] | None = None, world: World | None = None) -> Trainer:
+    """The run, at its start.
+
+    Args:
+        run: its settings.
+        trials: numbers of the trials to run; all of them by default.
+        world: another world than the run names.
+    """
+    world = run.world.make(run.config.seed) if world is None else world
+    policy = run.network.policy(world)
+    return Trainer(world, policy, run.config, trials, run.world.evaluation(run, world, policy))
+
+
+def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
     """Do ``run``, or what is left of it, and keep the results in ``path``.
 
-    Beside it, in a file ending in ``.checkpoint.safetensors``, is the state to go on from: after a kill, or for
-    more updates.
+    Beside it, in a file ending in ``.checkpoint.safetensors``, is the state to go on from: after an interruption, or
+    for more updates.
 
     Args:
         run: what to do.
@@ -109,92 +327,127 @@ def train(run: Run, path: Path, *, progress: bool = True) -> "xr.Dataset":
         progress: show a bar with rate, time left, and the present share of alternating games or mean reward.
 
     Raises:
-        ResultsError: ``path`` holds something else.
+        ResultsError: ``path`` holds something else, or another process works on it.
         CheckpointError: the state beside it is another run's, or damaged.
         Diverged: a number is not finite.
+        OSError: ``path`` cannot be written.
     """
-    from tqdm import tqdm
-
-    from actde_nb.training.checkpoint import load, save
-
-    settings = dataclasses.asdict(run)
-    there = results.claim(path, settings, usual=dataclasses.asdict(type(run)()))
-    if there is not None and results.settings_of(there)["updates"] >= run.updates:
+    there = claim(path, run)
+    if there is not None and results.settings_of(there)["config"]["updates"] >= run.config.updates:
+        if progress:
+            print(f"{path} holds this run already")
         return there
-    checkpoint = path.with_suffix(".checkpoint.safetensors")
-    work = trainer(run)
-    if checkpoint.exists():
-        load(work, checkpoint)
-        if work.update > run.updates:
-            raise CheckpointError(
-                f"{checkpoint} has done {work.update} updates with updates = {run.updates}: allowed are as many or more"
-            )
-    each = len(work.trials)
-    with tqdm(
-        total=run.updates * each, initial=work.update * each, unit=" trial-updates",
-        desc=path.stem, disable=not progress, file=sys.stdout, mininterval=0.5, dynamic_ncols=True,
-    ) as bar:  # fmt: skip
+    state = state_beside(path)
+    with reserved(path, state):
+        work = trainer(run)
+        if state.exists():
+            checkpoint.load(work, state)
+            if work.update > run.config.updates:
+                raise CheckpointError(
+                    f"{state} has done {work.update} updates with updates = {run.config.updates}: "
+                    "allowed are as many or more"
+                )
+        each = len(work.trials)
+        bar = tqdm(
+            total=run.config.updates * each, initial=work.update * each, unit=" trial-updates",
+            desc=path.stem, disable=not progress, file=sys.stdout, mininterval=0.5, dynamic_ncols=True,
+        )  # fmt: skip
 
-        def report(work: "Trainer") -> None:
-            seen = work.records[-1]
-            if "outcome_share" in seen:
-                now = {"alternating": f"{seen['outcome_share'][:, 1:3].sum(-1).mean():.3f}"}
-            else:
-                now = {"reward": f"{seen['sentence'][:, 0].mean():.3f}"}
-            bar.set_postfix(now, refresh=False)
-            bar.update(run.updates_per_rollout * each)
+        def report(work: Trainer) -> None:
+            bar.set_postfix(run.world.progress(work.records[-1]), refresh=False)
+            bar.update(run.config.updates_per_rollout * each)
 
-        work.run(save=lambda work: save(work, checkpoint), report=report)
-    data = _dataset(work, run)
-    results.write(data, path)
+        try:
+            with bar:
+                work.run(save=lambda work: checkpoint.save(work, state), report=report)
+        except KeyboardInterrupt:
+            done = f"interrupted at update {work.update:,}"
+            print(f"{path}: {done}; run the same command again to go on", file=sys.stderr)
+            raise
+        data = dataset(work, run)
+        results.write(data, path)
     return data
 
 
-def _dataset(work: "Trainer", run: Run) -> "xr.Dataset":
-    settings = dataclasses.asdict(run)
-    if not isinstance(run, LanguageRun):
-        return results.dataset(work, settings)
-    # A tenth of the usual length: a mean over more would mix in how it came about.
-    return results.dataset(work, settings, final_updates=40, more=work.evaluate.last_words(work))
+def state_beside(path: Path) -> Path:
+    """Where the state is kept that a run whose results go to ``path`` goes on from."""
+    return path.with_name(f"{path.name}.checkpoint.safetensors")
 
 
-def recompute(data: "xr.Dataset", updates: int, trials: Sequence[int] = (0, 1)) -> "xr.Dataset":
+def dataset(work: Trainer, run: Run, points: int = results.POINTS) -> xr.Dataset:
+    """What a trainer of ``run`` has found by now."""
+    more = work.evaluate.last_words(work) if work.evaluate else None
+    return results.dataset(work, run.settings(), points=points, final_updates=run.world.final_updates, more=more)
+
+
+def claim(path: Path, run: Run) -> xr.Dataset | None:
+    """What ``path`` holds of ``run`` already, or None; settings named in ``config.RESUMABLE`` may differ.
+
+    Raises:
+        ResultsError: it holds something that is not this run's.
+    """
+    if not path.exists():
+        return None
+    try:
+        data = results.read(path)
+        theirs, ours = run_of(results.settings_of(data)).settings(), run.settings()
+    except ResultsError as error:
+        text = str(error) if str(path) in str(error) else f"{path} has {error}"
+        raise ResultsError(f"{text}; it is left as it is. Move it away, or choose another file") from None
+    differing = [
+        f"{name} = {theirs[part].get(name)!r} there, {ours[part].get(name)!r} here"
+        for part in PARTS
+        for name in sorted({*theirs[part], *ours[part]})
+        if name not in RESUMABLE and theirs[part].get(name) != ours[part].get(name)
+    ]
+    if differing:
+        raise ResultsError(f"{path} holds another run ({'; '.join(differing)}). Move it away, or choose another file")
+    return data
+
+
+def recompute(data: xr.Dataset, updates: int, trials: Sequence[int] = (0, 1)) -> xr.Dataset:
     """Do the first stretch of a stored run again, for some of its trials.
 
     Args:
         data: the stored run.
-        updates: at least so many; whole points of its curves.
+        updates: at least so many, or all there are; whole points of its curves.
         trials: which; those that the run has.
 
     Returns:
         The stretch, whose points are windows of the same length.
+
+    Raises:
+        ResultsError: settings that this version does not know.
+        SettingError: no updates, or none of the trials is there.
     """
+    checks.whole("updates", updates)
     run = run_of(results.settings_of(data))
-    if run.evaluate_every:
-        run = dataclasses.replace(run, evaluate_every=0)
-    trials = [trial for trial in trials if trial in data["trial"]]
-    work, window = trainer(run, trials), int(data.attrs["window"])
-    rollouts = min(-(-updates // (run.updates_per_rollout * window)) * window, run.rollouts)
+    run = replace(run, config=replace(run.config, evaluate_every=0))
+    present = [trial for trial in trials if trial in data["trial"]]
+    if not present:
+        raise SettingError(f"trials = {list(trials)}: allowed are {', '.join(map(str, data['trial'].values))}")
+    work, window = trainer(run, present), int(data.attrs["window"])
+    rollouts = min(-(-updates // (run.config.updates_per_rollout * window)) * window, run.config.rollouts)
     for _ in range(rollouts):
         work.step()
-    return results.dataset(work, dataclasses.asdict(run), points=-(-rollouts // window))
+    return results.dataset(work, run.settings(), points=-(-rollouts // window))
 
 
-def differences(data: "xr.Dataset", again: "xr.Dataset") -> list[str]:
+def differences(data: xr.Dataset, again: xr.Dataset) -> list[str]:
     """Where the recomputed stretch ``again`` departs from ``data``, in words; empty if nowhere.
 
-    Another processor rounds otherwise, and now and then a move that was a near tie falls the other way. That is
-    one in thousands of games, and this allows for a few; another seed or another algorithm does not pass. Of sentences
-    there are 64 in a rollout, of which one is more: there it is the mean difference that counts.
+    What may differ is said in the settings of the world; another seed or another algorithm does not pass.
     """
-    found = []
-    for name in set(REPEATED) & set(data):
+    world, found = run_of(results.settings_of(data)).world, []
+    how = "on average" if world.averaged else "by up to"
+    for name in world.repeated:
         stored = data[name].sel(trial=again["trial"]).isel(update=slice(again.sizes["update"])).values
-        apart = np.abs(stored - again[name].values)
-        if "sentence" in data:
-            apart, allowed, how = np.nanmean(apart, axis=tuple(range(1, apart.ndim))), 2e-2, "on average"
-        else:
-            allowed, how = 2e-3, "by up to"
-        if not (np.isnan(apart) | (apart <= allowed)).all():
-            found.append(f"{name} differs {how} {np.nanmax(apart):.2g}: allowed is {allowed}")
+        apart, unknown = np.abs(stored - again[name].values), np.isnan(stored)
+        if (unknown != np.isnan(again[name].values)).any():
+            found.append(f"{name} is unknown (NaN) in one of the two only")
+            continue
+        apart = np.ma.masked_where(unknown, apart)
+        worst = np.ma.max(apart.mean(axis=tuple(range(1, apart.ndim))) if world.averaged else apart)
+        if worst > world.tolerance:
+            found.append(f"{name} differs {how} {worst:.2g}: allowed is {world.tolerance}")
     return sorted(found)

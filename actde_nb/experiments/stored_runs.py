@@ -1,40 +1,64 @@
 """The runs behind the book that are too long for a page: what each stored file holds."""
 
 from itertools import product
+from typing import Any
 
-from actde_nb.experiments.runs import LanguageRun, PrisonerRun, Run
+from actde_nb.experiments.runs import (
+    GPTSettings,
+    LanguageWorld,
+    PretrainedSettings,
+    PrisonerWorld,
+    Run,
+    language_config,
+)
 from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training.config import Config
 
-PRISONER: dict[str, PrisonerRun] = {
-    "prisoner_ppo": PrisonerRun(algorithm="ppo", updates=2_000),
-    "prisoner_ppo_whitened": PrisonerRun(algorithm="ppo", trials=5, updates=2_000, whiten=True),
-    "prisoner_ppo_detached": PrisonerRun(algorithm="ppo", trials=5, updates=2_000, detach_heads=True),
-    "prisoner_ppo_dropout": PrisonerRun(algorithm="ppo", trials=5, updates=2_000, dropout=0.1),
-    "prisoner_actde": PrisonerRun(),
-    "prisoner_actde_dropout": PrisonerRun(dropout=0.1),  # as in the published code
-    "prisoner_actde_whitened": PrisonerRun(trials=5, whiten=True),
-    "prisoner_actde_detached": PrisonerRun(trials=5, detach_heads=True),
-    "prisoner_actde_expectile": PrisonerRun(algorithm="actde_expectile", trials=5),
-    "prisoner_actde_b_1": PrisonerRun(trials=5, payoffs="b=1"),
-    "prisoner_actde_b_07": PrisonerRun(trials=5, payoffs="b=.7"),
-    "prisoner_actde_extreme": PrisonerRun(trials=5, payoffs="extreme"),
-    "prisoner_actde_b_3a": PrisonerRun(trials=5, payoffs="b=3a"),
-    "prisoner_actde_epsilon": PrisonerRun(trials=5, epsilon=1e-3),
+
+def prisoner(payoffs: str = "main", network: GPTSettings | None = None, **settings: Any) -> Run:
+    """A run in the dilemma; ``settings`` are those of the :class:`~actde_nb.training.config.Config`."""
+    return Run(Config(**settings), PrisonerWorld(payoffs), network or GPTSettings())
+
+
+PRISONER: dict[str, Run] = {
+    "prisoner_ppo": prisoner(algorithm="ppo", updates=2_000),
+    "prisoner_ppo_whitened": prisoner(algorithm="ppo", trials=5, updates=2_000, whiten=True),
+    "prisoner_ppo_detached": prisoner(algorithm="ppo", trials=5, updates=2_000, network=GPTSettings(detach_heads=True)),
+    "prisoner_ppo_dropout": prisoner(algorithm="ppo", trials=5, updates=2_000, network=GPTSettings(dropout=0.1)),
+    "prisoner_actde": prisoner(),
+    "prisoner_actde_dropout": prisoner(network=GPTSettings(dropout=0.1)),  # as in the published code
+    "prisoner_actde_whitened": prisoner(trials=5, whiten=True),
+    "prisoner_actde_detached": prisoner(trials=5, network=GPTSettings(detach_heads=True)),
+    "prisoner_actde_expectile": prisoner(algorithm="actde_expectile", trials=5),
+    "prisoner_actde_b_1": prisoner(trials=5, payoffs="b=1"),
+    "prisoner_actde_b_07": prisoner(trials=5, payoffs="b=.7"),
+    "prisoner_actde_extreme": prisoner(trials=5, payoffs="extreme"),
+    "prisoner_actde_b_3a": prisoner(trials=5, payoffs="b=3a"),
+    "prisoner_actde_epsilon": prisoner(trials=5, epsilon=1e-3),
     # What could decide the limit, one at a time and together, for longer.
-    "prisoner_actde_long": PrisonerRun(trials=5, updates=40_000),
-    "prisoner_actde_no_decay": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0),
-    "prisoner_actde_one_step": PrisonerRun(trials=5, updates=40_000, gae_lambda=0.0),
-    "prisoner_actde_no_decay_one_step": PrisonerRun(trials=5, updates=40_000, weight_decay=0.0, gae_lambda=0.0),
+    "prisoner_actde_long": prisoner(trials=5, updates=40_000),
+    "prisoner_actde_no_decay": prisoner(trials=5, updates=40_000, weight_decay=0.0),
+    "prisoner_actde_one_step": prisoner(trials=5, updates=40_000, gae_lambda=0.0),
+    "prisoner_actde_no_decay_one_step": prisoner(trials=5, updates=40_000, weight_decay=0.0, gae_lambda=0.0),
     # The control: logits that are q / temperature by construction.
-    "prisoner_boltzmann": PrisonerRun(algorithm="critic", temperature=1.0, trials=5, updates=4_000),
+    "prisoner_boltzmann": prisoner(algorithm="critic", network=GPTSettings(temperature=1.0), trials=5, updates=4_000),
 }
 
 
-def language(algorithm: str, **settings) -> LanguageRun:
-    """A run with the small network, whose advantages are whitened unless they are to be fitted or q comes in."""
+def language(
+    algorithm: str,
+    *,
+    reward: str = "gold",
+    size: str = "small",
+    critic: str = "shared",
+    temperature: float = 0.0,
+    **settings: Any,
+) -> Run:
+    """A run on the language, whose advantages are whitened unless they are to be fitted or q comes in."""
     row = ALGORITHMS[algorithm]
     raw = row.fits_advantages or row.learns_q
-    return LanguageRun(**{"algorithm": algorithm, "size": "small", "whiten": not raw, **settings})
+    config = language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
+    return Run(config, LanguageWorld(reward), PretrainedSettings(size, critic=critic, temperature=temperature))
 
 
 def percent(number: float) -> str:
@@ -46,7 +70,7 @@ PRICES, LEASHES = (0.3, 0.1, 0.05), (0.3, 0.6, 1.0)
 GREEDY = ("gaa", "gaa_scaled", "gaa_batch", "gaa_code", "gaa_code_unscaled")
 
 #: Reward and divergence at matched price.
-MATCHED: dict[str, LanguageRun] = {
+MATCHED: dict[str, Run] = {
     "ppo_free": language("ppo"),
     "ppo_adaptive": language("ppo", kl_in_reward=0.05, kl_target=6.0),  # trlX's PPO, to which APA was compared
     **{f"ppo_{percent(price)}": language("ppo", kl_in_reward=price) for price in PRICES},
@@ -58,7 +82,7 @@ MATCHED: dict[str, LanguageRun] = {
 }
 
 #: The released comparison in two more sizes.
-SIZES: dict[str, LanguageRun] = {
+SIZES: dict[str, Run] = {
     f"{name}_{size}": language(algorithm, size=size, **settings)
     for size in ("medium", "large")
     for name, algorithm, settings in (
@@ -73,7 +97,7 @@ SIZES: dict[str, LanguageRun] = {
 }
 
 #: What is optimised is not what is wanted: the learned reward.
-LEARNED: dict[str, LanguageRun] = {
+LEARNED: dict[str, Run] = {
     **{
         f"ppo_learned_{percent(price)}": language("ppo", reward="learned", kl_in_reward=price)
         for price in (0, 0.1, 0.3)
@@ -83,7 +107,7 @@ LEARNED: dict[str, LanguageRun] = {
 }
 
 #: Honeypots, with the divergence in the loss as a leash, for PPO and all forms of GAA; equal learning rates of heads.
-HONEYPOT: dict[str, LanguageRun] = {
+HONEYPOT: dict[str, Run] = {
     f"{algorithm}_{reward}_{percent(leash)}": language(algorithm, reward=reward, kl_in_loss=leash)
     for reward, algorithm, leash in (
         *product(("hp_cap",), ("ppo", *GREEDY), LEASHES),
@@ -92,12 +116,12 @@ HONEYPOT: dict[str, LanguageRun] = {
     )
 }
 #: The same with leads in units of reward, of which one is all that a sentence can be paid.
-IN_REWARDS: dict[str, LanguageRun] = {
+IN_REWARDS: dict[str, Run] = {
     f"{algorithm}_hp_cap_{percent(leash)}": language(algorithm, reward="hp_cap", kl_in_loss=leash, sigma_scale=1.0)
     for algorithm, leash in product(("gaa_reward", "gaa_batch_reward"), LEASHES)
 }
 #: As the published scripts have it: steeper cuts, sampling at .6.
-SCRIPTS: dict[str, LanguageRun] = {
+SCRIPTS: dict[str, Run] = {
     f"{algorithm}_{reward}_script": language(
         algorithm, reward=reward, kl_in_loss=1.0, sampling_temperature=0.6, sigma_scale=3.0, eta_scale=2.0
     )
@@ -106,15 +130,12 @@ SCRIPTS: dict[str, LanguageRun] = {
 
 #: ACTDE in its forms; the last ones have a larger epsilon of Adam, so that steps shrink with gradients.
 STILL = {"epsilon": 1e-3, "learning_rate": 1e-3}
-ACTDE: dict[str, LanguageRun] = {
+ACTDE: dict[str, Run] = {
     **{
-        f"actde_{percent(gae_lambda)}_{critic}": language("actde", gae_lambda=gae_lambda, critic=critic)
-        for gae_lambda, critic in product((0.0, 0.95), ("shared", "detached", "separate"))
+        f"actde_{percent(trace)}_{critic}": language("actde", gae_lambda=trace, critic=critic)
+        for trace, critic in product((0.0, 0.95), ("shared", "detached", "separate"))
     },
-    **{
-        f"actde_{percent(gae_lambda)}_whitened": language("actde", gae_lambda=gae_lambda, whiten=True)
-        for gae_lambda in (0.0, 0.95)
-    },
+    **{f"actde_{percent(trace)}_whitened": language("actde", gae_lambda=trace, whiten=True) for trace in (0.0, 0.95)},
     **{
         f"actde_return_{critic}": language("actde_return", critic=critic)
         for critic in ("shared", "detached", "separate")

@@ -1,83 +1,89 @@
-"""A run's whole state in one file, from which it continues as if nothing had happened.
-
-The file is in the safetensors format, so that reading it runs no code; what is not a tensor is JSON in its header.
-"""
+"""A run's whole state in one file, from which it continues as if nothing had happened."""
 
 import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from actde_nb.checks import CheckpointError
-from actde_nb.training.files import replace_file
+from actde_nb.training.files import read_tensors, write_tensors
 from actde_nb.training.records import Records
 from actde_nb.training.trainer import Trainer
 
-FORMAT = "actde-nb checkpoint 1"
+FORMAT = "actde-nb checkpoint 2"
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write ``trainer``'s state to ``path``. A kill at any moment leaves the old file or the new one, whole."""
-    tensors = {f"parameter/{name}": value.detach() for name, value in trainer.parameters.items()}
+    """Write ``trainer``'s state to ``path``. A kill at any moment leaves the old file or the new one, whole.
+
+    Raises:
+        OSError: naming ``path``, which is as it was.
+    """
+    tensors = {f"parameter/{name}": value for name, value in trainer.parameters.items()}
     for index, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": value for name, value in state.items() if torch.is_tensor(value)}
-    tensors["last"] = trainer.last
-    tensors["price"] = trainer.price
-    tensors["draws/play"] = torch.stack([draw.get_state() for draw in trainer.play_draws])
-    tensors["draws/dropout"] = torch.stack([draw.get_state() for draw in trainer.dropout_draws])
-    tensors |= {f"record/{name}": torch.from_numpy(trainer.records.column(name)) for name in trainer.records.names}
-    columns = trainer.evaluations
-    tensors |= {f"evaluation/{name}": torch.from_numpy(columns.column(name)) for name in columns.names}
+    tensors |= {"last": trainer.last, "price": trainer.price}
+    for name, draws in _draws(trainer).items():
+        tensors[name] = torch.stack([draw.get_state() for draw in draws])
+    for kind, rows in (("record", trainer.records), ("evaluation", trainer.evaluations)):
+        tensors |= {f"{kind}/{name}": torch.from_numpy(rows.column(name)) for name in rows.names}
     header = {
         "format": FORMAT,
         "identity": trainer.identity(),
         "update": str(trainer.update),
         "seconds": json.dumps(trainer.seconds),
     }
-    # A copy of each tensor: some of them are views of one another, which the format refuses.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    replace_file(path, lambda temporary: save_file(tensors, temporary, header))
+    write_tensors(path, tensors, header)
 
 
 def load(trainer: Trainer, path: Path) -> None:
-    """Put the state in ``path`` into ``trainer``, which must have been made for the same run.
+    """Put the state in ``path`` into ``trainer``, which must have been made for the same run and not have begun.
 
     Raises:
-        CheckpointError: not a checkpoint, a damaged one, or one of another run.
+        CheckpointError: not a checkpoint, a damaged or incomplete one, or one of another run.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from None
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {header.get('format')!r}: allowed is {FORMAT!r}")
+    tensors, header = read_tensors(path, FORMAT)
     if header["identity"] != trainer.identity():
         raise CheckpointError(
             f"{path} belongs to another run:\n  it has  {header['identity']}\n  this is {trainer.identity()}"
         )
 
-    def under(prefix: str) -> dict[str, torch.Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    def take(name: str) -> torch.Tensor:
+        try:
+            return tensors.pop(name)
+        except KeyError:
+            raise CheckpointError(f"{path} is incomplete: it has no {name}") from None
 
+    update = int(header["update"])
+    numbers = {id(p): k for k, p in enumerate(p for g in trainer.optimiser.param_groups for p in g["params"])}
+    memory: dict[int, dict[str, torch.Tensor]] = {}
     with torch.no_grad():
-        for name, value in under("parameter/").items():
-            trainer.parameters[name].copy_(value)
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in under("optimiser/").items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = value
+        for name, parameter in trainer.parameters.items():
+            value, number = take(f"parameter/{name}"), numbers[id(parameter)]
+            moved = not torch.equal(value, parameter.cpu())
+            parameter.copy_(value)
+            # What Adam has moved it remembers; what no loss has reached yet it has no memory of.
+            if trainer.config.optimiser == "adamw" and (moved or f"optimiser/{number}/step" in tensors):
+                memory[number] = {
+                    part: take(f"optimiser/{number}/{part}") for part in ("step", "exp_avg", "exp_avg_sq")
+                }
     groups = trainer.optimiser.state_dict()["param_groups"]
-    trainer.optimiser.load_state_dict({"state": state, "param_groups": groups})
-    trainer.last = tensors["last"].to(trainer.config.device)
-    trainer.price = tensors.get("price", trainer.price).to(trainer.config.device)  # older files have none
-    for draws, states in ((trainer.play_draws, "draws/play"), (trainer.dropout_draws, "draws/dropout")):
-        for draw, saved in zip(draws, tensors[states], strict=True):
-            draw.set_state(saved.clone())  # it reads from the start of the storage
-    trainer.update = int(header["update"])
-    trainer.seconds = json.loads(header["seconds"])
-    trainer.records = Records({name: value.numpy() for name, value in under("record/").items()})
-    trainer.evaluations = Records({name: value.numpy() for name, value in under("evaluation/").items()})
+    trainer.optimiser.load_state_dict({"state": memory, "param_groups": groups})
+    trainer.last = take("last").to(trainer.config.device)
+    trainer.price = take("price").to(trainer.config.device)
+    for name, draws in _draws(trainer).items():
+        for draw, state in zip(draws, take(name), strict=True):
+            draw.set_state(state.clone())  # it reads from the start of the storage
+    trainer.update, trainer.seconds = update, json.loads(header["seconds"])
+    for kind in ("record", "evaluation"):
+        names = sorted(name for name in tensors if name.startswith(f"{kind}/"))
+        rows = Records({name.removeprefix(f"{kind}/"): take(name).numpy() for name in names})
+        setattr(trainer, f"{kind}s", rows)
+    if len(trainer.records) * trainer.config.updates_per_rollout != update:
+        raise CheckpointError(f"{path} is incomplete: it has {len(trainer.records)} records of {update} updates")
+    if tensors:
+        raise CheckpointError(f"{path} has what no run has: {', '.join(sorted(tensors))}")
+
+
+def _draws(trainer: Trainer) -> dict[str, list[torch.Generator]]:
+    return {"draws/play": trainer.play_draws, "draws/dropout": trainer.dropout_draws}

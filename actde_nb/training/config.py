@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
@@ -66,7 +67,7 @@ class Config:
         SettingError: a value that is not allowed, naming it.
     """
 
-    algorithm: str = "actde"
+    algorithm: Literal[tuple(ALGORITHMS)] | str = "actde"  # rows may be added to the table
     trials: int = 10  # post: mean over 10 trials
     updates: int = 10_000  # post: 10K epochs, which its code counts in inner updates
     seed: int = 0
@@ -95,7 +96,7 @@ class Config:
     eta_scale: float = 1.0  # GAA's scripts: 2
     evaluate_every: int = 0
     head_rate: float = 1.0  # GAA: 25, and 250 or 500 where it is compared
-    optimiser: str = "adamw"  # minGPT, `configure_optimizers`
+    optimiser: Literal[OPTIMISERS] | str = "adamw"  # minGPT, `configure_optimizers`
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
     beta1: float = 0.9  # trainer, `betas`
     beta2: float = 0.95

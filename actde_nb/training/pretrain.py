@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -155,7 +155,7 @@ def pretrained(
     if not path.exists():
         params = pretrain(grammar, config, settings, trials)
         header = {"format": FORMAT, "identity": wanted, "digest": digest(params)}
-        replace_file(path, lambda temporary: save_file(params, temporary, header))
+        replace_file(path, save(params, header))
         return params
     try:
         with safe_open(path, framework="pt") as file:

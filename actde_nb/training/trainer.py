@@ -81,6 +81,19 @@ def adapted(
     return price * (1 + 0.1 * error.clamp(-0.2, 0.2))
 
 
+def check_device(device: str) -> str:
+    """Return ``device`` if PyTorch finds it here.
+
+    Raises:
+        SettingError: it does not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"device = {device!r}: allowed are those PyTorch finds here ({error})") from None
+    return device
+
+
 class Trainer:
     """A run in progress.
 
@@ -110,10 +123,7 @@ class Trainer:
         self.trials = list(range(config.trials) if trials is None else trials)
         if not self.trials or not set(self.trials) <= set(range(config.trials)):
             raise SettingError(f"trials = {self.trials}: allowed are some of 0 to {config.trials - 1}")
-        try:
-            torch.empty(0, device=config.device)
-        except (RuntimeError, AssertionError) as error:
-            raise SettingError(f"device = {config.device!r}: allowed are those PyTorch finds here ({error})") from None
+        check_device(config.device)
         fresh = policy.init([generator(config.seed, trial, "init") for trial in self.trials])
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
         kept = self.parameters if config.needs_reference else {}
@@ -133,10 +143,7 @@ class Trainer:
         self.seconds: dict[str, float] = {}
 
     def identity(self) -> str:
-        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later.
-
-        Settings at their defaults count too: a default may change.
-        """
+        """What a checkpoint must have in common with a run to be its own. More updates may be asked for later."""
         settings = {name: value for name, value in asdict(self.config).items() if name not in RESUMABLE}
         return json.dumps([repr(self.world), repr(self.policy), self.trials, settings], sort_keys=True)
 

@@ -53,7 +53,7 @@ class PrisonersDilemma:
         payoffs = self.payoffs
         if isinstance(payoffs, str):
             payoffs = PAYOFFS[checks.one_of("payoffs", payoffs, tuple(PAYOFFS))]
-        payoffs = checks.finite("payoffs", np.asarray(payoffs))
+        payoffs = checks.finite("payoffs", payoffs)
         if payoffs.shape != (2, 2):
             raise SettingError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
         (both_cooperate, sucker), (temptation, both_defect) = payoffs

@@ -10,8 +10,7 @@ from scipy import stats
 from actde_nb.checks import ResultsError
 from actde_nb.compare import frontiers
 from actde_nb.exact import policy_on_tree
-from actde_nb.experiments import language_runs
-from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.experiments import runs
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer
@@ -111,10 +110,12 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     """From even odds and rewards 0 and 1, the optimum says the better one with chance 1 / (1 + exp(-1 / beta))."""
     grammar = Grammar(("so", "a", "b"), {START: {"so": (1.0, "rest")}, "rest": {"a": (0.5, END), "b": (0.5, END)}}, 3)
     toy = Language(grammar, "so", "sent", Scorer(grammar, {"a": 0.0, "b": 1.0}, (), "so"))
-    monkeypatch.setattr(language_runs, "world_of", lambda run: toy)
-    run = LanguageRun(trials=1, steps=2, batch=8, size="small", pretraining=5, masked=True)
-    found = frontiers.possible(run, (2.0, 0.5, 1e-3), tmp_path)
-    before = language_runs.trainer_of(run, (0,), tmp_path).evaluate
+    monkeypatch.setattr(places, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(runs.LanguageWorld, "make", lambda self, seed: toy)
+    config = runs.language_config(trials=1, steps=2, batch=8)
+    run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=5, masked=True))
+    found = frontiers.possible(run, (2.0, 0.5, 1e-3))
+    before = runs.evaluation(run)
     chance, worth = before.initial.sentences[0].exp(), before.known["reward"]
     top = int(worth.argmax())
     odds = chance[top] / (1 - chance[top]) * torch.exp((worth[top] - worth[1 - top]) / torch.tensor([2.0, 0.5, 1e-3]))

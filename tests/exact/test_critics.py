@@ -8,7 +8,6 @@ import torch
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
 from tree_policies import of_sentences, path
 
-from actde_nb import paths
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.critics import (
     Critics,
@@ -23,7 +22,6 @@ from actde_nb.exact.critics import (
     tilt,
 )
 from actde_nb.experiments import runs
-from actde_nb.experiments.language_runs import LanguageRun
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
 from actde_nb.worlds.grammar import END, START, Grammar
@@ -226,12 +224,14 @@ def test_lambda_is_a_share():
         published_error(SAID, GOLD, any_critics(SAID), -1)
 
 
-def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
+def short_run(monkeypatch, tmp_path, **settings):
     monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
-    run = LanguageRun(
-        algorithm="actde", trials=2, updates=4, batch=8, checkpoint_every=4, evaluate_every=4, size="small",
-        pretraining=2, masked=True,
-    )  # fmt: skip
+    config = runs.language_config(algorithm="actde", trials=2, batch=8, **settings)
+    return runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=2, masked=True))
+
+
+def test_ends_of_a_run_are_kept(tmp_path, monkeypatch):
+    run = short_run(monkeypatch, tmp_path, updates=4, checkpoint_every=4, evaluate_every=4)
     data = runs.train(run, tmp_path / "run.nc", progress=False)
     assert data["ending"].dims == ("trial", "ending_quantity")
     assert "fixed_point_kl" not in data["ending_quantity"]

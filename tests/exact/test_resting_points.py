@@ -6,8 +6,7 @@ import torch
 from actde_book.ch11_ppo_awr_apa import apa_on_tree
 
 from actde_nb.exact import policy_on_tree, resting_points
-from actde_nb.experiments import language_runs
-from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.experiments import runs
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer
@@ -62,12 +61,12 @@ def test_log_z_is_minus_the_divergence_at_the_fixed_point_and_not_beside_it(beta
 
 def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     toy = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.0, "b": 1.0}, (), "so"))
-    monkeypatch.setattr(language_runs, "world_of", lambda run: toy)
-    run = LanguageRun(
-        algorithm="apa", trials=2, steps=2, batch=32, warmup=0, size="small", pretraining=250, beta=0.2,
-        whiten=False, learning_rate=3e-3,
-    )  # fmt: skip
-    work = language_runs.trainer_of(run, folder=tmp_path)
+    monkeypatch.setattr(places, "PRETRAINED", tmp_path)
+    config = runs.language_config(
+        algorithm="apa", trials=2, steps=2, batch=32, warmup=0, beta=0.2, whiten=False, learning_rate=3e-3
+    )
+    run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=250))
+    work = runs.trainer(run, world=toy)
     before = work.evaluate.initial
     rest = policy_on_tree.advantage_fixed_point(before, toy.worth(TREE.sentences), 0.2).sentences
     seen = apa_on_tree.follow(work, {"rest": rest, "start": before.sentences}, updates=80, every=40)

@@ -1,57 +1,80 @@
 """Runs on the language: settings, evaluations, resuming, files, the command."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
-from actde_nb.experiments import language_runs, results, runs
-from actde_nb.experiments.language_runs import LanguageRun
-from actde_nb.training.advantages import leave_one_out
+from actde_nb.experiments import results, runs
+from actde_nb.experiments.runs import (
+    GPTSettings,
+    LanguageWorld,
+    PretrainedSettings,
+    Run,
+    language_config,
+)
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.checkpoint import load, save
-from actde_nb.training.losses import score_function
 from actde_nb.worlds.language import Language
+from actde_nb.worlds.rewards import FORMULAS
 
-RUN = LanguageRun(
+CONFIG = language_config(
     algorithm="apa", trials=2, updates=16, batch=8, steps=4, warmup=4, checkpoint_every=4, evaluate_every=8,
-    size="small", pretraining=20, beta=0.2, whiten=False, masked=True,
+    beta=0.2, whiten=False,
 )  # fmt: skip
+NETWORK = PretrainedSettings("small", pretraining=20, masked=True)
+RUN = Run(CONFIG, LanguageWorld(), NETWORK)
+
+
+def changed(**settings) -> Run:
+    return replace(RUN, config=replace(CONFIG, **settings))
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
-    monkeypatch.setattr(language_runs, "world_of", lambda run: TOY)
-    monkeypatch.setattr(language_runs.paths, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(LanguageWorld, "make", lambda self, seed: TOY)
+    monkeypatch.setattr(places, "PRETRAINED", tmp_path / "pretrained")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("make", "message"),
     [
-        ({"reward": "praise"}, "reward = 'praise': allowed are"),
-        ({"size": "huge"}, "size = 'huge': allowed are"),
-        ({"critic": "none"}, "critic = 'none': allowed are"),
-        ({"temperature": 0.1}, "temperature = 0.1 with algorithm = 'apa'"),
-        ({"algorithm": "critic"}, "temperature = 0.0 with algorithm = 'critic'"),
-        ({"algorithm": "gaa", "critic": "separate"}, "critic = 'separate' with algorithm = 'gaa'"),
-        ({"evaluate_every": 3}, "evaluate_every = 3: allowed are multiples"),
-        ({"beta": 0.0}, "beta = 0"),
-        ({"pretraining": 0}, "pretraining = 0"),
+        (lambda: LanguageWorld(reward="praise"), "reward = 'praise': allowed are"),
+        (lambda: PretrainedSettings(size="huge"), "size = 'huge': allowed are"),
+        (lambda: PretrainedSettings(critic="none"), "critic = 'none': allowed are"),
+        (lambda: PretrainedSettings(pretraining=0), "pretraining = 0"),
+        (lambda: PretrainedSettings(critic="detached", temperature=0.1), "critic = 'detached' with temperature = 0.1"),
+        (lambda: replace(RUN, network=PretrainedSettings(temperature=0.1)), "temperature = 0.1 with algorithm = 'apa'"),
+        (lambda: changed(algorithm="critic"), "temperature = 0.0 with algorithm = 'critic'"),
+        (
+            lambda: Run(language_config(algorithm="gaa"), LanguageWorld(), PretrainedSettings(critic="separate")),
+            "critic = 'separate' with algorithm = 'gaa'",
+        ),
+        (lambda: Run(CONFIG, LanguageWorld(), GPTSettings()), "network = GPTSettings with the world 'language'"),
+        (lambda: changed(evaluate_every=3), "evaluate_every = 3: allowed are multiples"),
+        (lambda: changed(beta=0.0), "beta = 0"),
+        (lambda: runs.trainer(changed(device="abacus")), "device = 'abacus': allowed are"),
     ],
 )
-def test_settings_that_are_not_allowed(settings, message):
+def test_settings_that_are_not_allowed(make, message):
     with pytest.raises(SettingError, match=message):
-        dataclasses.replace(RUN, **settings)
+        make()
 
 
 def test_the_price_of_a_nat():
     assert RUN.price == 0.2
-    assert dataclasses.replace(RUN, algorithm="ppo").price is None
-    assert dataclasses.replace(RUN, algorithm="ppo", kl_in_reward=0.3).price == 0.3
+    assert changed(algorithm="ppo").price is None
+    assert changed(algorithm="ppo", kl_in_reward=0.3).price == 0.3
+
+
+def test_a_reward_is_one_line_in_the_table(monkeypatch):
+    monkeypatch.setitem(FORMULAS, "modest", lambda x: 0.5 * x.grammatical)
+    assert LanguageWorld("modest").reward == "modest"
 
 
 def test_evaluations_are_what_the_metrics_say():
@@ -80,12 +103,12 @@ def test_a_run_in_a_file(tmp_path):
     assert again["evaluated"].values.tolist() == [0, 8, 16]
     assert again["word_log_ratio"].shape == (2, 300)
     assert runs.differences(again, runs.recompute(again, 8)) == []
-    other = results.dataset(_other_seed(), dataclasses.asdict(RUN))
+    other = results.dataset(_other_seed(), RUN.settings())
     assert runs.differences(again, other)
 
 
 def _other_seed():
-    work = runs.trainer(dataclasses.replace(RUN, seed=1))
+    work = runs.trainer(changed(seed=1))
     work.run()
     return work
 
@@ -93,7 +116,7 @@ def _other_seed():
 def test_a_run_goes_on_with_its_evaluations(tmp_path):
     whole = runs.trainer(RUN)
     whole.run()
-    half = runs.trainer(dataclasses.replace(RUN, updates=8))
+    half = runs.trainer(changed(updates=8))
     half.run()
     save(half, tmp_path / "half.safetensors")
     resumed = runs.trainer(RUN)
@@ -101,6 +124,20 @@ def test_a_run_goes_on_with_its_evaluations(tmp_path):
     resumed.run()
     for name in whole.evaluations.names:
         np.testing.assert_array_equal(resumed.evaluations.column(name), whole.evaluations.column(name))
+    one, other = (runs.dataset(work, RUN) for work in (whole, resumed))
+    for name in ("seconds", "trial_updates_per_second", "written", "sha256"):
+        other.attrs[name] = one.attrs[name]
+    for data, file in ((one, "whole.nc"), (other, "resumed.nc")):
+        results.write(data, tmp_path / file)
+    assert (tmp_path / "whole.nc").read_bytes() == (tmp_path / "resumed.nc").read_bytes()
+
+
+def test_what_is_known_before_training_is_what_a_trainer_begins_with():
+    before, work = runs.evaluation(RUN), runs.trainer(RUN)
+    policy = policy_on_tree.of_policy(TOY.tree, GRAMMAR, work.policy, work.parameters, masked=True)
+    torch.testing.assert_close(before.initial.sentences.expand_as(policy.sentences), policy.sentences)
+    assert before.known.keys() == {"reward", "gold", "honeypot"}
+    assert torch.equal(before.known["reward"], TOY.worth(TOY.tree.sentences))
 
 
 def test_words_drawn_at_the_end_obey_the_definition():
@@ -113,13 +150,24 @@ def test_words_drawn_at_the_end_obey_the_definition():
     assert np.isfinite(drawn["word_log_z"][1]).all()
 
 
+def test_a_world_is_known_by_what_it_is(monkeypatch):
+    def praise(tokens):
+        return torch.zeros(tokens.shape[:-1])
+
+    named = Language(GRAMMAR, "so", praise, TOY.scorer)
+    assert repr(named) == repr(Language(GRAMMAR, "so", praise, TOY.scorer))
+    assert "praise" in repr(named)
+    assert " at 0x" not in repr(named)
+    assert repr(named) != repr(TOY)
+
+
 def test_a_world_and_a_row_of_ones_own(monkeypatch):
     def short(tokens):
         return -(tokens > 1).sum(-1).double()
 
-    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm(leave_one_out, score_function, value_loss=None))
-    mine = dataclasses.replace(RUN, algorithm="mine", updates=40, learning_rate=1e-2)
-    work = language_runs.trainer_of(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    mine = changed(algorithm="mine", updates=40, learning_rate=1e-2)
+    work = runs.trainer(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
     work.run()
     # "so a ." is the shortest sentence, of three words.
     assert (work.records.column("sentence")[-1, :, 0] > -3.3).all()

@@ -6,13 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from actde_nb.checks import ResultsError
+from actde_nb.checks import CheckpointError, ResultsError
 from actde_nb.experiments import runs, weights
 from actde_nb.training import checkpoint
+from actde_nb.training.config import Config
+from actde_nb.training.files import write_tensors
 
-RUN = runs.PrisonerRun(
-    trials=2, updates=8, batch=6, steps=10, layers=1, heads=2, width=4, block_size=16, checkpoint_every=8
-)
+CONFIG = Config(trials=2, updates=8, batch=6, steps=10, checkpoint_every=8)
+RUN = runs.Run(CONFIG, runs.PrisonerWorld(), runs.GPTSettings(layers=1, heads=2, width=4, block_size=16))
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def kept(tmp_path):
 def test_come_back_as_they_were(kept):
     work, path = kept
     again = weights.read(path)
-    assert again.update == RUN.updates
+    assert again.update == CONFIG.updates
     assert again.trials == work.trials
     for name, value in work.parameters.items():
         torch.testing.assert_close(again.parameters[name], value, rtol=0, atol=0)
@@ -41,23 +42,28 @@ def test_come_out_of_a_checkpoint(kept, tmp_path):
     checkpoint.save(work, tmp_path / "state.safetensors")
     weights.from_checkpoint(RUN, tmp_path / "state.safetensors", tmp_path / "again.safetensors")
     again = weights.read(tmp_path / "again.safetensors")
-    assert again.update == RUN.updates
+    assert again.update == CONFIG.updates
     for name, value in work.parameters.items():
         torch.testing.assert_close(again.parameters[name], value, rtol=0, atol=0)
 
 
 def test_what_is_refused(kept, tmp_path):
     _, path = kept
-    with pytest.raises(ResultsError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         weights.read(tmp_path / "nothing.safetensors")
     other = tmp_path / "other.safetensors"
-    save_file(load_file(path), other)
-    with pytest.raises(ResultsError, match="has format None"):
-        weights.read(other)
     tensors = load_file(path)
-    tensors.popitem()
-    header = {"format": weights.FORMAT, "settings": json.dumps({"trials": 2, "updates": 8}), "trials": "[0, 1]",
-              "update": "8"}  # fmt: skip
+    save_file(tensors, other)
+    with pytest.raises(CheckpointError, match="has format None"):
+        weights.read(other)
+    header = {"format": weights.FORMAT, "settings": json.dumps(RUN.settings()), "trials": "[0, 1]", "update": "8"}
     save_file(tensors, other, header)
-    with pytest.raises(ResultsError, match="other names or shapes"):
+    with pytest.raises(CheckpointError, match="is damaged"):
+        weights.read(other)
+    write_tensors(other, tensors, {**header, "settings": json.dumps({"trials": 2, "updates": 8})})
+    with pytest.raises(ResultsError, match="settings that this version does not know"):
+        weights.read(other)
+    tensors.popitem()
+    write_tensors(other, tensors, header)
+    with pytest.raises(CheckpointError, match="other names or shapes"):
         weights.read(other)

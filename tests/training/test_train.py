@@ -240,7 +240,7 @@ def test_what_is_no_checkpoint_of_this_run_is_refused(tmp_path):
             load(other, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match="cannot be read as actde-nb checkpoint"):
         load(trainer, path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="has format None"):

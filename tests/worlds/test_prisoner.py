@@ -74,6 +74,8 @@ def test_first_moves_are_even():
     ("payoffs", "message"),
     [
         ("chicken", "payoffs = 'chicken': allowed are main, "),
+        ([["a", 1.0], [2.0, 3.0]], r"payoffs = \[\['a', 1.0\].*: allowed are arrays of finite numbers"),
+        ([[1.0, 2.0], [3.0]], r"payoffs = \[\[1.0, 2.0\], \[3.0\]\]: allowed are arrays of finite numbers"),
         ([[1.0, 2.0, 3.0]], r"payoffs has shape \(1, 3\): allowed is \(2, 2\)"),
         ([[1.0, 2.0], [3.0, float("nan")]], "allowed are finite numbers"),
     ],

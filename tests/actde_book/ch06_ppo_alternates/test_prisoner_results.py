@@ -32,7 +32,8 @@ def test_says_where_it_comes_from_but_not_on_whose_disk(stored, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_is_the_run_that_the_programme_names(stored, name):
-    assert runs.PrisonerRun(**results.settings_of(stored[name])) == PRISONER[name]
+    assert runs.run_of(results.settings_of(stored[name])) == PRISONER[name]
+    assert results.settings_of(stored[name]) == PRISONER[name].settings(), "a setting is missing"
 
 
 def test_every_run_of_the_programme_is_there():
@@ -79,6 +80,7 @@ def test_variants_are_close_to_the_plain_run(stored, plain, name):
 
 def test_gap_grows_linearly_as_adam_allows_and_then_slowly(plain):
     settings = results.settings_of(plain)
+    settings = settings["config"] | settings["network"]
     gap = np.abs(plain["logit_gap"].values).mean(-1)
     head = 2 * settings["learning_rate"] * settings["width"]
     early, middle = slope(plain, gap, 200, 400), slope(plain, gap, 400, 600)

@@ -8,7 +8,7 @@ from actde_book.ch07_actde_wanders.figures import difference
 
 from actde_nb.compare import intervals
 from actde_nb.compare.curves import alternating, at_update, first_update, slope
-from actde_nb.experiments import results, runs, weights
+from actde_nb.experiments import results, weights
 from actde_nb.paths import RESULTS
 from actde_nb.tables.fixed_points import fixed_points
 from actde_nb.tables.games import PAYOFFS, outcome_shares, prisoners_dilemma, softmax_return_lines
@@ -36,6 +36,7 @@ def test_is_a_little_behind_ppo_then_beside_it_then_parts_for_good(plain):
 
 def test_race_ends_when_a_head_at_adams_pace_would_have_arrived(plain):
     settings = results.settings_of(plain)
+    settings = settings["config"] | settings["network"]
     sd = plain["advantage_sd"].values
     caught = first_update(plain, 1 - sd / sd[:, :1], 0.95)
     pace = settings["learning_rate"] * settings["width"]
@@ -91,4 +92,4 @@ def test_no_trend_after_the_first_third(plain):
 def test_weights_belong_to_the_results(plain):
     work = weights.read(RESULTS / "prisoner_actde.safetensors")
     assert work.trials == plain["trial"].values.tolist()
-    assert work.update == runs.PrisonerRun(**results.settings_of(plain)).updates
+    assert work.update == results.settings_of(plain)["config"]["updates"]

@@ -22,13 +22,13 @@ def stored():
 @pytest.fixture(scope="module")
 def start():
     """What is known before training: evaluation of the small network, on gold."""
-    return runs.trainer(LANGUAGE["apa_010"], (0,)).evaluate
+    return runs.evaluation(LANGUAGE["apa_010"])
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_is_the_run_that_the_programme_names_and_says_where_it_comes_from(name):
     data = results.read(RESULTS / f"language_{name}.nc")
-    assert runs.LanguageRun(**results.settings_of(data)) == LANGUAGE[name]
+    assert results.settings_of(data) == LANGUAGE[name].settings()
     assert len(data.attrs["commit"]) == 40, "made from a commit, without changes"
     assert "/" not in "".join(map(str, data.attrs.values())), "a path"
 

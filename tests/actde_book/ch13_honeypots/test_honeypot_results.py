@@ -6,7 +6,7 @@ from actde_book.ch13_honeypots import kl_penalty_rest
 
 from actde_nb.compare import at_equal_kl, frontiers, intervals
 from actde_nb.experiments import results
-from actde_nb.experiments.language_runs import trainer_of
+from actde_nb.experiments.runs import evaluation
 from actde_nb.experiments.stored_runs import LANGUAGE
 
 ENDS = ("030", "040", "050", "060", "080", "100", "150")
@@ -24,12 +24,13 @@ def ppo():
 
 @pytest.fixture(scope="module")
 def rests():
-    start = trainer_of(LANGUAGE["ppo_hp_cap_030"], (0,)).evaluate
+    start = evaluation(LANGUAGE["ppo_hp_cap_030"])
     return kl_penalty_rest.held(kl_penalty_rest.resting(start.initial, start.known, np.geomspace(4, 0.03, 80).tolist()))
 
 
 def test_methods_are_compared_at_equal_learning_rates(ppo):
-    settings = [results.settings_of(data) for data in (*ppo.values(), *(stored(f"{n}_hp_cap_030") for n in FORMS))]
+    compared = (*ppo.values(), *(stored(f"{n}_hp_cap_030") for n in FORMS))
+    settings = [results.settings_of(data)["config"] for data in compared]
     for key in ("learning_rate", "head_rate", "gae_lambda", "value_coefficient", "clip", "sampling_temperature"):
         assert len({s[key] for s in settings}) == 1
 

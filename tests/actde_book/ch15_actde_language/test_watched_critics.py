@@ -3,13 +3,14 @@
 import numpy as np
 from actde_book.ch15_actde_language.watched_critics import watch
 
+from actde_nb import paths
 from actde_nb.experiments import runs
-from actde_nb.experiments.language_runs import LanguageRun
 
 
 def test_watching_trains_and_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
-    run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
+    config = runs.language_config(algorithm="actde", trials=2, updates=8, batch=8)
+    run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=2, masked=True))
     work = runs.trainer(run)
     seen = watch(work, 8, 4)
     assert work.update == 8
