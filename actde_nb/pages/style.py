@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -65,7 +65,7 @@ def panels(rows: int = 1, columns: int = 1, height: float = 3.6, **kwargs) -> tu
 
 def band(
     axes: Axes,
-    x: Float[np.ndarray, "points"],
+    x: Num[np.ndarray, "points"],
     samples: Float[np.ndarray, "points runs"],
     label: str,
     quantiles: tuple[float, float] = (0.05, 0.95),
