@@ -64,23 +64,23 @@ def test_what_was_recorded_agrees_with_itself(tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("reference", "now"),
+    ("reference", "now", "moved"),
     [
-        ({"x": math.nan}, {"x": 1.0}),
-        ({"x": 1.0}, {"x": math.nan}),
-        ({"x": math.nan}, {"x": math.nan}),
-        ({"x": 1.0, "x_spread": math.nan}, {"x": 2.0, "x_spread": 0.1}),
-        ({"x": 1.0, "x_spread": math.inf}, {"x": 2.0, "x_spread": 0.1}),
-        ({"x": 1.0, "x_spread": 0.1}, {"x": 1.0, "x_spread": math.nan}),
-        ({"x": 1.0, "x_spread": math.inf}, {"x": 1.0, "x_spread": math.inf}),
+        ({"x": math.nan}, {"x": 1.0}, ["x"]),
+        ({"x": 1.0}, {"x": math.nan}, ["x"]),
+        ({"x": math.nan}, {"x": math.nan}, ["x"]),
+        ({"x": 1.0, "x_spread": math.nan}, {"x": 2.0, "x_spread": 0.1}, ["x", "x_spread"]),
+        ({"x": 1.0, "x_spread": math.inf}, {"x": 2.0, "x_spread": 0.1}, ["x", "x_spread"]),
+        ({"x": 1.0, "x_spread": 0.1}, {"x": 1.0, "x_spread": math.nan}, ["x_spread"]),
+        ({"x": 1.0, "x_spread": math.inf}, {"x": 1.0, "x_spread": math.inf}, ["x", "x_spread"]),
     ],
 )
-def test_what_is_not_finite_never_agrees(tmp_path: Path, monkeypatch, reference: dict, now: dict):
+def test_what_is_not_finite_never_agrees(tmp_path: Path, monkeypatch, reference: dict, now: dict, moved: list[str]):
     monkeypatch.setattr(references, "REFERENCES", tmp_path)
     (tmp_path / "smoke").mkdir()
     (tmp_path / "smoke" / "01_x.json").write_text(json.dumps(reference), encoding="utf-8")
     monkeypatch.setattr(references, "glued", lambda _: now)
-    assert references.differences(tmp_path / "01_x.ipynb", "smoke")
+    assert [difference.key for difference in references.differences(tmp_path / "01_x.ipynb", "smoke")] == moved
 
 
 def test_what_is_glued_no_more_leaves_the_references(tmp_path: Path, monkeypatch):
