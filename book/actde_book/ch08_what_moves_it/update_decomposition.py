@@ -16,8 +16,6 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.networks.gpt import Outputs
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.trainer import Trainer, generator
@@ -38,12 +36,7 @@ def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None
 
 @contextmanager
 def aside(trainer: Trainer, seed: int) -> Iterator[None]:
-    """Let ``trainer`` play with other draws and forget afterwards that it did.
-
-    Args:
-        trainer: whose play is not to change the run.
-        seed: of the draws meanwhile.
-    """
+    """Let ``trainer`` play with other draws, and forget afterwards that it did."""
     draws, last = trainer.play_draws, trainer.last
     trainer.play_draws = [generator(seed, trial, "play") for trial in trainer.trials]
     try:
@@ -53,17 +46,11 @@ def aside(trainer: Trainer, seed: int) -> Iterator[None]:
 
 
 class Gap:
-    """The mean logit gap after either move over fixed sequences, as a function of the parameters.
+    """The mean logit gap after either move over sequences that the trainer plays now, as a function of parameters."""
 
-    Args:
-        trainer: whose policy; it plays the sequences now, aside.
-        sequences: how many, at most as many as it plays in a rollout.
-        seed: of the draws.
-    """
-
-    def __init__(self, trainer: Trainer, sequences: int = PROBES, seed: int = 0):
+    def __init__(self, trainer: Trainer, seed: int = 0):
         with aside(trainer, seed):
-            self.tokens = trainer.play().context[:, :sequences]
+            self.tokens = trainer.play().context[:, :PROBES]
         self.policy = trainer.policy
         after = torch.stack([self.tokens == move for move in range(len(MOVES))], 1)
         self.weights = after / after.sum((2, 3), keepdim=True)  # [trial, last_move, batch, time]
@@ -90,14 +77,7 @@ def _gradient(loss: Tensor, parameters: Mapping[str, Tensor]) -> Flat:
 def gradients(
     trainer: Trainer, outputs: Outputs, batch: TrainingBatch, algorithm: str | None = None
 ) -> dict[str, Flat]:
-    """Gradient of each term of the loss in all parameters, before any clipping.
-
-    Args:
-        trainer: at some point of its run.
-        outputs: what its policy says of the rollout.
-        batch: the rollout.
-        algorithm: whose loss; the trainer's own by default.
-    """
+    """Gradient of each term of the loss in all parameters before any clipping; the loss is the trainer's by default."""
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     parts = terms(outputs, batch, config)
     return {name: _gradient(part.sum(), trainer.parameters) for name, part in parts.items()}
@@ -106,9 +86,7 @@ def gradients(
 def decay(trainer: Trainer, gradient: Flat) -> Flat:
     """What weight decay does to the parameters in an update, in units of the learning rate.
 
-    Args:
-        trainer: at some point of its run.
-        gradient: of the loss; a parameter that it leaves out, such as PPO's q head, is not decayed either.
+    A parameter that the loss's gradient leaves out, such as PPO's q head, is not decayed either.
     """
     kept = {}
     each = gradient.split([p[0].numel() for p in trainer.parameters.values()], 1)
@@ -127,17 +105,11 @@ def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: 
         seed: of the rollouts' draws.
 
     Returns:
-        ``plain`` and ``adam`` ``[force, trial, rollout, last_move]``, the push of one update in nats: of plain gradient
-        descent with the trainer's learning rate, and of Adam if it stayed here for long. Adam divides by the root mean
-        square of the total gradient (here: over the fresh rollouts), and each gradient's effect, which it spreads over
-        the updates to come, is counted once and whole. ``decay`` ``[trial, last_move]`` is weight decay's push.
-        ``gradient`` ``[trial]`` is the total gradient's root mean square over rollouts and parameters.
-
-    Raises:
-        SettingError: fewer than two rollouts.
+        ``plain`` and ``adam`` ``[force, trial, rollout, last_move]``, the push of one update in nats: of gradient
+        descent, and of Adam if it stayed here for long, which divides by the root mean square of the total gradient
+        over the fresh rollouts. ``decay`` ``[trial, last_move]`` is weight decay's push. ``gradient`` ``[trial]`` is
+        the total gradient's root mean square over rollouts and parameters.
     """
-    if checks.whole("rollouts", rollouts) < 2:
-        raise SettingError(f"rollouts = {rollouts}: allowed are two or more")
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     _, slopes = Gap(trainer, seed=seed).slopes(trainer.parameters)
     found: dict[str, list[Flat]] = {}
@@ -187,13 +159,9 @@ def scale(trainer: Trainer) -> Flat:
 
 
 def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
-    """How large gradients have been lately, and the last step: root mean squares over all of a trial's parameters.
+    """How large gradients have been lately, and Adam's last step: root mean squares over all of a trial's parameters.
 
-    Args:
-        trainer: one that uses Adam, after an update or more.
-
-    Returns:
-        ``gradient``, from Adam's running mean square, and ``step``, without weight decay.
+    ``gradient`` is from Adam's running mean square; ``step`` is without weight decay.
     """
     steps = max(float(memory["step"]) for memory in trainer.optimiser.state.values())
     squares = remembered(trainer, "exp_avg_sq") / (1 - trainer.config.beta2**steps)
@@ -206,15 +174,12 @@ class Ledger:
 
     Adam's step is linear in its running mean of the gradient, and so splits up exactly into what the terms of the loss
     have contributed; ``before`` is what the running mean still holds from before the first entry. What the first-order
-    pushes leave of the true change is entered as ``curvature``.
-
-    Args:
-        trainer: at some point of its run, without dropout. It goes on as it would have, but keeps no records.
-        seed: of the sequences on which the gap is measured.
+    pushes leave of the true change is entered as ``curvature``. The trainer, without dropout, goes on as it would have,
+    but keeps no records.
     """
 
-    def __init__(self, trainer: Trainer, seed: int = 0):
-        self.trainer, self.gap = trainer, Gap(trainer, seed=seed)
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.gap = trainer, Gap(trainer)
         self.means = {"before": remembered(trainer, "exp_avg")}
         self.entries: list[dict[str, np.ndarray]] = []
         self.seen: list[dict[str, np.ndarray]] = []
@@ -222,7 +187,7 @@ class Ledger:
     def run(self, updates: int) -> None:
         """Train for ``updates`` more, whole rollouts."""
         per_rollout = self.trainer.config.updates_per_rollout
-        for _ in range(checks.whole("updates", updates) // per_rollout):
+        for _ in range(updates // per_rollout):
             batch = prepare(self.trainer.play(), self.trainer.config)
             for _ in range(per_rollout):
                 self.update(batch)
@@ -255,13 +220,11 @@ class Ledger:
         )
 
     def dataset(self) -> xr.Dataset:
-        """The entries.
+        """The entries, by update.
 
-        Returns:
-            ``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that
-            update; ``gap`` before it; ``gradient`` and ``step`` ``[trial, update]``, root mean squares over the
-            parameters, of the clipped gradient and of the optimiser's step without decay; ``unexplained``, the largest
-            part of a parameter's change that the forces leave out, which is rounding.
+        ``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change; ``gap``
+        before it; ``gradient`` and ``step`` ``[trial, update]``, root mean squares of the clipped gradient and of the
+        step without decay; ``unexplained``, the largest change of a parameter that the forces leave out: rounding.
         """
         push = {name: np.stack([entry[name] for entry in self.entries], 1) for name in self.entries[0]}
         seen = {name: np.stack([row[name] for row in self.seen], 1) for name in self.seen[0]}
@@ -290,10 +253,8 @@ class Ledger:
 def branch(trainer: Trainer, **changes) -> Trainer:
     """Another trainer in the state of this one, that goes on with the same draws under other settings.
 
-    Args:
-        trainer: a run that is left as it is.
-        changes: settings of its :class:`~actde_nb.training.config.Config` that the branch has otherwise, such as
-            ``epsilon`` or ``updates``. If ``optimiser`` is among them, the branch starts with none of Adam's memory.
+    ``changes`` are of its :class:`~actde_nb.training.config.Config`, such as ``epsilon`` or ``updates``. With another
+    ``optimiser`` the branch starts with none of Adam's memory.
     """
     other = Trainer(trainer.world, trainer.policy, replace(trainer.config, **changes), trainer.trials)
     with torch.no_grad():

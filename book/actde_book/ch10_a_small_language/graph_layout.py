@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
-from actde_nb import checks
 from actde_nb.worlds.grammar import START, Grammar
 
 SWEEPS = 12  # of the ordering; more change nothing for grammars as small as ours
@@ -18,21 +17,13 @@ SLIM = 0.5  # width of a waypoint, that of a state being 1
 
 @dataclass(frozen=True)
 class Arrow:
-    """All words that lead from one state to another.
-
-    Args:
-        start: state before.
-        end: state after.
-        words: the likeliest first.
-        chance: of any of them, in the state before.
-        flow: how often the arrow is taken in a sentence, in the mean.
-    """
+    """All words that lead from one state to another."""
 
     start: str
     end: str
-    words: tuple[str, ...]
-    chance: float
-    flow: float
+    words: tuple[str, ...]  # the likeliest first
+    chance: float  # of any of them, in the state before
+    flow: float  # how often the arrow is taken in a sentence, in the mean
 
 
 def visits(grammar: Grammar) -> Float[torch.Tensor, "state"]:
@@ -74,20 +65,9 @@ def places(grammar: Grammar, longest: int = 3) -> dict[tuple[str, int], tuple[fl
     """Where states and waypoints may stand so that few arrows cross.
 
     Within a row, things stand in the order of the mean place of what they are joined to in the row above, then below,
-    over and over; arrows that are taken often count for more.
-
-    Args:
-        grammar: what to draw.
-        longest: arrows that go further down than so many rows have no waypoints.
-
-    Returns:
-        Place in its row, centred at 0, and the row, of each ``(state, row)`` and of each waypoint, named as in
-        :func:`way`.
-
-    Raises:
-        ValueError: ``longest`` below one.
+    over and over; arrows that are taken often count for more. Arrows further down than ``longest`` rows have no
+    waypoints. Place in its row, centred at 0, and the row, of each ``(state, row)`` and each waypoint of :func:`way`.
     """
-    checks.whole("longest", longest)
     depth = rows(grammar)
     joined: dict[tuple[str, int], dict[tuple[str, int], float]] = {(state, row): {} for state, row in depth.items()}
     for arrow in arrows(grammar):

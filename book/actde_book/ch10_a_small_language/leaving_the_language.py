@@ -5,8 +5,6 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.networks import gpt
 
 
@@ -22,19 +20,10 @@ def leaving_price(
     Args:
         initial: log-probability of each sentence under the initial policy.
         reward: of each sentence.
-        log_prob: of the text under the initial policy.
-        worth: reward of the text.
-
-    Raises:
-        SettingError: a text that earns no more than the best sentence, or is not less likely than all of them together.
+        log_prob: of the text under the initial policy, less than that of all sentences together.
+        worth: reward of the text, more than that of any sentence.
     """
-    checks.finite("log_prob", log_prob)
-    best = reward.max().item()
-    if not worth > best:
-        raise SettingError(f"worth = {worth}: allowed are rewards above that of every sentence, {best}")
-    inside = initial.logsumexp(0).item()
-    if not log_prob < inside:
-        raise SettingError(f"log_prob = {log_prob}: allowed are numbers below {inside}, that of the sentences")
+    best, inside = reward.max().item(), initial.logsumexp(0).item()
 
     def ahead(inverse: float) -> float:
         return (initial + reward * inverse).logsumexp(0).item() - log_prob - worth * inverse
@@ -45,16 +34,9 @@ def leaving_price(
 def log_prob(
     params: gpt.Params, config: gpt.GPTConfig, tokens: Int[Tensor, "text time"], given: int
 ) -> Float[Tensor, "trial text"]:
-    """Log-probability that networks give to texts, whatever they are; float64.
+    """Log-probability that networks give to texts, begin mark and padding included, after the ``given`` first tokens.
 
-    Args:
-        params: from :func:`actde_nb.networks.gpt.init`.
-        config: what they were made with.
-        tokens: begin mark, prompt and text, padding at the end.
-        given: number of tokens, of the begin mark and the prompt, that are not counted.
-
-    Raises:
-        SettingError: texts that are too long or tokens outside the vocabulary.
+    Float64, whatever the texts are.
     """
     with torch.no_grad():
         trials = len(params["token_embedding"])

@@ -12,17 +12,11 @@ ALMOST = 1e-9  # in value: as good as the best
 
 
 class Favourites(NamedTuple):
-    """Means over the positions that a policy comes to, as often as it does, where there is a choice.
+    """Means over the positions that a policy comes to, as often as it does, where there is a choice."""
 
-    Args:
-        sure: probability of the likeliest word.
-        best: share where no word has a higher value.
-        lead: advantage of the likeliest word, in units of reward; that of the word said is 0 on average.
-    """
-
-    sure: Float[Tensor, "trial"]
-    best: Float[Tensor, "trial"]
-    lead: Float[Tensor, "trial"]
+    sure: Float[Tensor, "trial"]  # probability of the likeliest word
+    best: Float[Tensor, "trial"]  # share where no word has a higher value
+    lead: Float[Tensor, "trial"]  # advantage of the likeliest word, in units of reward
 
 
 def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"]) -> Favourites:

@@ -1,9 +1,8 @@
 """Where a policy comes to rest on a leash: a divergence in the loss, beside advantages that are whitened.
 
 At each beginning of a sentence such a loss has its minimum where the log-ratio to the initial policy is the advantage
-over a price, up to a constant: the leash counts the next word's nats and not those that follow, so that this is APA's
-fixed point and not the optimum. The price is the leash times the advantages' standard deviation, which whitening
-divides out; and that deviation is the resting policy's own.
+over a price, up to a constant: APA's fixed point, not the optimum, since only the next word's nats are counted. The
+price is the leash times the advantages' standard deviation, the resting policy's own, which whitening divides out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,6 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 
@@ -24,12 +21,8 @@ def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda:
     """Standard deviation over words of generalised advantage estimates with exact values, in units of reward.
 
     Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
-    own step, plus gae_lambda^2 times that of the next word's estimate. Each step counts for all words up to it.
-
-    Raises:
-        SettingError: gae_lambda outside [0, 1].
+    own step, plus trace^2 times that of the next word's estimate. Each step counts for all words up to it.
     """
-    checks.unit_interval("gae_lambda", gae_lambda)
     tree, chances = policy.tree, policy.beginnings.exp()
     squares = policy.advantages(reward) ** 2
     total = words = torch.zeros_like(policy.leak)
@@ -47,17 +40,13 @@ def resting(
     prices: Sequence[float],
     gae_lambda: float = 0.95,
 ) -> dict[str, Float[np.ndarray, "price"]]:
-    """Policies at rest, and the leash at which they are.
+    """Policies at rest at each price of a nat, in units of reward, and the leash at which they are.
 
     Args:
         initial: the policy that the leash is tied to, a stack of one.
-        known: functions of a sentence; ``reward`` is the one that is optimised.
-        prices: of a nat, in units of reward.
-        gae_lambda: of the advantages.
-
-    Returns:
-        ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price
-        is; ``kl`` and ``entropy``; the mean of each of ``known``.
+        known: functions of a sentence, of which means are taken; ``reward`` is the one that is optimised.
+        prices: each the product of ``leash``, the weight of the divergence in the loss, and ``deviation``.
+        trace: of the advantages whose ``deviation`` it is.
     """
     rests = [policy_on_tree.advantage_fixed_point(initial, known["reward"], price) for price in prices]
     said = torch.cat([rest.sentences for rest in rests])
@@ -93,13 +82,8 @@ def held(
 def last_held_rate(first: float) -> float:
     """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first.
 
-    The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
-
-    Raises:
-        SettingError: a rate that is not between 0 and 1/2.
+    The loosest leash is where the log-odds have risen by 2 / (2 rate - 1). ``first`` lies between 0 and 1/2.
     """
-    if not 0 < first < 0.5:
-        raise SettingError(f"first = {first}: allowed are rates between 0 and 1/2")
 
     def excess(rate: float) -> float:
         return np.log(rate / (1 - rate)) - np.log(first / (1 - first)) - 2 / (2 * rate - 1)

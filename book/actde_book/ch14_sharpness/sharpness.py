@@ -3,10 +3,9 @@
 A loss takes the parameters of a stack of networks and gives one number for each. Networks of a stack do not know of one
 another, so that the second derivative of the sum is the Hessian of each, side by side: one product serves them all.
 
-An eigenvalue is in units of loss per squared unit of parameter. Both units are a matter of choice (a layer before a
-layer norm can be scaled at no change of the policy), and so is the eigenvalue (Dinh et al., 2017). Hence the company it
-keeps here: directions that are scaled with the weights, and the Fisher matrix, in whose units a step is what the policy
-makes of it.
+An eigenvalue is in units of loss per squared unit of parameter, a matter of choice (Dinh et al., 2017): a layer before
+a layer norm can be scaled at no change of the policy. Beside it stand directions that are scaled with the weights, and
+the Fisher matrix, in whose units a step is what the policy makes of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from actde_nb import checks
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt, over_tree
 from actde_nb.networks.sampling import NEVER
@@ -41,19 +39,19 @@ def unflatten(flat: Flat, like: Params) -> dict[str, Tensor]:
     return {name: part.view_as(value) for part, (name, value) in zip(parts, like.items(), strict=True)}
 
 
+def _gradient(loss: Loss, params: Params) -> tuple[list[Tensor], Flat]:
+    """The parameters as leaves, and the gradient there, which can be differentiated once more."""
+    at = {name: value.detach().requires_grad_() for name, value in params.items()}
+    gradient = torch.autograd.grad(loss(at).sum(), list(at.values()), create_graph=True, materialize_grads=True)
+    return list(at.values()), torch.cat([part.flatten(1) for part in gradient], 1)
+
+
 def hessian_products(loss: Loss, params: Params) -> Callable[[Flat], Flat]:
     """Products of the Hessian with vectors, by differentiating the gradient once more (Pearlmutter, 1994).
 
     The gradient is worked out once and kept for all products. Parameters that the loss does not use have rows of zeros.
-
-    Args:
-        loss: twice differentiable; each network's number depends on its own parameters only.
-        params: where.
     """
-    at = {name: value.detach().requires_grad_() for name, value in params.items()}
-    leaves = list(at.values())
-    gradient = torch.autograd.grad(loss(at).sum(), leaves, create_graph=True, materialize_grads=True)
-    flat = torch.cat([part.flatten(1) for part in gradient], 1)
+    leaves, flat = _gradient(loss, params)
 
     def product(vector: Flat) -> Flat:
         twice = torch.autograd.grad(flat, leaves, vector, retain_graph=True, materialize_grads=True)
@@ -75,16 +73,8 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
 
     Lanczos' method, each new vector made orthogonal to all before (twice). It has the products of the power method and
     makes more of them: after as many steps its highest value is never below the power method's, nor above the truth.
-
-    Args:
-        product: of the matrix with a vector, row by row.
-        start: not zero in any row, with a share in the eigenvectors sought; a random one has.
-        steps: products; as many as there are weights give the whole spectrum.
-
-    Raises:
-        ValueError: no step.
+    As many steps as there are weights give the whole spectrum.
     """
-    checks.whole("steps", steps)
     steps = min(steps, start.shape[1])
     basis = [start / start.norm(dim=1, keepdim=True)]
     small = start.new_zeros(len(start), steps, steps)
@@ -113,9 +103,7 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
 
 def uphill(loss: Loss, params: Params) -> dict[str, Tensor]:
     """Each network's gradient, as a direction of length one."""
-    at = {name: value.detach().requires_grad_() for name, value in params.items()}
-    gradient = torch.autograd.grad(loss(at).sum(), list(at.values()), materialize_grads=True)
-    flat = torch.cat([part.flatten(1) for part in gradient], 1)
+    flat = _gradient(loss, params)[1].detach()
     return unflatten(flat / flat.norm(dim=1, keepdim=True), params)
 
 
@@ -155,24 +143,11 @@ def along(
     )
 
 
-def reached(offsets: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Where a probe stands that means to go to each offset and forgets to come back in between.
-
-    The published probe copies the model shallowly, so that copy and model share every parameter; what it sets on the
-    one, it sets on the other, and the next offset is added to that.
-    """
-    return np.cumsum(np.asarray(offsets, dtype=float))
-
-
 def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
     """The same policy with other parameters: layer norms times ``factor``, the weights that read them over it.
 
     Every one of the network's functions stays what it was; what changes is how far a unit of each parameter goes.
-
-    Raises:
-        ValueError: a factor that is not above zero.
     """
-    checks.positive("factor", factor)
     readers = {"blocks.attention.weight", "blocks.mlp.weight", "policy.weight", "value.weight", "q.weight"}
     scale = {name: 1 / factor if name in readers else factor if "norm" in name else 1.0 for name in params}
     return {name: value * scale[name] for name, value in params.items()}
@@ -180,13 +155,7 @@ def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """All sentences of a small tree, as differentiable functions of a network that says no others.
-
-    Args:
-        tree: of the prompt's completions.
-        grammar: whose tree it is.
-        config: size of the networks.
-    """
+    """All sentences of a small tree, as differentiable functions of a network that says no others."""
 
     tree: Tree
     grammar: Grammar
@@ -214,14 +183,7 @@ class Speech:
         return edges.index_select(1, self._steps.flatten()).unflatten(1, self._steps.shape).sum(-1)
 
     def loss(self, reward: Float[Tensor, "sentence"], initial: Float[Tensor, "sentence"], price: float) -> Loss:
-        """Price times KL to the initial policy, less expected reward; nothing is sampled.
-
-        Args:
-            reward: of each sentence.
-            initial: log-probability of each sentence before training.
-            price: of a nat; zero leaves the reward alone.
-        """
-        checks.at_least_zero("price", price)
+        """Price of a nat times KL to the initial policy, less expected reward; nothing is sampled."""
 
         def exact(params: Params) -> Tensor:
             said = self.sentences(params)
@@ -260,9 +222,9 @@ def surrogate(
 ) -> Loss:
     """Policy-gradient loss on a batch that the networks at ``params`` said, without clipping.
 
-    It is minus the mean of the ratio of probabilities times the reward less the batch's mean: what PPO descends, and
-    what the published probe looks at. Over draws of the batch its gradient and Hessian have those of minus the expected
-    reward as means, but for the factor ``1 - 1 / batch`` that centring costs; its eigenvalues do not.
+    Minus the mean of the ratio of probabilities times the centred reward: what PPO descends, and what the published
+    probe looks at. Over draws of the batch its gradient and Hessian have those of minus the expected reward as means,
+    but for the factor ``1 - 1 / batch`` that centring costs; its eigenvalues do not.
     """
     with torch.no_grad():
         there = speech.sentences(params)
@@ -293,15 +255,14 @@ def portrait(
         speech: what the networks say.
         params: a stack of networks.
         loss: of :meth:`Speech.loss`, say.
-        seed: of random starts and directions, the same in every call, so that portraits can be compared.
+        seed: of random starts and directions, so that portraits can be compared.
         steps: of Lanczos' method.
         size: of the noise, relative to each filter.
         directions: of noise, each taken forwards and backwards.
 
     Returns:
-        Of each network ``highest`` and ``lowest``, ends of the Hessian's spectrum; ``fisher``, the highest eigenvalue
-        of the Fisher matrix; ``nats`` that the policy moves under the noise and ``rise`` of the loss, means over
-        directions.
+        Of each network ``highest`` and ``lowest``, ends of the Hessian's spectrum; ``fisher``, the Fisher matrix's
+        highest eigenvalue; ``nats`` moved under the noise and ``rise`` of the loss, means over directions.
     """
     curved = extremes(loss, params, torch.Generator().manual_seed(seed), steps)
     moved = speech.moved(params)

@@ -122,5 +122,3 @@ def test_last_held_rate_has_the_loosest_leash():
         held = np.divide(1, risen * np.sqrt(rates * (1 - rates)), where=risen > 0, out=np.full_like(rates, np.inf))
         loosest = rates[held.argmin()]
         assert kl_penalty_rest.last_held_rate(first) == pytest.approx(loosest, abs=1e-4)
-    with pytest.raises(ValueError, match="between 0 and 1/2"):
-        kl_penalty_rest.last_held_rate(0.5)
