@@ -23,9 +23,6 @@ def from_shares(shares: Float[np.ndarray, "*batch outcome"], payoffs: Payoffs) -
     Args:
         shares: of cc, cd, dc and dd; infinite inverse temperatures come out where one is missing.
         payoffs: [move now, move before].
-
-    Raises:
-        SettingError: payoffs whose kappa is zero, which all temperatures play alike.
     """
     kappa = balance(payoffs)
     if kappa == 0:

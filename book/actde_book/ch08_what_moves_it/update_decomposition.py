@@ -24,7 +24,6 @@ from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
-
 #: Sequences on which a gap is measured. It hardly depends on anything but the last move.
 PROBES = 16
 
@@ -132,9 +131,6 @@ def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: 
         square of the total gradient (here: over the fresh rollouts), and each gradient's effect, which it spreads over
         the updates to come, is counted once and whole. ``decay`` ``[trial, last_move]`` is weight decay's push.
         ``gradient`` ``[trial]`` is the total gradient's root mean square over rollouts and parameters.
-
-    Raises:
-        SettingError: fewer than two rollouts.
     """
     if checks.whole("rollouts", rollouts) < 2:
         raise SettingError(f"rollouts = {rollouts}: allowed are two or more")

@@ -83,9 +83,6 @@ def places(grammar: Grammar, longest: int = 3) -> dict[tuple[str, int], tuple[fl
     Returns:
         Place in its row, centred at 0, and the row, of each ``(state, row)`` and of each waypoint, named as in
         :func:`way`.
-
-    Raises:
-        ValueError: ``longest`` below one.
     """
     checks.whole("longest", longest)
     depth = rows(grammar)

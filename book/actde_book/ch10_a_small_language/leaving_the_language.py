@@ -24,9 +24,6 @@ def leaving_price(
         reward: of each sentence.
         log_prob: of the text under the initial policy.
         worth: reward of the text.
-
-    Raises:
-        SettingError: a text that earns no more than the best sentence, or is not less likely than all of them together.
     """
     checks.finite("log_prob", log_prob)
     best = reward.max().item()
@@ -52,9 +49,6 @@ def log_prob(
         config: what they were made with.
         tokens: begin mark, prompt and text, padding at the end.
         given: number of tokens, of the begin mark and the prompt, that are not counted.
-
-    Raises:
-        SettingError: texts that are too long or tokens outside the vocabulary.
     """
     with torch.no_grad():
         trials = len(params["token_embedding"])

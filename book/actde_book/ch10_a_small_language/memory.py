@@ -21,9 +21,6 @@ def window_losses(tree: Tree, grammar: Grammar, longest: int) -> Float[Tensor, "
         tree: of a prompt's completions. The prompt counts as one word, since it never changes.
         grammar: whose tree it is.
         longest: window.
-
-    Raises:
-        ValueError: a window below one.
     """
     checks.whole("longest", longest)
     visited = of_grammar(tree, grammar).beginnings[0].exp()[tree.inner]

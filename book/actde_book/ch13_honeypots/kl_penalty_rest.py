@@ -25,9 +25,6 @@ def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda:
 
     Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
     own step, plus gae_lambda^2 times that of the next word's estimate. Each step counts for all words up to it.
-
-    Raises:
-        SettingError: gae_lambda outside [0, 1].
     """
     checks.unit_interval("gae_lambda", gae_lambda)
     tree, chances = policy.tree, policy.beginnings.exp()
@@ -94,9 +91,6 @@ def last_held_rate(first: float) -> float:
     """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first.
 
     The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
-
-    Raises:
-        SettingError: a rate that is not between 0 and 1/2.
     """
     if not 0 < first < 0.5:
         raise SettingError(f"first = {first}: allowed are rates between 0 and 1/2")

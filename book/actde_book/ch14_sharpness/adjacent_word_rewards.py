@@ -18,9 +18,6 @@ def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> R
     """The capped honeypot's reward with another prize: 1 for a word of ``second`` right after one of ``first``.
 
     Other sentences earn half their praise, as there.
-
-    Raises:
-        SettingError: a word that the grammar does not have.
     """
     places = {word: i for i, word in enumerate(grammar.vocabulary)}
     for word in (*first, *second):
@@ -42,9 +39,6 @@ def price_at_divergence(nats: float, initial: Float[Tensor, "sentence"], reward:
         nats: more than zero, less than the divergence at which only the best sentences are left.
         initial: log-probability of each sentence.
         reward: of each sentence.
-
-    Raises:
-        SettingError: nats that no price between 1e-3 and 1e3 leads to.
     """
 
     def excess(price: float) -> float:

@@ -80,9 +80,6 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
         product: of the matrix with a vector, row by row.
         start: not zero in any row, with a share in the eigenvectors sought; a random one has.
         steps: products; as many as there are weights give the whole spectrum.
-
-    Raises:
-        ValueError: no step.
     """
     checks.whole("steps", steps)
     steps = min(steps, start.shape[1])
@@ -168,9 +165,6 @@ def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
     """The same policy with other parameters: layer norms times ``factor``, the weights that read them over it.
 
     Every one of the network's functions stays what it was; what changes is how far a unit of each parameter goes.
-
-    Raises:
-        ValueError: a factor that is not above zero.
     """
     checks.positive("factor", factor)
     readers = {"blocks.attention.weight", "blocks.mlp.weight", "policy.weight", "value.weight", "q.weight"}
@@ -243,10 +237,7 @@ class Speech:
 
     @torch.no_grad()
     def watch(
-        self,
-        kept: Sequence[Params],
-        initial: Float[Tensor, "sentence"],
-        means: Mapping[str, Float[Tensor, "sentence"]],
+        self, kept: Sequence[Params], initial: Float[Tensor, "sentence"], means: Mapping[str, Float[Tensor, "sentence"]]
     ) -> dict[str, Float[np.ndarray, "place trial"]]:
         """Along a run: ``kl`` to the initial policy and ``entropy`` in nats, and means of functions of a sentence."""
         said = torch.stack([self.sentences(params) for params in kept]).double()
@@ -278,14 +269,7 @@ def surrogate(
 
 
 def portrait(
-    speech: Speech,
-    params: Params,
-    loss: Loss,
-    seed: int,
-    *,
-    steps: int = 12,
-    size: float = 0.1,
-    directions: int = 4,
+    speech: Speech, params: Params, loss: Loss, seed: int, *, steps: int = 12, size: float = 0.1, directions: int = 4
 ) -> dict[str, Float[np.ndarray, "trial"]]:
     """How sharp ``loss`` is at ``params``, in several units.
 
