@@ -18,20 +18,11 @@ from actde_nb.compare.intervals import LEVEL, Estimate
 def between(
     settings: Sequence[xr.Dataset], kl: Samples, quantity: str, source: Source = "best", at: str = "kl"
 ) -> Samples:
-    """What a method has at the end at each trial's divergence, between the settings of its knob.
+    """What a method has at the end at each trial's divergence ``kl``, between ``settings``, runs with the same trials.
 
-    Args:
-        settings: runs of one method whose trials are the same.
-        kl: in nats, one for each trial; or numbers of another quantity.
-        quantity: as :func:`actde_nb.compare.frontiers.curve`.
-        source: likewise.
-        at: that other quantity, in place of the divergence.
-
-    Returns:
-        Points between the two settings whose divergences are nearest below and above; NaN outside all of them.
-
-    Raises:
-        SettingError: fewer than two settings, a number of trials that differs, a quantity that is not there.
+    On the line between the two settings whose divergences (or numbers of ``at``) are nearest below and above; NaN
+    outside all of them. ``quantity`` and ``source`` are as for :func:`actde_nb.compare.frontiers.curve`; fewer than
+    two settings, or another number of trials, are a SettingError.
     """
     if len(settings) < 2 or any(run.sizes["trial"] != len(kl) for run in settings):
         sizes = [run.sizes["trial"] for run in settings]
@@ -54,12 +45,9 @@ def apart(
     level: float = LEVEL,
     at: str = "kl",
 ) -> Estimate:
-    """By how much a quantity at the end is higher than that of another method at the same divergence.
+    """By how much a quantity at the end is higher than that of another method at the same ``at``.
 
-    Or at the same number of another quantity ``at``, such as the rate of honeypots.
-
-    Raises:
-        SettingError: as :func:`between`; a trial whose divergence is outside all settings.
+    A trial outside all settings is a SettingError.
     """
     ours, there = (frontiers.last(data, name, source) for name in (quantity, at))
     return intervals.mean(ours - between(settings, there, quantity, source, at), level)

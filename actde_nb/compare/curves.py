@@ -20,11 +20,7 @@ def towards_alternating(data: xr.Dataset) -> Float[np.ndarray, "trial update"]:
 
 
 def at_update(data: xr.Dataset, curve: Float[np.ndarray, "trial update"], update: float) -> Float[np.ndarray, "trial"]:
-    """The curve's point nearest to ``update``.
-
-    Raises:
-        SettingError: the run ended before.
-    """
+    """The curve's point nearest to ``update``; a SettingError if the run ended before."""
     done = data["update"].values
     if not 0 <= update <= done[-1] + (done[-1] - done[-2] if len(done) > 1 else 0):
         raise SettingError(f"update = {update}: allowed are numbers from 0 to {done[-1]:g}, where the run ends")
@@ -43,11 +39,7 @@ def first_update(
 def slope(
     data: xr.Dataset, curve: Float[np.ndarray, "trial update"], low: float, high: float, *, of_log: bool = False
 ) -> Float[np.ndarray, "trial"]:
-    """Least-squares slope of each trial's curve between two updates, in the update or in its logarithm.
-
-    Raises:
-        SettingError: fewer than two points between ``low`` and ``high``.
-    """
+    """Least-squares slope of each trial's curve between two updates, in the update or its logarithm."""
     update = data["update"].values
     chosen = (low <= update) & (update <= high)
     if chosen.sum() < 2:

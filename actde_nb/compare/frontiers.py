@@ -22,36 +22,21 @@ from actde_nb.experiments import results
 from actde_nb.experiments.runs import Run, evaluation
 
 Source = Literal["best", "exact", "sampled"]
-
-
 Curve = Float[np.ndarray, "trial evaluated"]
-
-
 Samples = Float[np.ndarray, "trial"]
 
 
 def stored(*names: str, folder: Path = paths.RESULTS) -> dict[str, xr.Dataset]:
-    """Stored language runs by their names in the programme, as ``ppo_010`` or ``apa_whitened_200``.
-
-    Raises:
-        ResultsError: one of them is not there, or damaged.
-    """
+    """Stored language runs by their names in the programme, as ``ppo_010`` or ``apa_whitened_200``."""
     return {name: results.read(folder / f"language_{name}.nc") for name in names}
 
 
 def curve(data: xr.Dataset, quantity: str, source: Source = "best") -> Curve:
     """A quantity at each evaluation, before training and every so many updates (coordinate ``evaluated``).
 
-    Args:
-        data: a stored run.
-        quantity: ``kl``, ``entropy``, ``reward``, ``gold``, ``honeypot``, or one that is known in one way only:
-            ``leak``, ``effective_sentences``, ``top``, ``soft_regret``, ``log_z_mean``, ``log_z_sd``,
-            ``apa_residual`` exactly, ``length``, ``grammatical``, ``distinct`` from 64 samples.
-        source: ``"exact"``, NaN where withheld; ``"sampled"``; ``"best"`` is exact where there is such a number and
-            sampled elsewhere, as far as there are samples of it.
-
-    Raises:
-        ValueError: a quantity that is not there.
+    Quantities are ``kl``, ``entropy``, ``reward``, ``gold``, ``honeypot``; exactly only ``leak``,
+    ``effective_sentences``, ``top``, ``soft_regret``, ``log_z_mean``, ``log_z_sd``, ``apa_residual``; from 64 samples
+    only ``length``, ``grammatical``, ``distinct``. ``"exact"`` is NaN where withheld; ``"best"`` takes samples there.
     """
     kinds = ("exact", "sampled") if source == "best" else (source,)
     offered = {kind: [str(name) for name in data[f"{kind}_quantity"].values] for kind in kinds}
@@ -73,11 +58,7 @@ def path(
 
 
 def estimate(data: xr.Dataset, quantity: str, source: Source = "best", level: float = LEVEL) -> Estimate:
-    """Mean over trials of a quantity at the end, with Student's interval.
-
-    Raises:
-        ValueError: a quantity that is not there, or is withheld in a trial.
-    """
+    """Mean over trials of a quantity at the end, with Student's interval."""
     return intervals.mean(last(data, quantity, source), level)
 
 
@@ -87,9 +68,6 @@ def paired(
     """By how much a quantity at the end is higher than in the reference, trial by trial.
 
     Of trials that both have; where either has no exact number, the samples of both are compared (``"best"``).
-
-    Raises:
-        ValueError: a quantity that is not there, or is withheld in a trial; fewer than two common trials.
     """
     common = np.intersect1d(data["trial"], reference["trial"])
     both = [run.sel(trial=common) for run in (data, reference)]
@@ -108,12 +86,8 @@ def _ways(runs: Sequence[xr.Dataset], quantity: str, source: Source) -> list[Sou
 def possible(run: Run, betas: Sequence[float] | Float[np.ndarray, "beta"]) -> dict[str, Float[np.ndarray, "beta"]]:
     """The exact frontier of a run: what the best policies have, around the network that the run starts from.
 
-    Args:
-        run: reward, prompt and network; the network is pretrained now if it has not been.
-        betas: prices of a nat, from high to low.
-
-    Returns:
-        ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`.
+    ``betas`` are prices of a nat; the network is pretrained now if it has not been. Returns
+    ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`.
     """
     before = evaluation(run)
     found = policy_on_tree.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)

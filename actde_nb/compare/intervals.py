@@ -1,25 +1,22 @@
 """Effects with intervals: a quantity's mean over trials, and by how much it differs between two runs.
 
 The trial is the unit: however long a run, its trials are the sample. Intervals are Student's, for differences Welch's
-(1947), which lets the two runs have different spreads; the bootstrap is there to check them.
+(1947), which lets the two runs have different spreads. Fewer than two trials, numbers that are not finite and levels
+outside (0, 1) are a SettingError.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
-from scipy.stats import t as t_distribution
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
 
 Samples = Float[np.ndarray, "trial"]
-
-
 Others = Float[np.ndarray, "other_trial"]
-
-
 LEVEL = 0.95
 
 
@@ -36,45 +33,39 @@ class Estimate(NamedTuple):
         return self.low <= number <= self.high
 
 
-def mean(samples: Samples, level: float = LEVEL) -> Estimate:
-    """The mean over trials with Student's interval.
-
-    Raises:
-        SettingError: fewer than two trials, a number that is not finite, a level outside (0, 1).
-    """
+def t_interval(
+    samples: Float[np.ndarray, "trial *rest"], level: float = LEVEL
+) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
+    """Mean over trials, and half the width of Student's interval for it."""
     _check(level, samples=samples)
-    value, half = map(float, t_interval(samples, level))
+    middle = samples.mean(0, dtype=np.float64)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of samples without spread
+        half = stats.ttest_1samp(samples - middle, 0).confidence_interval(level).high
+    return np.asarray(middle), np.where(np.ptp(samples, 0) == 0, 0, half)
+
+
+def mean(samples: Samples, level: float = LEVEL) -> Estimate:
+    """The mean over trials with Student's interval."""
+    value, half = map(float, t_interval(checks.finite("samples", samples), level))
     return Estimate(value, value - half, value + half, float(stats.sem(samples)))
 
 
 def difference(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate:
-    """Mean of ``samples`` minus that of ``reference``, independent of each other, with Welch's interval.
-
-    Raises:
-        SettingError: fewer than two trials in either, a number that is not finite, a level outside (0, 1).
-    """
+    """Mean of ``samples`` minus that of ``reference``, independent of each other, with Welch's interval."""
+    both = [checks.finite(name, x) for name, x in (("samples", samples), ("reference", reference))]
     _check(level, samples=samples, reference=reference)
-    first, second = (float(x.var(ddof=1)) / len(x) for x in (samples, reference))
-    total = first + second
-    # Satterthwaite's degrees of freedom.
-    shares = first**2 / (len(samples) - 1) + second**2 / (len(reference) - 1)
-    freedom = total**2 / shares if shares > 0 else len(samples) + len(reference) - 2
-    value, error = samples.mean() - reference.mean(), np.sqrt(total)
-    reach = stats.t.ppf((1 + level) / 2, freedom) * error
-    return Estimate(*map(float, (value, value - reach, value + reach, error)))
+    value, error = both[0].mean() - both[1].mean(), np.hypot(*map(stats.sem, both))
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of samples without spread
+        ends = stats.ttest_ind(*both, equal_var=False).confidence_interval(level)
+    return Estimate(*map(float, (value, *(ends if error > 0 else (value, value)), error)))
 
 
 def ratio(samples: Samples, reference: Others, level: float = LEVEL) -> Estimate:
-    """Geometric mean over trials of ``samples / reference``, each trial with its own, with Student's interval of logs.
-
-    Raises:
-        SettingError: fewer than two trials, a number that is not finite or not above zero, a level outside (0, 1).
-    """
-    _check(level, samples=samples, reference=reference)
+    """Geometric mean over trials of ``samples / reference``, both above zero, with Student's interval of the logs."""
     if len(samples) != len(reference):
         raise SettingError(f"reference has {len(reference)} trials: allowed are as many as samples, {len(samples)}")
     for name, values in (("samples", samples), ("reference", reference)):
-        if (values <= 0).any():
+        if (checks.finite(name, values) <= 0).any():
             raise SettingError(f"{name} = {values.tolist()}: allowed are numbers above zero")
     found = mean(np.log(samples / reference), level)
     value, low, high = map(float, np.exp(found[:3]))
@@ -87,22 +78,3 @@ def _check(level: float, **samples: np.ndarray) -> None:
     for name, values in samples.items():
         if len(values) < 2:
             raise SettingError(f"{name} has {len(values)} trials: allowed are two or more")
-        checks.finite(name, values)
-
-
-def t_interval(
-    samples: Float[np.ndarray, "trial *rest"], level: float = 0.95
-) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
-    """Mean over trials, and half the width of Student's interval for it.
-
-    Raises:
-        SettingError: fewer than two trials; a level outside (0, 1).
-    """
-    trials = len(samples)
-    if trials < 2:
-        raise SettingError(f"samples has {trials} trials: allowed are two or more")
-    if not 0 < level < 1:
-        raise SettingError(f"level = {level}: allowed are numbers between 0 and 1")
-    error = samples.std(0, ddof=1) / np.sqrt(trials)
-    half = t_distribution.ppf((1 + level) / 2, trials - 1) * error
-    return np.asarray(samples.mean(0)), np.asarray(half)

@@ -29,13 +29,30 @@ def test_mean_of_three_by_hand():
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_difference_is_welchs(level):
+def test_mean_and_difference_are_students_and_welchs_formulas(level):
     draws = np.random.default_rng(0)
     first, second = draws.normal(1, 3, 5), draws.normal(0, 1, 10)
-    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(level)
-    found = intervals.difference(first, second, level)
-    assert found.value == pytest.approx(first.mean() - second.mean())
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+    error = first.std(ddof=1) / 5**0.5
+    reach = stats.t.ppf((1 + level) / 2, 4) * error
+    expected = (first.mean(), first.mean() - reach, first.mean() + reach, error)
+    assert intervals.mean(first, level) == pytest.approx(expected, rel=1e-8)
+    parts = first.var(ddof=1) / 5, second.var(ddof=1) / 10
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 9)  # Satterthwaite's
+    reach, apart = stats.t.ppf((1 + level) / 2, freedom) * sum(parts) ** 0.5, first.mean() - second.mean()
+    expected = (apart, apart - reach, apart + reach, sum(parts) ** 0.5)
+    assert intervals.difference(first, second, level) == pytest.approx(expected, rel=1e-8)
+
+
+def test_samples_without_spread():
+    assert intervals.mean(np.full(5, 0.75)) == (0.75, 0.75, 0.75, 0)
+    half = intervals.t_interval(np.array([[1.0, 0.5, np.nan], [3.0, 0.5, 1.0]]))[1]
+    np.testing.assert_allclose(half, [12.706205, 0, np.nan], rtol=1e-6)
+    # Beside a constant, Welch's interval is Student's, with the other's degrees of freedom.
+    apart, alone = (
+        intervals.difference(np.array([1.0, 2.0, 4.0]), np.full(9, 1.0)),
+        intervals.mean(np.array([0.0, 1, 3])),
+    )
+    assert apart == pytest.approx(alone, rel=1e-8)
 
 
 def test_difference_of_constants_is_certain():

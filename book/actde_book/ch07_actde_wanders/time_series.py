@@ -18,19 +18,13 @@ from actde_nb.checks import SettingError
 from actde_nb.experiments.results import windows
 
 Curves = Float[np.ndarray, "trial point"]
-
-
 Lags = Int[np.ndarray, "lag"] | Sequence[int]
 
 
 def aligned(
     fine: xr.Dataset, coarse: xr.Dataset, curve: Float[np.ndarray, "trial fine"]
 ) -> Float[np.ndarray, "trial coarse"]:
-    """A curve of ``fine`` averaged over the windows of ``coarse``, as far as both runs go.
-
-    Raises:
-        SettingError: windows that do not hold a whole number of the finer ones.
-    """
+    """A curve of ``fine`` averaged over the windows of ``coarse``, as far as both runs go."""
     ratio, rest = divmod(int(coarse.attrs["window"]), int(fine.attrs["window"]))
     if rest or not ratio:
         raise SettingError(
@@ -45,9 +39,6 @@ def hotelling(samples: Float[np.ndarray, "trial quantity"], point: Float[np.ndar
 
     It takes the quantities together, so that the three shares of games, which sum to one, count as the two numbers
     that they are: give it two of them.
-
-    Raises:
-        SettingError: no more trials than quantities.
     """
     trials, quantities = samples.shape
     if trials <= quantities:
@@ -63,9 +54,6 @@ def spread_over_lags(curves: Curves, lags: Lags) -> Float[np.ndarray, "lag"]:
 
     A walk that nothing pulls back has a straight line through the origin. Where something does, it levels off, at the
     variance about the place it is pulled to.
-
-    Raises:
-        SettingError: a lag as long as the curves.
     """
     _lags(curves, lags)
     return np.array([((curves[:, lag:] - curves[:, :-lag]) ** 2).mean() / 2 for lag in lags])
@@ -76,9 +64,6 @@ def autocorrelation(curves: Curves, lags: Lags) -> Float[np.ndarray, "lag"]:
 
     About each trial's own mean it would fall below zero at long lags whatever the truth, since a short record's
     mean follows its slow swings.
-
-    Raises:
-        SettingError: a lag as long as the curves.
     """
     _lags(curves, lags)
     off = curves - curves.mean()
@@ -112,9 +97,6 @@ def relaxation(curves: Curves, lag: int) -> Relaxation:
 
     A lag of several points keeps the sampling noise and smoothing of single points out of the fit. Estimates of
     ``kept`` from short records are too small: hold them against :func:`walks_kept`.
-
-    Raises:
-        SettingError: a lag as long as the curves.
     """
     _lags(curves, [lag])
     before, after = curves[:, :-lag].ravel().astype(float), curves[:, lag:].ravel().astype(float)

@@ -22,7 +22,6 @@ from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
-
 #: Sequences on which a gap is measured. It hardly depends on anything but the last move.
 PROBES = 16
 

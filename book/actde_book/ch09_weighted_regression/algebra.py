@@ -12,23 +12,11 @@ import sympy as sp
 from actde_nb.tables.symbolic import BETA
 
 KL = sp.Symbol("K", positive=True)
-
-
 INNER_TIME = sp.Symbol("T", positive=True)
-
-
 WEIGHT, MULTIPLIER = sp.symbols("w_a mu", positive=True)
-
-
 TARGET = sp.Symbol("y_a", real=True)
-
-
 DISTURBANCE = sp.Symbol(r"\epsilon", real=True)
-
-
 RESPONSE = sp.Symbol(r"\epsilon^{\prime}", real=True)
-
-
 _PROBABILITY = sp.Symbol("pi_a", positive=True)
 
 

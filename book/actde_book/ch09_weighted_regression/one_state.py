@@ -21,17 +21,9 @@ from actde_nb.checks import SettingError
 from actde_nb.tables.mdp import MDP, evaluate, softmax_policy
 
 Arms = Float[np.ndarray, "*batch arms"]
-
-
 Batch = Float[np.ndarray, "*batch"]
-
-
 Broadcast = Float[np.ndarray, "... arms"]  # of any batch that fits the others
-
-
 BRACKETS = 48  # where minima of the two-armed loss are looked for, between the zeros of its two residuals
-
-
 HALVINGS = 48
 
 
@@ -79,11 +71,7 @@ def printed_order_step(
 
 
 def rwr_step(old: Arms, rewards: Float[np.ndarray, "arms"]) -> Arms:
-    """Reward-weighted regression: the old policy times the reward, normalised (one step of EM).
-
-    Raises:
-        SettingError: a reward of zero or less; weights must be positive.
-    """
+    """Reward-weighted regression: the old policy times the reward, normalised (one step of EM)."""
     if (rewards <= 0).any():
         raise SettingError(f"rewards = {rewards.tolist()}: allowed are positive numbers")
     return old * rewards / (old * rewards).sum(-1, keepdims=True)
@@ -148,10 +136,6 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | N
 
     Returns:
         The policy, [*batch, arms].
-
-    Raises:
-        SettingError: shapes that disagree, a weight of zero or less, a number that is not finite; ``downhill_from``
-            with more than two arms.
     """
     weights, target = np.broadcast_arrays(checks.finite("weights", weights), checks.finite("target", target))
     if (weights <= 0).any():
@@ -170,12 +154,7 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | N
 
 
 def apa_round(
-    policy: Arms,
-    rewards: ArrayLike,
-    temperature: ArrayLike,
-    initial: Broadcast,
-    *,
-    downhill: bool = False,
+    policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast, *, downhill: bool = False
 ) -> Arms:
     """One exact round of APA: advantages of ``policy``, data from ``policy``, its loss minimised to the end.
 
@@ -200,13 +179,7 @@ def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial
 
 
 def apa_inner(
-    policy: Arms,
-    rewards: ArrayLike,
-    temperature: ArrayLike,
-    initial: Broadcast,
-    *,
-    step: ArrayLike,
-    passes: int,
+    policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast, *, step: ArrayLike, passes: int
 ) -> Arms:
     """One round of APA whose regression is stopped: ``passes`` gradient steps on the logits, from the old policy.
 

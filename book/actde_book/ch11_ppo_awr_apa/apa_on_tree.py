@@ -15,11 +15,7 @@ from actde_nb.training.trainer import Trainer
 
 
 def normaliser_mismatch(initial: TreePolicy, reward: Float[Tensor, "sentence"], beta: float) -> float:
-    """How far log Z is from minus the divergence of the words at APA's fixed point, at the worst of all states.
-
-    Raises:
-        SettingError: a beta that is not above zero.
-    """
+    """How far log Z is from minus the divergence of the words at APA's fixed point, at the worst of all states."""
     rest, tree = policy_on_tree.advantage_fixed_point(initial, reward, beta), initial.tree
     terms = rest.edges.exp() * (rest.edges - initial.edges)
     nats = torch.zeros_like(terms).index_add_(-1, tree.parent[1:], terms[..., 1:])[..., tree.inner]
@@ -40,9 +36,6 @@ def follow(
     Returns:
         Under each name KL(policy || target) in nats, of the policy given that it stays in the language, NaN where it
         leaks too much for that to say anything; ``leak``; and ``update`` ``[point]``, updates done at each look.
-
-    Raises:
-        SettingError: numbers of updates that are not whole rollouts.
     """
     rollout = work.config.updates_per_rollout
     for name, number in (("updates", updates), ("every", every)):

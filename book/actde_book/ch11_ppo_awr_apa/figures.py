@@ -13,7 +13,6 @@ from actde_nb.pages.drawing import FRONTIER, finish, line_of, lines, marks, note
 from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
 Points = Float[np.ndarray, "beta"]
-
 METHODS = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
     "APA": {"color": BLUE, "linestyle": "--", "marker": "s"},

@@ -9,14 +9,8 @@ from typing import Literal
 import sympy as sp
 
 ETA, SIGMA = sp.symbols("eta sigma", nonnegative=True)
-
-
 SCALED = sp.Symbol("s", nonnegative=True)
-
-
 A, B = sp.symbols("a b", real=True)
-
-
 GREEDY_ADVANTAGE = sp.Symbol("A^*", real=True)
 
 

@@ -21,11 +21,7 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 
 TEXT_SIGMA = 0.5  # the text's formula has sigma / 2
-
-
 Coefficients = Float[np.ndarray, "*shape"] | float
-
-
 Batch = Float[np.ndarray, "*batch"]
 
 
@@ -56,9 +52,6 @@ def coefficients(
 
     Returns:
         a and b.
-
-    Raises:
-        SettingError: a number that is not finite, a factor of zero or less.
     """
     share = checks.positive("x_eta", x_eta) * checks.finite("eta", eta)
     gain = checks.positive("x_sigma", x_sigma) * checks.finite("sigma", sigma)
@@ -99,11 +92,7 @@ PPO = Update("none")
 
 
 def expected_update(
-    policy: Float[np.ndarray, "*batch arms"],
-    rewards: ArrayLike,
-    update: Update,
-    *,
-    greedy: ArrayLike | None = None,
+    policy: Float[np.ndarray, "*batch arms"], rewards: ArrayLike, update: Update, *, greedy: ArrayLike | None = None
 ) -> Float[np.ndarray, "*batch arms"]:
     """Expected step of the logits, per unit of learning rate: the first step on a batch, before any ratio is clipped.
 
@@ -222,12 +211,7 @@ class Slide:
 
 
 def slide(
-    policy: Float[np.ndarray, "arms"],
-    rewards: ArrayLike,
-    update: Update,
-    pair: tuple[int, int],
-    *,
-    until: float,
+    policy: Float[np.ndarray, "arms"], rewards: ArrayLike, update: Update, pair: tuple[int, int], *, until: float
 ) -> Slide:
     """Follow a tie of two arms for as long as it attracts: the sliding mode, in the sense of Filippov.
 
@@ -239,9 +223,6 @@ def slide(
         update: which version.
         pair: arms that tie, the better one first.
         until: time to stop at.
-
-    Raises:
-        SettingError: the tie does not attract to begin with.
     """
 
     def tied(logits):
@@ -277,9 +258,6 @@ def held_probability(arms: int, x_eta: float, temperature: float) -> float:
         arms: how many.
         x_eta: factor of eta.
         temperature: of sampling, below one.
-
-    Raises:
-        SettingError: no such point between even odds and certainty.
     """
 
     def excess(eta: float) -> float:

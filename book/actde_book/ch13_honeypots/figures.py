@@ -14,7 +14,6 @@ from actde_nb.pages.drawing import FRONTIER, interval, lines, marks, plain_numbe
 from actde_nb.pages.style import BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 Points = Float[np.ndarray, "_points"]
-
 METHODS = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
     "text, per token": {"color": GREEN, "linestyle": "--", "marker": "^"},

@@ -205,10 +205,7 @@ class Speech:
 
     @torch.no_grad()
     def watch(
-        self,
-        kept: Sequence[Params],
-        initial: Float[Tensor, "sentence"],
-        means: Mapping[str, Float[Tensor, "sentence"]],
+        self, kept: Sequence[Params], initial: Float[Tensor, "sentence"], means: Mapping[str, Float[Tensor, "sentence"]]
     ) -> dict[str, Float[np.ndarray, "place trial"]]:
         """Along a run: ``kl`` to the initial policy and ``entropy`` in nats, and means of functions of a sentence."""
         said = torch.stack([self.sentences(params) for params in kept]).double()
@@ -240,14 +237,7 @@ def surrogate(
 
 
 def portrait(
-    speech: Speech,
-    params: Params,
-    loss: Loss,
-    seed: int,
-    *,
-    steps: int = 12,
-    size: float = 0.1,
-    directions: int = 4,
+    speech: Speech, params: Params, loss: Loss, seed: int, *, steps: int = 12, size: float = 0.1, directions: int = 4
 ) -> dict[str, Float[np.ndarray, "trial"]]:
     """How sharp ``loss`` is at ``params``, in several units.
 

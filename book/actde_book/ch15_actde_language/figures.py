@@ -13,7 +13,6 @@ from actde_nb.pages.drawing import finish, lines, marks
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION
 
 Points = Float[np.ndarray, "point"]
-
 #: What is drawn of each family of algorithms.
 FAMILIES = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
