@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import operator
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Chapter:
             named |= _imported(self._parsed(f"code cell {number}", cell.source))
         direct = named & graph.modules
         reached = direct.union(*(graph.find_upstream_modules(module) for module in direct))
-        return reached | {parent for module in reached for parent in _parents(module)}
+        return reached | {module[: place.start()] for module in reached for place in re.finditer(r"\.", module)}
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Hash of everything that the executed notebook depends on."""
@@ -117,11 +118,7 @@ class Chapter:
 
 
 def chapters(names: Sequence[str] = ()) -> list[Chapter]:
-    """All chapters in the order of their names, or those asked for; a number is name enough.
-
-    Raises:
-        BookError: a name that fits no chapter or several.
-    """
+    """All chapters in the order of their names, or those asked for; a number is name enough."""
     every = [Chapter(file) for file in sorted(SOURCES.glob("[!.]*.md")) if _is_notebook(file)]
     if not names:
         return every
@@ -135,11 +132,7 @@ def chapters(names: Sequence[str] = ()) -> list[Chapter]:
 
 
 def settings(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters to inject: those that differ from the chapter's defaults.
-
-    Raises:
-        BookError: an unknown scale, a parameter that the chapter does not have, or a value that no cell can be given.
-    """
+    """The parameters to inject: those that differ from the chapter's defaults."""
     if scale not in SCALES:
         raise BookError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
     defaults = chapter.parameters
@@ -230,11 +223,6 @@ def _imported(tree: ast.Module) -> set[str]:
 @functools.cache
 def _import_graph() -> grimp.ImportGraph:
     return grimp.build_graph(*PACKAGES, cache_dir=None)
-
-
-def _parents(module: str) -> list[str]:
-    parts = module.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _module_files(module: str) -> list[Path]:

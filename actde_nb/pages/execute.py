@@ -33,31 +33,21 @@ NEW = ".new"  # ends the name of a notebook that is being written
 
 
 def execute(
-    chapters: Sequence[Chapter],
-    scale: str,
-    folder: Path,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    jobs: int | None = None,
-    force: bool = False,
-) -> list[Path]:
-    """Execute ``chapters`` into ``folder`` and return their notebooks.
+    chapters: Sequence[Chapter], scale: str, folder: Path, parameters: Mapping[str, Any] | None = None,
+    *, jobs: int | None = None, force: bool = False,
+) -> list[Path]:  # fmt: skip
+    """Execute ``chapters`` into ``folder``, several ``jobs`` at a time, and return their notebooks.
 
     A notebook is moved into place only when every cell has run: a failure leaves the last good one alone. The chapters
     run in processes of their own; when one is killed, its chapter has failed and the others go on.
 
     Args:
         chapters: what to run.
-        scale: ``"smoke"``, ``"reader"`` or ``"paper"``.
+        scale: one of :data:`~actde_nb.pages.glue.SCALES`.
         folder: where the executed notebooks go.
         parameters: values for further names of the chapters' parameters cell.
         jobs: chapters at a time; as many as there are cores by default.
-        force: run even what is up to date.
-
-    Raises:
-        BookError: an unknown scale or parameter; another process that executes into ``folder``; or chapters that
-            failed, each with cell and error.
-    """
+        force: run even what is up to date."""
     injected = {chapter: settings(chapter, scale, parameters or {}) for chapter in chapters}
     targets = {c: folder / f"{c.name}.ipynb" for c in chapters}
     failures = []
@@ -149,21 +139,13 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) ->
         try:
             # Notebooks, not paths: papermill would read a name in braces in a path as a parameter.
             ran = papermill.execute_notebook(
-                chapter.notebook,
-                None,
-                parameters=parameters or None,
-                kernel_name="python3",
-                language="python",
-                cwd=SOURCES,
-                log_output=False,
-                request_save_on_cell_execute=False,  # after each cell it takes as long as drawing
-                autosave_cell_every=0,
-                start_timeout=PATIENCE,
-                iopub_timeout=PATIENCE,
+                chapter.notebook, None, parameters=parameters or None, kernel_name="python3", language="python",
+                cwd=SOURCES, log_output=False, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
+                request_save_on_cell_execute=False, autosave_cell_every=0,  # saving takes as long as drawing
                 config=_transport(stack),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # at its end it would report an interrupt
                 progress_bar={"desc": chapter.name, "position": line, "leave": False, "disable": None},
-            )
+            )  # fmt: skip
             notebook = clean(ran)
             notebook.metadata[STAMP] = {"fingerprint": stamp}
             new = target.with_name(f".{target.name}{NEW}")
@@ -177,11 +159,9 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) ->
 
 
 def _transport(stack: ExitStack) -> Config:
-    """Let the kernel talk through files in a folder of its own, whose name is short enough for them.
+    """Let the kernel talk through files in a folder of its own, whose name is short enough for them. (Windows: by TCP.)
 
-    Kernels that start together can be promised one TCP port (nteract/papermill#511), and the second dies.
-    Windows has TCP only.
-    """
+    Kernels that start together can be promised one TCP port (nteract/papermill#511), and the second dies."""
     for parent in (tempfile.gettempdir(), "/tmp"):
         if os.name != "nt" and len(os.fsencode(parent)) < SOCKET_NAME and os.access(parent, os.W_OK):
             folder = stack.enter_context(tempfile.TemporaryDirectory(dir=parent))

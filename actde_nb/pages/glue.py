@@ -27,27 +27,16 @@ Scalar = bool | int | float | str
 
 
 def at_scale(scale: str, **choices: Any) -> Any:
-    """Return the choice for ``scale``; a scale that is not given uses the one below it.
-
-    Args:
-        scale: ``"smoke"`` (tests), ``"reader"`` (the page) or ``"paper"`` (the sources' own size).
-        choices: one value for ``smoke``, and for the larger scales where they differ.
-
-    Raises:
-        ValueError: ``scale`` is none of the three.
-    """
+    """The choice for ``scale``: smoke (tests), reader (the page) or paper (the sources' own size); a scale that is not
+    given uses the one below it."""
     if scale not in SCALES:
         raise checks.SettingError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
     return next(choices[s] for s in reversed(SCALES[: SCALES.index(scale) + 1]) if s in choices)
 
 
 def plain(value: Any) -> Scalar:
-    """Turn a NumPy, torch or SymPy scalar into the Python number it stands for.
-
-    Raises:
-        TypeError: ``value`` is no scalar (an array of several numbers, a free symbol, a complex number).
-        ValueError: ``value`` is NaN or infinite.
-    """
+    """The Python number that a NumPy, torch or SymPy scalar stands for; TypeError for what is no scalar, ValueError for
+    NaN or an infinity."""
     if hasattr(value, "item") and callable(value.item) and getattr(value, "shape", ()) in ((), (1,)):
         value = value.item()
     elif getattr(value, "is_Integer", False):
@@ -62,34 +51,19 @@ def plain(value: Any) -> Scalar:
 
 
 def put(name: str, value: Any, spread: Any = 0.0) -> None:
-    """Make ``value`` available to the prose as glue key ``name``.
+    """Make ``value``, a scalar or a string, available to the prose as glue key ``name``.
 
-    Args:
-        name: key, unique on its page.
-        value: a scalar of Python, NumPy, torch or SymPy, or a string.
-        spread: standard error of ``value`` over runs, in its units. A value with a spread is compared
-            with its reference at five times that spread, an exact one at float precision, and the
-            spread itself can be quoted as ``name_spread``.
-
-    Raises:
-        TypeError, ValueError: see :func:`plain`.
-    """
+    ``spread`` is its standard error over runs, in its units. A value with a spread is compared with its reference at
+    five times that, an exact one at float precision; the spread itself can be quoted as ``name_spread``."""
     myst_nb.glue(name, plain(value), display=False)
     if (spread := plain(spread)) > 0:
         myst_nb.glue(name + SPREAD, spread, display=False)
 
 
 def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "runs"]) -> None:
-    """Make the mean over runs available as ``name``, with its standard error as spread.
+    """Make the mean over runs available, with its standard error as spread; of truth values, the share of runs.
 
-    Args:
-        name: key, unique on its page.
-        samples: one number a run, or one truth value: then the mean is the share of runs. A share of
-            none or of all runs has no sampling error to show; its spread is that of one run.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
-    """
+    A share of none or of all runs has no sampling error to show; its spread is that of one run."""
     _several(name, samples)
     spread = sem(samples)
     if samples.dtype == bool:
@@ -98,17 +72,7 @@ def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "run
 
 
 def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
-    """Make the standard deviation over runs available as ``name``, with its standard error as spread.
-
-    The standard error is that of any distribution with a fourth moment, by the delta method.
-
-    Args:
-        name: key, unique on its page.
-        samples: one number a run.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
-    """
+    """Make the standard deviation over runs available, with its standard error (by the delta method) as spread."""
     _several(name, samples)
     squares = (samples - samples.mean()) ** 2
     deviation = np.sqrt(squares.mean())
@@ -116,17 +80,10 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
 
 
 def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: str = "value") -> None:
-    """Make the parts of an estimate that the prose quotes available; the standard error is everyone's spread.
+    """Make the parts of an estimate (value, ends of its interval, standard error) that the prose quotes available.
 
-    Args:
-        name: key of the value.
-        estimate: value, ends of its interval, standard error.
-        parts: some of ``value``, and ``low``, ``high`` and ``half`` (the interval's half width), which are glued as
-            ``name_low``, ``name_high`` and ``name_half``; with spaces between.
-
-    Raises:
-        SettingError: another part.
-    """
+    ``parts`` are some of ``value``, ``low``, ``high`` and ``half``, the interval's half width, with spaces between;
+    they are glued as ``name``, ``name_low`` and so on. The standard error is everyone's spread."""
     value, low, high, error = estimate
     numbers = {"value": value, "low": low, "high": high, "half": (high - low) / 2}
     for part in parts.split():
@@ -135,16 +92,7 @@ def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: 
 
 
 def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
-    """Make a statistic over runs available as ``name``, with its bootstrap standard error as spread.
-
-    Args:
-        name: key, unique on its page.
-        samples: one number a run.
-        statistic: reduces an axis, as ``np.median``, ``np.min`` and ``np.max`` do.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
-    """
+    """Make a statistic over runs, which reduces an axis, available, with its bootstrap standard error as spread."""
     _several(name, samples)
     resampled = bootstrap(
         (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
@@ -153,7 +101,7 @@ def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callab
 
 
 def put_math(name: str, expression: Any) -> None:
-    """Make a SymPy expression available to the page as an equation, through the ``glue:math`` directive."""
+    """Make a SymPy expression available to the page's ``glue:math`` directive."""
     myst_nb.glue(name, expression, display=False)
 
 
@@ -164,14 +112,10 @@ def glued(notebook: Path) -> dict[str, Scalar]:
 
 
 def unquoted(notebook: Path, pages: Mapping[str, str]) -> list[str]:
-    """Names of what a notebook glued, numbers and equations, and no page quotes.
+    """Names of what an executed notebook glued, numbers and equations, and none of ``pages`` (name -> MyST text)
+    quotes.
 
-    The spread of a number is its tolerance, and need not be quoted.
-
-    Args:
-        notebook: an executed chapter.
-        pages: text of every page of the book, in MyST, by the page's name without ending.
-    """
+    The spread of a number is its tolerance, and need not be quoted."""
     names = {name for name, _ in _scraps(notebook)}
     targets = [(page, quoted) for page, text in pages.items() for quoted in map("".join, QUOTED.findall(text))]
     # "key:format" on the chapter's own page, "chapter.ipynb::key:format" elsewhere

@@ -21,16 +21,11 @@ STAMP = ".fingerprint"
 
 
 def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> Path:
-    """Render the book from the executed ``notebooks`` into ``html`` and return its first page.
+    """Render the book from the executed ``notebooks`` into ``html``, unless nothing has changed, and return its first
+    page.
 
-    Nothing happens when nothing has changed since ``html`` was made. Otherwise the whole book is
-    rendered anew, because an incremental build keeps old numbers on pages that quote another page;
-    ``html`` is replaced only when that has succeeded without a warning, in one move.
-
-    Raises:
-        BookError: a chapter that was not executed, a glued number that no page quotes, another process that renders
-            into ``html``, or a build with warnings or errors.
-    """
+    The whole book is rendered anew, because an incremental build keeps old numbers on pages that quote another page;
+    ``html`` is replaced only when that has succeeded without a warning, in one move."""
     with reserved(html):
         _tidy(html)
         work = Path(tempfile.mkdtemp(prefix=f".{html.name}.", dir=html.parent))

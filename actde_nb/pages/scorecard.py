@@ -36,17 +36,9 @@ ROLES = {"eq": "eq", "fig": "numref", "tab": "numref"} | dict.fromkeys(("thm", "
 
 @dataclass(frozen=True)
 class Row:
-    """One claim.
-
-    Args:
-        id: name of the claim, unique in the book.
-        claim: what is claimed, in our words.
-        source: what the source says.
-        ours: what comes out here: text with ``{key:format}`` where the chapter's glued number ``key`` goes.
-        verdict: one of :data:`VERDICTS`.
-        where: label of the section, figure, theorem or equation that shows it.
-        chapter: page the numbers and the label are on, without suffix.
-    """
+    """One claim: its id, what is claimed (in our words), what the source says, what comes out here (text with
+    ``{key:format}`` where the chapter's glued number goes), the verdict, the label that shows it, and the chapter that
+    both are on."""
 
     id: str
     claim: str
@@ -76,16 +68,10 @@ ROWS = Draft202012Validator({
 
 
 def load(folder: Path, notebooks: Path | None = None) -> list[Row]:
-    """Read and check all rows of a book, chapter by chapter.
+    """Read and check all rows, ``folder/NN_name.yml``; the chapters' sources are one folder up.
 
-    Args:
-        folder: where the rows are, ``NN_name.yml``; the chapters' sources ``NN_name.md`` are one folder up.
-        notebooks: folder with the executed ``NN_name.ipynb``; if given, every glue key and its format
-            are checked against the values there.
-
-    Raises:
-        BookError: something is off; the message names file, row and field, and what is allowed.
-    """
+    With ``notebooks``, a folder of executed chapters, every glue key and its format are checked against the values
+    there."""
     rows: dict[str, Row] = {}
     for path in sorted(folder.glob("*.yml")):
         chapter = folder.parent / f"{path.stem}.md"
