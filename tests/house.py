@@ -16,6 +16,8 @@ SHELF, DRAWERS, RECIPES = ROOT / "actde_nb", ROOT / "book" / "actde_book", ROOT 
 
 #: Called by name from outside Python: by Sphinx.
 CALLED_BY_NAME = {"actde_nb.pages.signatures.setup"}
+#: What stands behind a door is nobody's but the door's; a contract of import-linter holds that.
+BEHIND_A_DOOR = "actde_nb.networks.fast."
 
 
 def lines(folder: Path, *, without: tuple[str, ...] = ()) -> int:
@@ -106,8 +108,9 @@ def users() -> dict[str, set[str]]:
                 ahead += calls[name.rsplit(".", 1)[0] + "."]
         for name in seen:
             reached[name].add(user)
-    public = {f"{m.name}.{f}" for m in shelf for f in m.functions if not f.startswith("_")} - CALLED_BY_NAME
-    return {name: reached[name] for name in sorted(public) if not name.startswith("actde_nb.cli.")}
+    public = {f"{m.name}.{f}" for m in shelf for f in m.functions if not f.startswith("_")}
+    inner = ("actde_nb.cli.", BEHIND_A_DOOR)
+    return {name: reached[name] for name in sorted(public - CALLED_BY_NAME) if not name.startswith(inner)}
 
 
 def folder_of(name: str) -> str:
@@ -132,9 +135,13 @@ def consumers(names: set[str]) -> dict[str, set[str]]:
     line = SHELF / "cli.py"
     found["command line"] = set().union(*read("actde_nb.cli", line.read_text(encoding="utf-8"), names).uses.values())
     if RECIPES.exists():
-        for place, used in read("recipes", RECIPES.read_text(encoding="utf-8"), names).uses.items():
-            if place.startswith("test_"):
-                found[f"recipe {place}"] |= used
+        code = RECIPES.read_text(encoding="utf-8")
+        uses = read("recipes", code, names).uses
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                fixtures = [uses[argument.arg] for argument in node.args.args]
+                helpers = [uses[name.removeprefix("recipes.")] for name in uses[node.name]]
+                found[f"recipe {node.name}"] |= uses[node.name].union(*fixtures, *helpers)
     return found
 
 

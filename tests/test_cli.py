@@ -17,7 +17,7 @@ from actde_nb.pages import chapters
 from actde_nb.training.config import Config
 from actde_nb.training.trainer import Trainer
 
-SIZE = {"trials": 2, "updates": 8, "sequences": 4, "games": 8, "layers": 1, "heads": 1, "width": 4}
+SIZE = {"trials": 2, "updates": 8, "batch": 4, "steps": 8, "layers": 1, "heads": 1, "width": 4}
 SMALL = [part for name, value in SIZE.items() for part in (f"--{name}", str(value))]
 
 

@@ -10,7 +10,7 @@ from sphinx.util.typing import stringify_annotation
 ARRAY_LIKE = [stringify_annotation(ArrayLike, mode) for mode in ("smart", "fully-qualified-except-typing")]
 
 
-def shorten(app, what, name, obj, options, signature, return_annotation):
+def _shorten(app, what, name, obj, options, signature, return_annotation):
     """Name NumPy's ArrayLike instead of writing it out, and leave out what a default factory is called."""
 
     def short(text: str | None) -> str | None:
@@ -23,7 +23,7 @@ def shorten(app, what, name, obj, options, signature, return_annotation):
     return short(signature), short(return_annotation)
 
 
-def escape(app, what, name, obj, options, lines):
+def _escape(app, what, name, obj, options, lines):
     """Keep napoleon and docutils from reading more into a docstring than it says."""
     # The star of a shape such as [*batch, arms] opens no emphasis.
     lines[:] = [re.sub(r"([\[ ])\*(?=\w+[,\]])", r"\1\*", line) for line in lines]
@@ -34,6 +34,6 @@ def escape(app, what, name, obj, options, lines):
 
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
-    app.connect("autodoc-process-signature", shorten)
-    app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-signature", _shorten)
+    app.connect("autodoc-process-docstring", _escape, priority=400)  # before napoleon, at 500
     return {"parallel_read_safe": True}

@@ -1,24 +1,15 @@
 """The table of algorithms: what follows from a row's functions, rows that are refused, a row of one's own."""
 
-import sys
 from functools import partial
 
 import pytest
 import torch
-from toy_language import WORLD
 
-from actde_nb import cli
 from actde_nb.checks import SettingError
-from actde_nb.networks.gpt import GPTConfig
-from actde_nb.networks.policies import Network
 from actde_nb.training import losses
 from actde_nb.training.advantages import gae
 from actde_nb.training.algorithms import ALGORITHMS, OFFERED, Algorithm, check_part, fill
-from actde_nb.training.config import Config
 from actde_nb.training.greedy import GreedyPenalty
-from actde_nb.training.objective import prepare
-from actde_nb.training.trainer import Trainer
-from actde_nb.worlds.prisoner import PrisonersDilemma
 
 
 def test_what_a_row_needs_follows_from_its_functions():
@@ -99,59 +90,3 @@ def test_a_row_with_settings_of_its_own():
     assert fill(row.policy_loss, offered).item() == 1.0
     offered["mask"] = torch.tensor([[[False, True]]])
     assert fill(row.policy_loss, offered).item() == 2.0
-
-
-def against_the_best(rewards, group_size):
-    """The recipe of CONTRIBUTING: a pure function. A sequence's reward less the highest of its group."""
-    totals = rewards.sum(-1).unflatten(1, (-1, group_size))
-    return (totals - totals.amax(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)
-
-
-@pytest.fixture
-def mine(monkeypatch):
-    """And a row."""
-    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm(against_the_best, losses.score_function, value_loss=None))
-
-
-@pytest.mark.parametrize("world", [PrisonersDilemma(), WORLD])
-def test_a_function_and_a_row_are_an_algorithm(mine, world):
-    policy = Network(GPTConfig(1, 2, 8, block_size=8, vocabulary=world.vocabulary))
-    trainer = Trainer(world, policy, Config(algorithm="mine", trials=2, updates=4, batch=6, steps=4, group_size=3))
-    start = trainer.parameters["policy.weight"].detach().clone()
-    trainer.run()
-    assert trainer.labels()["loss"] == ("term", ("policy",))
-    assert not torch.equal(trainer.parameters["policy.weight"], start)
-    rollout = trainer.play()
-    totals = rollout.rewards.sum(-1)
-    assert (prepare(rollout, trainer.config).advantages[:, :3, 0].amax(1) == 0).all()
-    torch.testing.assert_close(
-        prepare(rollout, trainer.config).advantages[:, 4, 1], totals[:, 4] - totals[:, 3:].amax(1)
-    )
-    with pytest.raises(SettingError, match="group_size = 4: allowed are numbers that divide batch = 6"):
-        Config(algorithm="mine", batch=6, group_size=4)
-
-
-def test_the_command_trains_it(mine, monkeypatch, tmp_path, capsys):
-    small = [
-        "--trials",
-        "1",
-        "--updates",
-        "4",
-        "--batch",
-        "8",
-        "--steps",
-        "4",
-        "--layers",
-        "1",
-        "--heads",
-        "1",
-        "--width",
-        "4",
-    ]
-    path = tmp_path / "mine.nc"
-    monkeypatch.setattr(
-        sys, "argv", ["actde-nb", "train", "prisoner", "--algorithm", "mine", *small, "--out", str(path)]
-    )
-    cli.main()
-    assert path.exists()
-    assert "4 updates of 1 trials" in capsys.readouterr().out
