@@ -85,7 +85,7 @@ class Evaluation:
             ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
             ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
             only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
-            (:func:`actde_nb.study.final_measures`).
+            (:func:`actde_nb.exact.critics.final_measures`).
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
