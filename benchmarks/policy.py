@@ -1,8 +1,9 @@
 """Speed of the compiled network beside the readable one: a forward pass, the same with gradients, and sampling.
 
-Run with ``python benchmarks/policy.py``. Milliseconds of the fastest of a few repeats, for stacks of 1, 10 and 40
-trials of 64 sequences of 101 tokens, on as many threads as PyTorch uses, each beside the processor time that it took
-(equal to the number of threads times the first on an idle machine). Compiling is measured in an empty cache.
+Run with ``OMP_NUM_THREADS=1 python benchmarks/policy.py`` for the factors that :mod:`actde_nb.networks.fast` quotes.
+Milliseconds of the fastest of a few repeats, for stacks of 1, 10 and 40 trials of 64 sequences of 101 tokens, on as
+many threads as PyTorch uses, each beside the processor time that it took (equal to the number of threads times the
+first on an idle machine). Compiling is measured in an empty cache.
 """
 
 import os

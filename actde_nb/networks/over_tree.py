@@ -48,10 +48,7 @@ def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int |
     trials, asked, inner = len(params["token_embedding"]), len(tree.prompt), tree.inner
     deepest = asked + len(tree.levels) - 1
     if deepest > config.block_size + 1:
-        raise SettingError(
-            f"sequences of {deepest} tokens: allowed are block_size + 1 = {config.block_size + 1}, "
-            "the last of which is not read"
-        )
+        raise SettingError(f"sequences of {deepest} tokens: allowed are block_size + 1 = {config.block_size + 1}")
     gpt.check(params, config, tree.prompt.expand(trials, 1, asked))
     gpt.check(params, config, tree.token[None, :, None].expand(trials, -1, -1))
     # Rows are what is read: the prompt but its last token, then the inner nodes. A path holds the rows of a beginning.

@@ -14,9 +14,11 @@ from stacks import far, generators, gradients, readable, sequences, stack
 from actde_nb.networks import fast, gpt
 from actde_nb.networks.fast import cache, front
 from actde_nb.networks.gpt import GPTConfig
+from actde_nb.networks.sampling import sample
 
 TOLERANCE = 5e-5
 ROOT = Path(cache.__file__).parents[3]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def both(config, params, tokens):
@@ -181,6 +183,22 @@ def test_parameters_changed_before_the_backward_pass_are_noticed():
         gradients(params, outputs)
 
 
+def test_the_switch_leaves_compiled_code_alone(monkeypatch):
+    def never(*_):
+        raise AssertionError("compiled code was asked")
+
+    monkeypatch.setattr(fast, "network", never)
+    monkeypatch.setattr(fast, "sample", never)
+    params, tokens = stack(GPTConfig(), 1), sequences(GPTConfig(), 1, 3, 9)
+    for work in (
+        lambda config: gpt.forward(params, config, tokens),
+        lambda config: sample([params], config, tokens[..., 0], torch.rand(1, 3, 4)),
+    ):
+        work(readable(GPTConfig()))
+        with pytest.raises(AssertionError, match="compiled code was asked"):
+            work(GPTConfig())
+
+
 SCRIPT = """
 import torch
 from actde_nb.networks import gpt
@@ -214,6 +232,24 @@ def test_it_runs_where_nothing_can_be_written(tmp_path):
     assert "compiling the network, in every process, since no cache folder can be written" in done.stderr
 
 
+@forks
+def test_a_fork_leaves_the_memory_of_its_parent_alone():
+    config = GPTConfig()
+    params, (one, other) = stack(config, 1, extra=0.2), (sequences(config, 1, 16, 12, seed) for seed in (1, 2))
+    wanted = gradients(params, gpt.forward(params, config, one))
+    said = gpt.forward(params, config, one)
+    child = os.fork()
+    if not child:
+        try:
+            del said
+            gpt.forward(params, config, other)  # in the child's copy of the memory that ``said`` had
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    found = gradients(params, said)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 FORK = """
 import hashlib, multiprocessing, sys
 import torch
@@ -233,15 +269,15 @@ def train(seed):
 
 alone = [train(seed) for seed in range(2)]
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    print(pool.map(train, range(2), chunksize=1) == alone)
+    print(pool.map_async(train, range(2), chunksize=1).get(240) == alone)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 @pytest.mark.parametrize("threads", [1, 2])
 def test_forked_processes_train_as_one_alone(threads):
     done = subprocess.run(
         [sys.executable, "-c", FORK, str(threads)], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT,
-        capture_output=True, text=True, check=True, timeout=300,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "True\n", done.stderr

@@ -29,7 +29,8 @@ def noisy(policy, trials=2):
     return {name: x + 0.3 * torch.randn(x.shape, generator=noise) for name, x in fresh.items()}
 
 
-ALL = [*kinds(SIZE), *kinds(SIZE, rule)]
+SERVED = GPTConfig(block_size=9, vocabulary=6)  # by compiled code, where there is neither a rule nor a prompt
+ALL = [*kinds(SIZE), *kinds(SIZE, rule), Network(SERVED), Network(SERVED, rule)]
 
 
 @pytest.mark.parametrize("policy", ALL)

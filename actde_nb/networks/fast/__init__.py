@@ -1,6 +1,8 @@
 """The compiled twin of the network: what :mod:`actde_nb.networks.gpt` says, its gradient and its draws, only faster.
 
-FACTOR
+PyTorch spends most of its time on moving so few numbers about. One core, ten networks, 64 sequences of 101 tokens,
+PyTorch 2.13 (``benchmarks/policy.py``): a forward and a backward pass take 0.09 s of processor time here and 1.6 s
+there, 18 times as much, and with dropout 0.11 s and 5.1 s, 45 times; sampling takes a 20th, with dropout a 40th.
 
 It serves what the dilemma is trained with: float32 on the processor, twelve numbers a token in three heads. Its two
 functions are the only way in: nothing outside this folder imports anything else of it.

@@ -24,7 +24,6 @@ from actde_nb.networks.fast.simd import (
     LANES,
     LOWEST,
     any_above,
-    broadcast,
     dot,
     exp2,
     load,
@@ -172,7 +171,7 @@ def sigmoid_of_gelu(u):
 @inlined
 def attend(qkv, slot, layer, head, t, query, shift, coins, group, coin):
     """Sums over keys 0 to t of ``2**(score + shift)``: times the values, with dropout, and plain; largest exponent."""
-    mixed, total, top = zeros(PART), broadcast(ZERO), broadcast(ZERO)
+    mixed, total, top = zeros(PART), zeros(1)[0], zeros(1)[0]
     for j in range(t + 1):
         power = dot(query, rows(qkv, (slot, layer, j, KEYS + PART * head), PART), shift)
         top = maximum(top, power)
@@ -311,7 +310,7 @@ def norm_backward(d_out, normed, factor, scale, index):
 @inlined
 def weight_row(inputs, outputs, slot, row, time):
     """Gradient of one row of a linear layer's weight, and of its bias, from inputs and gradients of outputs."""
-    d_weight, d_bias = zeros(WIDTH), broadcast(ZERO)
+    d_weight, d_bias = zeros(WIDTH), zeros(1)[0]
     for t in range(time):
         d = load(outputs, (slot, t, row))
         d_weight = multiply_add(rows(inputs, (slot, t, 0), WIDTH), d, d_weight)
@@ -323,7 +322,7 @@ def weight_row(inputs, outputs, slot, row, time):
 def add_weights(inputs, outputs, slot, count, d_weights, d_biases, group, layer, time):
     """:func:`weight_row` for an even number of rows, two at a time, which halves the reading."""
     for row in range(0, count, 2):
-        d_weight, d_bias, d_next_weight, d_next_bias = zeros(WIDTH), broadcast(ZERO), zeros(WIDTH), broadcast(ZERO)
+        d_weight, d_bias, d_next_weight, d_next_bias = zeros(WIDTH), zeros(1)[0], zeros(WIDTH), zeros(1)[0]
         for t in range(time):
             x = rows(inputs, (slot, t, 0), WIDTH)
             d, d_next = load(outputs, (slot, t, row)), load(outputs, (slot, t, row + 1))

@@ -229,16 +229,6 @@ def zeros(_, count):
 
 
 @intrinsic
-def broadcast(_, number):
-    """A vector with ``number`` in each lane."""
-
-    def code(context, builder, signature, values):
-        return _vector(context, builder, values[0], signature.args[0])
-
-    return vector(number), code
-
-
-@intrinsic
 def dot(_, a, b, start):
     """``start + sum_i a[i] * b[i]`` of two tuples, or of a tuple and a number."""
 
