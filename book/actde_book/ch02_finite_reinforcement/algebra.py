@@ -9,32 +9,12 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from actde_nb.tables.symbolic import ALPHA, BETA, ETA, TAU, simplex
+from actde_nb.tables.symbolic import ALPHA, BETA, GAP, TAU, simplex
 
 VISITS = sp.Symbol("n", integer=True, nonnegative=True)
-
-
-REWARD, INITIAL_Q, INITIAL_LOGIT, ERROR = sp.symbols("R q_0 theta_0 delta", real=True)
-
-
-GAP = sp.Symbol("x", real=True)
-
-
 FIRST_ERRORS = sp.symbols("E_1 E_2", positive=True)
-
-
-DIFFERENCE, TOTAL = sp.symbols("Delta Sigma", positive=True)
-
-
-SCALE = sp.Symbol("c", positive=True)
-
-
-PRIOR_ODDS = sp.Symbol("o", positive=True)
-
-
+DIFFERENCE, TOTAL, SCALE, PRIOR_ODDS = sp.symbols("Delta Sigma c o", positive=True)
 _EPISODE = sp.Symbol("s", positive=True)
-
-
 _LOG_EPISODE = sp.Symbol("ell", real=True)
 
 
@@ -46,42 +26,29 @@ def in_lines(left: sp.Expr, *lines: sp.Expr | str) -> str:
     return rf"\begin{{aligned}} {sp.latex(left)} &= {right[0]}{below} \end{{aligned}}"
 
 
-def conserved() -> sp.Expr:
-    """What one episode adds to ``theta_a - q_a / tau`` for the arm taken; zero."""
-    return sp.simplify(ETA * ERROR - ALPHA * ERROR / (ALPHA / ETA))
-
-
 def after_visits() -> sp.Eq:
     """Logit of an arm after n visits: the critic's recursion solved, then telescoped."""
-    q = sp.Function("q")
-    recursion = q(VISITS + 1) - q(VISITS) - ALPHA * (REWARD - q(VISITS))
-    learned = sp.rsolve(recursion, q(VISITS), {q(0): INITIAL_Q})
-    share = sp.simplify((learned - INITIAL_Q) / (REWARD - INITIAL_Q))
-    return sp.Eq(sp.Symbol("theta_n"), INITIAL_LOGIT + (REWARD - INITIAL_Q) / TAU * share)
-
-
-def policy_of(q: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
-    """Probability of arm a, out of K, once the action values are ``q``: the telescoped logits under a softmax."""
-    a, b, arms = sp.symbols("a b K", integer=True, positive=True)
-    prior, initial_q = sp.Function("pi_0"), sp.Function("q_0")
-
-    def weight(arm: sp.Expr) -> sp.Expr:
-        return prior(arm) * sp.exp((q(arm) - initial_q(arm)) / TAU)
-
-    return weight(a) / sp.Sum(weight(b), (b, 1, arms))
+    q, (reward, initial_q, initial_logit) = sp.Function("q"), sp.symbols("R q_0 theta_0", real=True)
+    recursion = q(VISITS + 1) - q(VISITS) - ALPHA * (reward - q(VISITS))
+    learned = sp.rsolve(recursion, q(VISITS), {q(0): initial_q})
+    share = sp.simplify((learned - initial_q) / (reward - initial_q))
+    return sp.Eq(sp.Symbol("theta_n"), initial_logit + (reward - initial_q) / TAU * share)
 
 
 def fixed_point() -> sp.Eq:
-    """The policy where the errors are zero: ``q`` equal to the rewards in :func:`policy_of`."""
-    return sp.Eq(sp.Function(r"\pi_{\infty}")(sp.Symbol("a", integer=True, positive=True)), policy_of(sp.Function("R")))
+    """Probability of arm a, out of K, where q equals the rewards: the telescoped logits under a softmax."""
+    a, b, arms = sp.symbols("a b K", integer=True, positive=True)
+    prior, initial_q, rewards = sp.Function("pi_0"), sp.Function("q_0"), sp.Function("R")
+    weight = prior(a) * sp.exp((rewards(a) - initial_q(a)) / TAU)
+    return sp.Eq(sp.Function(r"\pi_{\infty}")(a), weight / sp.Sum(weight.subs(a, b), (b, 1, arms)))
 
 
 def regularised_optimum(arms: int = 3) -> list[sp.Expr]:
     """Policy that maximises ``E[R] - beta KL(policy || prior)``, from the Lagrangian's stationarity conditions."""
-    policy, prior, rewards, price = _arms(arms)
-    lagrangian = sum(
-        p * r - BETA * p * sp.log(p / p0) for p, p0, r in zip(policy, prior, rewards, strict=True)
-    ) - price * (sum(policy) - 1)
+    policy, prior = (sp.symbols(f"{name}_1:{arms + 1}", positive=True) for name in ("pi", "p"))
+    rewards, price = sp.symbols(f"R_1:{arms + 1}", real=True), sp.Symbol("lambda", real=True)
+    terms = [p * r - BETA * p * sp.log(p / p0) for p, p0, r in zip(policy, prior, rewards, strict=True)]
+    lagrangian = sum(terms) - price * (sum(policy) - 1)
     stationary = [sp.solve(lagrangian.diff(p), p)[0] for p in policy]
     # The price of the constraint is one factor common to all arms: normalising removes it.
     return [sp.simplify(p / sum(stationary)) for p in stationary]
@@ -103,11 +70,8 @@ def mean_wait() -> sp.Expr:
     The first arm is taken from the prior, the other after a geometric wait at the new odds.
     """
     prior = simplex(2)
-    waits = []
-    for arm, error in enumerate(FIRST_ERRORS):
-        odds = prior[arm] * sp.exp(error / TAU) / prior[1 - arm]
-        waits.append(prior[arm] * (1 + odds))
-    return 1 + sum(waits)
+    odds = [prior[arm] * sp.exp(error / TAU) / prior[1 - arm] for arm, error in enumerate(FIRST_ERRORS)]
+    return 1 + sum(p * (1 + o) for p, o in zip(prior, odds, strict=True))
 
 
 def mean_field_regret() -> sp.Expr:
@@ -117,24 +81,8 @@ def mean_field_regret() -> sp.Expr:
     probability of the worse arm.
     """
     reached = sp.Symbol("y", real=True)
-    worse = 1 / (1 + sp.exp(reached))
-    per_gap = sp.simplify((1 + sp.cosh(reached)).rewrite(sp.exp) * worse)
+    per_gap = sp.simplify((1 + sp.cosh(reached)).rewrite(sp.exp) / (1 + sp.exp(reached)))
     return sp.simplify(sp.integrate(sp.expand(per_gap), (reached, 0, GAP)))
-
-
-def remainder(arms: int = 3) -> list[sp.Expr]:
-    """Softmax-gradient move of each logit, minus ``(dq_b - pi_b dQ) / tau``, arm 1 taken; all zero.
-
-    ``dQ`` is the sum of the critic's moves over arms, here that of the arm taken.
-    """
-    policy = simplex(arms)
-    taken = [sp.Integer(b == 0) for b in range(arms)]
-    return [
-        sp.simplify(
-            ETA * ERROR * (taken[b] - policy[b]) - (ALPHA * ERROR * taken[b] - policy[b] * ALPHA * ERROR) * ETA / ALPHA
-        )
-        for b in range(arms)
-    ]
 
 
 def curvature() -> sp.Expr:
@@ -146,18 +94,8 @@ def curvature() -> sp.Expr:
     policy = sp.Function("pi_1", positive=True)(GAP)
     first, second = 2 * (1 - policy) / TAU, -2 * policy / TAU
     bracket = first * second.diff(GAP) - second * first.diff(GAP)
-    probability = sp.Symbol("pi_1", positive=True)
     bracket = bracket.subs(policy.diff(GAP), policy * (1 - policy))  # the logistic function's derivative
-    return sp.factor(bracket.subs(policy, probability))
-
-
-def one_visit_gap(order: tuple[int, int]) -> sp.Expr:
-    """Gap after one visit to each arm in this order under the softmax gradient; from even odds, alpha = 1."""
-    gap = sp.Integer(0)
-    for arm in order:
-        p = 1 / (1 + sp.exp(-gap))
-        gap += 2 * FIRST_ERRORS[arm] / TAU * ((1 - p) if arm == 0 else -p)
-    return gap
+    return sp.factor(bracket.subs(policy, sp.Symbol("pi_1", positive=True)))
 
 
 def extreme_gaps() -> tuple[sp.Expr, sp.Expr]:
@@ -166,15 +104,16 @@ def extreme_gaps() -> tuple[sp.Expr, sp.Expr]:
     Each leg separates: ``x + e^x`` rises by ``2 E_1 / tau`` while arm 1 is learned, and
     ``x - e^-x`` falls by ``2 E_2 / tau`` while arm 2 is. From even odds.
     """
-    first, second = (2 * error / TAU for error in FIRST_ERRORS)
+    level = sp.Symbol("k", real=True)
 
-    def learn_first(gap: sp.Expr) -> sp.Expr:
-        return _root(GAP + sp.exp(GAP), gap + sp.exp(gap) + first)
+    def learn(gap: sp.Expr, arm: int) -> sp.Expr:
+        sign = 1 - 2 * arm
+        height = GAP + sign * sp.exp(sign * GAP)
+        (end,) = sp.solve(height - level, GAP)
+        return end.subs(level, height.subs(GAP, gap) + sign * 2 * FIRST_ERRORS[arm] / TAU)
 
-    def learn_second(gap: sp.Expr) -> sp.Expr:
-        return _root(GAP - sp.exp(-GAP), gap - sp.exp(-gap) - second)
-
-    return learn_second(learn_first(sp.Integer(0))), learn_first(learn_second(sp.Integer(0)))
+    start = sp.Integer(0)
+    return learn(learn(start, 0), 1), learn(learn(start, 1), 0)
 
 
 def on_policy_series(order: int = 3) -> sp.Expr:
@@ -208,36 +147,17 @@ def on_policy_series(order: int = 3) -> sp.Expr:
 def natural_step(arms: int = 3) -> sp.ImmutableMatrix:
     """Fisher matrix of the softmax times the raw step ``onehot / pi_1``: the score of arm 1, onehot - pi."""
     policy = sp.Matrix(simplex(arms))
-    fisher = sp.diag(*policy) - policy * policy.T
-    step = sp.zeros(arms, 1)
-    step[0] = 1 / policy[0]
-    return sp.ImmutableMatrix(sp.simplify(fisher * step))
+    step = sp.Matrix([1 / policy[0], *[0] * (arms - 1)])
+    return sp.ImmutableMatrix(sp.simplify((sp.diag(*policy) - policy * policy.T) * step))
 
 
 def expected_gradient(errors: Callable[[int], sp.Expr], arms: int = 3) -> list[sp.Expr]:
     """Mean of ``error(a) * grad log pi(a)`` over arms a drawn from the policy, one entry for each logit."""
-    policy = simplex(arms)
+    pushes = [p * errors(a) for a, p in enumerate(simplex(arms))]
     return [
-        sp.factor(sum(policy[a] * errors(a) * (sp.Integer(a == b) - policy[b]) for a in range(arms)))
-        for b in range(arms)
+        sp.factor(sum(push * (sp.Integer(a == b) - p) for a, push in enumerate(pushes)))
+        for b, p in enumerate(simplex(arms))
     ]
-
-
-def _arms(arms: int):
-    """Positive symbols for a policy and its prior, real ones for the rewards, and the constraint's price."""
-    return (
-        sp.symbols(f"pi_1:{arms + 1}", positive=True),
-        sp.symbols(f"p_1:{arms + 1}", positive=True),
-        sp.symbols(f"R_1:{arms + 1}", real=True),
-        sp.Symbol("lambda", real=True),
-    )
-
-
-def _root(function: sp.Expr, level: sp.Expr) -> sp.Expr:
-    """The gap at which an increasing function reaches a level."""
-    target = sp.Symbol("k", real=True)
-    (solution,) = sp.solve(function - target, GAP)
-    return solution.subs(target, level)
 
 
 def _integral(integrand: sp.Expr) -> sp.Expr:

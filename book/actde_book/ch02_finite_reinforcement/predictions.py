@@ -8,21 +8,14 @@ from scipy.special import softmax
 
 from actde_nb import checks
 from actde_nb.tables.bandit import Trajectory
-from actde_nb.tables.boltzmann import boltzmann
 
 
 def telescoped_logits(run: Trajectory, temperature: float) -> Float[np.ndarray, "records runs arms"]:
-    """Logits that follow from the learned action values alone, by telescoping.
+    """Logits that follow from the learned action values alone: the initial ones plus what q gained over tau.
 
-    Args:
-        run: a recorded run whose first record is its start.
-        temperature: critic step over policy step, in reward per nat.
-
-    Returns:
-        Initial logits plus what the action values have gained over the temperature, [record, run, arm].
+    The first record of ``run`` must be its start.
     """
-    gained = run.action_values - run.action_values[0]
-    return run.logits[0] + gained / checks.positive("temperature", temperature)
+    return run.logits[0] + (run.action_values - run.action_values[0]) / temperature
 
 
 def metropolis_law(rewards: ArrayLike, temperature: float, proposal: ArrayLike) -> Float[np.ndarray, "arms"]:
@@ -30,19 +23,10 @@ def metropolis_law(rewards: ArrayLike, temperature: float, proposal: ArrayLike) 
 
     From arm a the chain proposes b with probability ``proposal[b]`` and moves there with probability
     ``min(1, exp((R_b - R_a) / temperature))``.
-
-    Args:
-        rewards: mean reward of each arm, [arms].
-        temperature: in reward per nat.
-        proposal: probability of proposing each arm, [arms].
-
-    Returns:
-        Long-run share of each arm, [arms].
     """
-    rewards = checks.finite("rewards", rewards)
-    proposal = checks.shape("proposal", checks.probabilities("proposal", proposal), rewards.shape)
+    rewards, proposal = np.asarray(rewards, dtype=float), checks.probabilities("proposal", proposal)
     rises = rewards - rewards[:, None]  # [from, to]
-    moves = proposal * np.exp(np.minimum(0, rises / checks.positive("temperature", temperature)))
+    moves = proposal * np.exp(np.minimum(0, rises / temperature))
     np.fill_diagonal(moves, 0)
     flow = moves.T - np.diag(moves.sum(1))  # what each arm gains and loses in a step; the stationary law has none
     flow[-1] = 1  # one of these equations follows from the others: shares sum to one instead
@@ -50,35 +34,15 @@ def metropolis_law(rewards: ArrayLike, temperature: float, proposal: ArrayLike) 
 
 
 def softmax_gradient_limit(
-    errors: ArrayLike,
-    temperature: float,
-    prior: ArrayLike | None = None,
-    *,
-    weight_policy: bool = False,
-    weight_critic: bool = False,
+    errors: ArrayLike, temperature: float, *, weight_policy: bool = False, weight_critic: bool = False
 ) -> Float[np.ndarray, "arms"]:
-    """Policy at which ACTDE stops when its errors follow grad log pi, on-policy, in the limit of small steps.
+    """Policy at which ACTDE stops when its errors follow grad log pi, on-policy, in small steps, from even odds.
 
     Solves ``theta_a' = pi_a (e_a - sum_b pi_b e_b) / temperature, e_a' = -pi_a e_a`` to rest, time in
-    episodes times critic step. No closed form is known.
-
-    Args:
-        errors: reward minus initial action value of each arm, [arms].
-        temperature: critic step over policy step, in reward per nat.
-        prior: initial policy, [arms]; uniform if left out.
-        weight_policy: divide each move of the logits by the probability of the arm taken.
-        weight_critic: divide each move of the critic by it.
-
-    Returns:
-        Probability of each arm, [arms].
-
-    Raises:
-        ValueError: a number that is not finite, a temperature of zero or less, a prior that is no
-            distribution, shapes that disagree.
+    episodes times critic step, from the first errors [arms]; no closed form is known. ``weight_policy`` and
+    ``weight_critic`` divide each move of the logits or of the critic by the probability of the arm taken.
     """
-    errors = checks.finite("errors", errors)
-    arms = errors.size
-    start = np.log(boltzmann(np.zeros(arms), checks.positive("temperature", temperature), prior))
+    arms = len(errors)
 
     def flow(_, state):
         policy, left = softmax(state[:arms]), state[arms:]
@@ -89,5 +53,6 @@ def softmax_gradient_limit(
         return np.abs(state[arms:]).max() - 1e-13
 
     learned.terminal = True
-    path = solve_ivp(flow, (0, 1e9), np.r_[start, errors], method="DOP853", rtol=1e-12, atol=1e-15, events=learned)
+    start = np.r_[np.full(arms, -np.log(arms)), errors]
+    path = solve_ivp(flow, (0, 1e9), start, method="DOP853", rtol=1e-12, atol=1e-15, events=learned)
     return softmax(path.y[:arms, -1])

@@ -18,11 +18,7 @@ def interleavings(first: int, second: int) -> Int[np.ndarray, "episodes orders"]
 
 
 def lateness(orders: Int[np.ndarray, "episodes orders"]) -> Float[np.ndarray, "orders"]:
-    """How late arm 0 is visited in each order: 0 if all its visits come first, 1 if all come last.
-
-    Args:
-        orders: as :func:`interleavings` gives them, with visits to both arms.
-    """
+    """How late arm 0 is visited in each order: 0 if all its visits come first, 1 if all come last."""
     early = orders == 0
     visits = early.sum(0)
     mean_episode = (np.arange(len(orders)) @ early) / visits
@@ -30,15 +26,8 @@ def lateness(orders: Int[np.ndarray, "episodes orders"]) -> Float[np.ndarray, "o
 
 
 def play(bandit: Bandit, rule: Rule, orders: Int[np.ndarray, "episodes orders"]) -> Trajectory:
-    """Play every order in a run of its own, from a uniform policy and q = 0; each episode is recorded.
-
-    Raises:
-        SettingError: rewards that are noisy: then the order alone would not settle what happens.
-    """
+    """Play every order in a run of its own, from a uniform policy and q = 0; each episode is recorded."""
     if np.any(bandit.noise):
         raise SettingError(f"noise = {bandit.noise.tolist()}: allowed are rewards without noise")
-    episodes, runs = orders.shape
-    nothing_drawn = np.random.default_rng(0)
-    return simulate(
-        bandit, rule, actions=orders, episodes=episodes, runs=runs, record_at=range(episodes + 1), rng=nothing_drawn
-    )
+    (episodes, runs), rng = orders.shape, np.random.default_rng(0)  # nothing is drawn
+    return simulate(bandit, rule, actions=orders, episodes=episodes, runs=runs, record_at=range(episodes + 1), rng=rng)

@@ -3,31 +3,10 @@
 import sympy as sp
 from sympy import stats
 
-alpha, eta, sigma = sp.symbols("alpha eta sigma", positive=True)
-
-
-temperature = sp.Symbol("tau", positive=True)
-
-
-n, time = sp.symbols("n t", positive=True)
-
-
-gap = sp.Symbol("x", real=True)
-
-
-odds = sp.Symbol("w", positive=True)
-
-
-log_ratio = sp.Symbol("rho", real=True)
-
-
-mean = sp.Symbol("mu", real=True)
-
-
+alpha, eta, sigma, temperature = sp.symbols("alpha eta sigma tau", positive=True)
+time, odds, decay, offset = sp.symbols("t w c n_0", positive=True)
+gap, log_ratio, mean = sp.symbols("x rho mu", real=True)
 gap_symbols = sp.symbols("m s_1 s_2 f", real=True)
-
-
-decay, offset = sp.symbols("c n_0", positive=True)
 
 
 def stationary_critic_variance() -> sp.Expr:
@@ -69,9 +48,6 @@ def gap_moments() -> tuple[sp.Expr, sp.Expr]:
     The gap is a mixture of two Gaussians of variance ``s_1^2 + s_2^2``: of mean ``m + s_2^2`` with frequency f, else of
     mean ``m - s_1^2``. Here m is the difference of the arms' mean logits, s_a^2 the variance of their logits on
     their own visits, f the long-run share of the first arm.
-
-    Returns:
-        Mean and variance, in :data:`gap_symbols`.
     """
     m, s_1, s_2, f = gap_symbols
     centres = (m + s_2**2, m - s_1**2)
@@ -85,29 +61,17 @@ def recursive_residual_covariance(visits: int) -> sp.ImmutableMatrix:
 
     Each error is a known combination of independent rewards: ``r_1``, then ``r_k`` minus the mean of those before.
     """
-    weights = sp.zeros(visits, visits)
-    for k in range(visits):
-        weights[k, k] = 1
-        for earlier in range(k):
-            weights[k, earlier] = -sp.Rational(1, k)
+    rows = [[-sp.Rational(1, k)] * k + [1] + [0] * (visits - k - 1) for k in range(1, visits)]
+    weights = sp.Matrix([[1] + [0] * (visits - 1), *rows])
     return sp.ImmutableMatrix(weights * weights.T)
 
 
-def walk_variance() -> sp.Expr:
-    """Variance of a logit after n visits when the critic is the running mean and the policy step constant."""
-    return eta**2 * sigma**2 * (n - sp.harmonic(n - 1))
-
-
-def decaying_error(visit: sp.Expr) -> sp.Expr:
-    """Error at a visit, relative to the first, for a critic step ``c / (n + n_0)`` and no noise.
-
-    The product of ``1 - c / (k + n_0)`` over the visits k before it.
-    """
-    return sp.rf(offset + 1 - decay, visit - 1) / sp.rf(offset + 1, visit - 1)
-
-
 def decaying_total() -> sp.Expr:
-    """Sum of :func:`decaying_error` over all visits, for c > 1 (Gauss's value of a hypergeometric series at 1)."""
+    """Sum over all visits of the error relative to the first one, for critic steps ``c / (n + n_0)`` and no noise.
+
+    The n-th error is the product of ``1 - c / (k + n_0)`` over the visits k before it. For c > 1 their sum is
+    Gauss's value of a hypergeometric series at 1.
+    """
     a, b, c = offset + 1 - decay, sp.Integer(1), offset + 1
     return sp.gammasimp(sp.gamma(c) * sp.gamma(c - a - b) / (sp.gamma(c - a) * sp.gamma(c - b)))
 
@@ -150,8 +114,7 @@ def orbit_turn() -> sp.Expr:
 
 def orbit_period() -> sp.Expr:
     """Updates for one turn of the orbit whose largest gap is x: four quarters of ``dx / whitened_speed()``."""
-    quarter = sp.integrate(sp.cosh(gap / 2) / eta, (gap, 0, gap))
-    return 4 * quarter
+    return 4 * sp.integrate(sp.cosh(gap / 2) / eta, (gap, 0, gap))
 
 
 def walk_potential() -> sp.Expr:

@@ -14,30 +14,16 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import expit
 
-from actde_book.ch03_noise_and_whitening import algebra as symbolic
+from actde_book.ch03_noise_and_whitening import algebra
 from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.tables.bandit import Bandit, Trajectory
 
-LEARNING = ("together", "per_visit")
-
-
 NORMALISED = ("nothing", "error", "both")
-
-
-whitened_gap = sp.lambdify((symbolic.eta, symbolic.time), symbolic.whitened_gap())
-
-
-orbit_energy = sp.lambdify((symbolic.log_ratio, symbolic.gap, symbolic.eta, symbolic.alpha), symbolic.orbit_energy())
-
-
-orbit_turn = sp.lambdify((symbolic.log_ratio, symbolic.eta, symbolic.alpha), symbolic.orbit_turn())
-
-
-orbit_period = sp.lambdify((symbolic.gap, symbolic.eta), symbolic.orbit_period())
-
-
-walk_potential = sp.lambdify(symbolic.gap, symbolic.walk_potential())
+whitened_gap = sp.lambdify((algebra.eta, algebra.time), algebra.whitened_gap())
+orbit_energy = sp.lambdify((algebra.log_ratio, algebra.gap, algebra.eta, algebra.alpha), algebra.orbit_energy())
+orbit_turn = sp.lambdify((algebra.log_ratio, algebra.eta, algebra.alpha), algebra.orbit_turn())
+orbit_period = sp.lambdify((algebra.gap, algebra.eta), algebra.orbit_period())
+walk_potential = sp.lambdify(algebra.gap, algebra.walk_potential())
 
 
 @dataclass(frozen=True)
@@ -56,35 +42,15 @@ def log_error_ratio(bandit: Bandit, run: Trajectory) -> Float[np.ndarray, "recor
 
 
 def whitened_flow(
-    errors: ArrayLike,
-    *,
-    policy_step: float,
-    critic_step: float,
-    learning: Literal["together", "per_visit"],
-    epsilon: float,
-    updates: float,
-    points: int = 400,
-) -> Flow:
-    """Follow ACTDE with whitened errors and no noise from a uniform policy.
+    errors: ArrayLike, *, policy_step: float, critic_step: float, learning: Literal["together", "per_visit"],
+    epsilon: float, updates: float, points: int = 400,
+) -> Flow:  # fmt: skip
+    """Follow ACTDE with whitened errors and no noise from a uniform policy, at ``points`` even times.
 
-    Args:
-        errors: initial errors ``R - q_0`` of the two arms, above zero, in reward.
-        policy_step: logits per whitened error.
-        critic_step: dimensionless.
-        learning: ``"together"``, both errors shrink at the rate ``critic_step``; ``"per_visit"``, each
-            at ``critic_step`` times the arm's probability.
-        epsilon: added to the variance, above zero, in reward squared.
-        updates: how long to follow it.
-        points: how many points to return, evenly spaced in time.
-
-    Raises:
-        SettingError: errors or epsilon of zero or less, an unknown ``learning``.
+    ``errors`` are the initial ``R - q_0`` of the two arms, above zero. Both shrink at the rate ``critic_step``
+    (``"together"``), or each at ``critic_step`` times the arm's probability (``"per_visit"``). ``epsilon``, in
+    reward squared, is above zero.
     """
-    errors = checks.finite("errors", errors)
-    if errors.shape != (2,) or (errors <= 0).any():
-        raise SettingError(f"errors = {errors.tolist()}: allowed are two numbers above zero")
-    checks.positive("epsilon", epsilon)
-    checks.one_of("learning", learning, LEARNING)
 
     def move(_, state):
         gap, *log_errors = state
@@ -94,35 +60,23 @@ def whitened_flow(
         speed = 2 * policy_step * np.sqrt(policy.prod()) * deviation / np.sqrt(deviation**2 + epsilon)
         return [speed, *(-critic_step * (policy if learning == "per_visit" else np.ones(2)))]
 
+    checks.one_of("learning", learning, ("together", "per_visit"))
     times = np.linspace(0, updates, points)
     path = _integrate(move, [0.0, *np.log(errors)], times)
     return Flow(times, path[0], np.exp(path[1:]).T)
 
 
 def corrected_gradient(
-    policy: ArrayLike,
-    bandit: Bandit,
-    action_values: ArrayLike,
-    normalised: Literal["nothing", "error", "both"],
-    correction: bool = True,
-) -> Float[np.ndarray, "arms"]:
-    """Exact expectation of a policy gradient with an action-dependent baseline.
+    policy: Float[np.ndarray, "arms"], bandit: Bandit, action_values: Float[np.ndarray, "arms"],
+    normalised: Literal["nothing", "error", "both"], correction: bool = True,
+) -> Float[np.ndarray, "arms"]:  # fmt: skip
+    """Exact gradient in the logits of a policy gradient with an action-dependent baseline q, in expectation.
 
-    The gradient is ``E[(r - q_a) grad log pi] + grad sum_a pi_a q_a``. Its first term alone is ACTDE in softmax form;
-    the second is the correction which Q-Prop adds back.
-
-    Args:
-        policy: probabilities, [arms].
-        bandit: rewards and their noise.
-        action_values: the baseline q, [arms].
-        normalised: which terms are divided by the standard deviation of the errors ``r - q_a``.
-        correction: whether the second term is there.
-
-    Returns:
-        Gradient in the logits, [arms].
+    It is ``E[(r - q_a) grad log pi] + grad sum_a pi_a q_a``. Its first term alone is ACTDE in softmax form;
+    the second is the ``correction`` which Q-Prop adds back. The ``normalised`` terms are divided by the standard
+    deviation of the errors ``r - q_a``.
     """
     checks.one_of("normalised", normalised, NORMALISED)
-    policy, action_values = checks.probabilities("policy", policy), checks.finite("action_values", action_values)
     errors = bandit.rewards - action_values
     deviation = np.sqrt(policy @ (bandit.noise**2 + errors**2) - (policy @ errors) ** 2)
     signal = errors / (1 if normalised == "nothing" else deviation)
@@ -132,21 +86,13 @@ def corrected_gradient(
 
 
 def corrected_flow(
-    bandit: Bandit,
-    *,
-    policy_step: float,
-    critic_step: float,
-    normalised: Literal["nothing", "error", "both"],
-    correction: bool = True,
-    initial_q: ArrayLike = 0.0,
-    updates: float,
-    points: int = 400,
-) -> Flow:
+    bandit: Bandit, *, policy_step: float, critic_step: float, normalised: Literal["nothing", "error", "both"],
+    correction: bool = True, initial_q: ArrayLike = (0.0, 0.0), updates: float, points: int = 400,
+) -> Flow:  # fmt: skip
     """Follow :func:`corrected_gradient` for two arms from a uniform policy; q is learned per visit.
 
-    A ``critic_step`` of zero leaves the critic as it is. See :func:`corrected_gradient` for the other arguments.
+    A ``critic_step`` of zero leaves the critic as it is.
     """
-    initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), (2,))
 
     def move(_, state):
         policy = expit([state[0], -state[0]])
