@@ -4,12 +4,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from actde_nb import checks
-
 
 def later_shares(data: xr.Dataset, part: float = 0.5) -> Float[np.ndarray, "trial game"]:
     """Shares of cc, dd and alternating games over the last ``part`` of a run, the order of the tables' predictions."""
-    checks.unit_interval("part", part)
     since = (1 - part) * float(data["update"][-1])
     kept = data["outcome_share"].sel(update=slice(since, None)).mean("update")
     alternating = kept.sel(outcome="cd") + kept.sel(outcome="dc")

@@ -7,7 +7,6 @@ inverse temperatures, one over the number of units of reward to a nat: zero is a
 import numpy as np
 from jaxtyping import Float
 
-from actde_nb.checks import SettingError
 from actde_nb.tables.games import Payoffs, prisoners_dilemma
 from actde_nb.tables.mdp import evaluate
 
@@ -18,15 +17,9 @@ def balance(payoffs: Payoffs) -> float:
 
 
 def from_shares(shares: Float[np.ndarray, "*batch outcome"], payoffs: Payoffs) -> Float[np.ndarray, "*batch"] | float:
-    """Inverse temperature from shares of games by the share law, ln(4 cc dd / (cd + dc)^2) / kappa.
-
-    Args:
-        shares: of cc, cd, dc and dd; infinite inverse temperatures come out where one is missing.
-        payoffs: [move now, move before].
-    """
+    """Inverse temperature from shares of cc, cd, dc and dd by the share law, ln(4 cc dd / (cd + dc)^2) / kappa.
+    Infinite where one is missing."""
     kappa = balance(payoffs)
-    if kappa == 0:
-        raise SettingError("payoffs with kappa = 0: allowed are payoffs for which repeating and changing differ")
     both_cooperate, first, second, both_defect = np.moveaxis(shares, -1, 0).astype(float)
     with np.errstate(divide="ignore"):
         return (np.log(4 * both_cooperate) + np.log(both_defect) - 2 * np.log(first + second)) / kappa
@@ -35,13 +28,7 @@ def from_shares(shares: Float[np.ndarray, "*batch outcome"], payoffs: Payoffs) -
 def true_gaps(
     cooperation: Float[np.ndarray, "*batch last_move"], payoffs: Payoffs, discount: float
 ) -> Float[np.ndarray, "*batch last_move"]:
-    """Action values of c minus those of d, after c and after d, of a player who remembers one move.
-
-    Args:
-        cooperation: probability of cooperating after c and after d.
-        payoffs: [move now, move before].
-        discount: factor on the next game's value.
-    """
+    """Action values of c minus those of d, after c and after d, of a player who remembers one move."""
     cooperation = cooperation.astype(float)  # first: in single precision the two would not sum to one
     policy = np.stack([cooperation, 1 - cooperation], axis=-1)
     values = evaluate(prisoners_dilemma(payoffs, discount), policy)

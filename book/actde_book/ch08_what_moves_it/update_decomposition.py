@@ -1,9 +1,8 @@
 """What moves a policy: the change of its logit gap in an update, split up among the things that make it.
 
-The gap is the logit of cooperating minus that of defecting, after either move. A force's *push* is what it does to
-the gap to first order: the gradient of the gap times the force's share of the step. Names of forces: the terms of the
-loss (``policy``, ``value``, ``q``) and ``decay``, the optimiser's weight decay.
-"""
+The gap is the logit of cooperating minus that of defecting, after either move. A force's *push* is what it does to the
+gap to first order: the gradient of the gap times the force's share of the step. Forces are the terms of the loss
+(``policy``, ``value``, ``q``) and ``decay``, the optimiser's weight decay."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -16,16 +15,13 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.networks.gpt import Outputs
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
-#: Sequences on which a gap is measured. It hardly depends on anything but the last move.
-PROBES = 16
+PROBES = 16  # sequences on which a gap is measured; it hardly depends on anything but the last move
 
 
 def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None] | None = None) -> Flat:
@@ -37,12 +33,7 @@ def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None
 
 @contextmanager
 def aside(trainer: Trainer, seed: int) -> Iterator[None]:
-    """Let ``trainer`` play with other draws and forget afterwards that it did.
-
-    Args:
-        trainer: whose play is not to change the run.
-        seed: of the draws meanwhile.
-    """
+    """Let ``trainer`` play with other draws and forget afterwards that it did."""
     draws, last = trainer.play_draws, trainer.last
     trainer.play_draws = [generator(seed, trial, "play") for trial in trainer.trials]
     try:
@@ -52,13 +43,7 @@ def aside(trainer: Trainer, seed: int) -> Iterator[None]:
 
 
 class Gap:
-    """The mean logit gap after either move over fixed sequences, as a function of the parameters.
-
-    Args:
-        trainer: whose policy; it plays the sequences now, aside.
-        sequences: how many, at most as many as it plays in a rollout.
-        seed: of the draws.
-    """
+    """The mean logit gap after either move, in nats, over sequences that the trainer plays now, aside."""
 
     def __init__(self, trainer: Trainer, sequences: int = PROBES, seed: int = 0):
         with aside(trainer, seed):
@@ -68,7 +53,7 @@ class Gap:
         self.weights = after / after.sum((2, 3), keepdim=True)  # [trial, last_move, batch, time]
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, "trial last_move"]:
-        """The gaps, in nats; NaN after a move that never came up."""
+        """The gaps; NaN after a move that never came up."""
         logits = self.policy.forward(dict(parameters), self.tokens).logits
         return ((logits[..., 0] - logits[..., 1])[:, None] * self.weights).sum((2, 3))
 
@@ -89,26 +74,15 @@ def _gradient(loss: Tensor, parameters: Mapping[str, Tensor]) -> Flat:
 def gradients(
     trainer: Trainer, outputs: Outputs, batch: TrainingBatch, algorithm: str | None = None
 ) -> dict[str, Flat]:
-    """Gradient of each term of the loss in all parameters, before any clipping.
-
-    Args:
-        trainer: at some point of its run.
-        outputs: what its policy says of the rollout.
-        batch: the rollout.
-        algorithm: whose loss; the trainer's own by default.
-    """
+    """Gradient of each term of the loss (by default the trainer's own) in all parameters, before any clipping."""
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     parts = terms(outputs, batch, config)
     return {name: _gradient(part.sum(), trainer.parameters) for name, part in parts.items()}
 
 
 def decay(trainer: Trainer, gradient: Flat) -> Flat:
-    """What weight decay does to the parameters in an update, in units of the learning rate.
-
-    Args:
-        trainer: at some point of its run.
-        gradient: of the loss; a parameter that it leaves out, such as PPO's q head, is not decayed either.
-    """
+    """What weight decay does to the parameters in an update, in units of the learning rate. A parameter that the loss's
+    ``gradient`` leaves out, such as PPO's q head, is not decayed either."""
     kept = {}
     each = gradient.split([p[0].numel() for p in trainer.parameters.values()], 1)
     for (name, p), part in zip(trainer.parameters.items(), each, strict=True):
@@ -117,23 +91,13 @@ def decay(trainer: Trainer, gradient: Flat) -> Flat:
 
 
 def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: int = 0) -> xr.Dataset:
-    """Stand still and ask many fresh rollouts where they would push the gap.
+    """Stand still and ask many fresh rollouts where they would push the gap; without dropout.
 
-    Args:
-        trainer: at some point of its run, without dropout; it is left as it is.
-        rollouts: how many, two or more.
-        algorithm: whose loss; the trainer's own by default.
-        seed: of the rollouts' draws.
-
-    Returns:
-        ``plain`` and ``adam`` ``[force, trial, rollout, last_move]``, the push of one update in nats: of plain gradient
-        descent with the trainer's learning rate, and of Adam if it stayed here for long. Adam divides by the root mean
-        square of the total gradient (here: over the fresh rollouts), and each gradient's effect, which it spreads over
-        the updates to come, is counted once and whole. ``decay`` ``[trial, last_move]`` is weight decay's push.
-        ``gradient`` ``[trial]`` is the total gradient's root mean square over rollouts and parameters.
-    """
-    if checks.whole("rollouts", rollouts) < 2:
-        raise SettingError(f"rollouts = {rollouts}: allowed are two or more")
+    ``plain`` and ``adam`` ``[force, trial, rollout, last_move]`` are the push of one update in nats: of plain gradient
+    descent with the trainer's learning rate, and of Adam if it stayed here for long. Adam divides by the root mean
+    square of the total gradient over the rollouts, and each gradient's effect, spread over the updates to come, counts
+    once and whole. ``decay`` is weight decay's push, ``gradient`` the total gradient's root mean square over rollouts
+    and parameters."""
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     _, slopes = Gap(trainer, seed=seed).slopes(trainer.parameters)
     found: dict[str, list[Flat]] = {}
@@ -183,14 +147,8 @@ def scale(trainer: Trainer) -> Flat:
 
 
 def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
-    """How large gradients have been lately, and the last step: root mean squares over all of a trial's parameters.
-
-    Args:
-        trainer: one that uses Adam, after an update or more.
-
-    Returns:
-        ``gradient``, from Adam's running mean square, and ``step``, without weight decay.
-    """
+    """How large gradients have been lately, from Adam's running mean square, and its last step without weight decay:
+    root mean squares over all of a trial's parameters."""
     steps = max(float(memory["step"]) for memory in trainer.optimiser.state.values())
     squares = remembered(trainer, "exp_avg_sq") / (1 - trainer.config.beta2**steps)
     step = trainer.config.learning_rate * scale(trainer) * remembered(trainer, "exp_avg")
@@ -198,16 +156,11 @@ def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
 
 
 class Ledger:
-    """Train on, and enter for every update which force moved the gap by how much.
+    """Train on, without dropout, and enter for every update which force moved the gap by how much.
 
     Adam's step is linear in its running mean of the gradient, and so splits up exactly into what the terms of the loss
     have contributed; ``before`` is what the running mean still holds from before the first entry. What the first-order
-    pushes leave of the true change is entered as ``curvature``.
-
-    Args:
-        trainer: at some point of its run, without dropout. It goes on as it would have, but keeps no records.
-        seed: of the sequences on which the gap is measured.
-    """
+    pushes leave of the true change is entered as ``curvature``. No records are kept."""
 
     def __init__(self, trainer: Trainer, seed: int = 0):
         self.trainer, self.gap = trainer, Gap(trainer, seed=seed)
@@ -218,7 +171,7 @@ class Ledger:
     def run(self, updates: int) -> None:
         """Train for ``updates`` more, whole rollouts."""
         per_rollout = self.trainer.config.updates_per_rollout
-        for _ in range(checks.whole("updates", updates) // per_rollout):
+        for _ in range(updates // per_rollout):
             batch = prepare(self.trainer.play(), self.trainer.config)
             for _ in range(per_rollout):
                 self.update(batch)
@@ -251,14 +204,10 @@ class Ledger:
         )
 
     def dataset(self) -> xr.Dataset:
-        """The entries.
-
-        Returns:
-            ``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that
-            update; ``gap`` before it; ``gradient`` and ``step`` ``[trial, update]``, root mean squares over the
-            parameters, of the clipped gradient and of the optimiser's step without decay; ``unexplained``, the largest
-            part of a parameter's change that the forces leave out, which is rounding.
-        """
+        """``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that
+        update; ``gap`` before it; ``gradient`` and ``step``, root mean squares over the parameters, of the clipped
+        gradient and of the step without decay; ``unexplained``, the largest part of a parameter's change that the
+        forces leave out: rounding."""
         push = {name: np.stack([entry[name] for entry in self.entries], 1) for name in self.entries[0]}
         seen = {name: np.stack([row[name] for row in self.seen], 1) for name in self.seen[0]}
         with torch.no_grad():
@@ -284,13 +233,8 @@ class Ledger:
 
 
 def branch(trainer: Trainer, **changes) -> Trainer:
-    """Another trainer in the state of this one, that goes on with the same draws under other settings.
-
-    Args:
-        trainer: a run that is left as it is.
-        changes: settings of its :class:`~actde_nb.training.config.Config` that the branch has otherwise, such as
-            ``epsilon`` or ``updates``. If ``optimiser`` is among them, the branch starts with none of Adam's memory.
-    """
+    """Another trainer in the state of this one, that goes on with the same draws under other settings of its config. If
+    ``optimiser`` is among the ``changes``, the branch starts with none of Adam's memory."""
     other = Trainer(trainer.world, trainer.policy, replace(trainer.config, **changes), trainer.trials)
     with torch.no_grad():
         for name, parameter in other.parameters.items():

@@ -8,21 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb import checks
 from actde_nb.exact.policy_on_tree import of_grammar
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 
 
 def window_losses(tree: Tree, grammar: Grammar, longest: int) -> Float[Tensor, "window"]:
-    """KL(grammar || best reader of the last k words) in nats a sentence, for k = 1 to ``longest``.
-
-    Args:
-        tree: of a prompt's completions. The prompt counts as one word, since it never changes.
-        grammar: whose tree it is.
-        longest: window.
-    """
-    checks.whole("longest", longest)
+    """KL(grammar || best reader of the last k words) in nats a sentence, for k = 1 to ``longest``. The prompt counts as
+    one word, since it never changes."""
     visited = of_grammar(tree, grammar).beginnings[0].exp()[tree.inner]
     chances = grammar.chances[tree.state[tree.inner]]
     context, losses = torch.zeros(len(tree), dtype=torch.long), []

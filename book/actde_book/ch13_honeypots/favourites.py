@@ -1,4 +1,4 @@
-"""The likeliest next word of a policy: how sure it is, whether it is the best one, and how far it is ahead."""
+"""The likeliest next word of a policy: how sure it is, and whether it is the best one."""
 
 from typing import NamedTuple
 
@@ -12,17 +12,11 @@ ALMOST = 1e-9  # in value: as good as the best
 
 
 class Favourites(NamedTuple):
-    """Means over the positions that a policy comes to, as often as it does, where there is a choice.
-
-    Args:
-        sure: probability of the likeliest word.
-        best: share where no word has a higher value.
-        lead: advantage of the likeliest word, in units of reward; that of the word said is 0 on average.
-    """
+    """Means over the positions that a policy comes to, as often as it does, where there is a choice: probability of the
+    likeliest word (``sure``), and share where no word has a higher value (``best``)."""
 
     sure: Float[Tensor, "trial"]
     best: Float[Tensor, "trial"]
-    lead: Float[Tensor, "trial"]
 
 
 def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"]) -> Favourites:
@@ -37,7 +31,7 @@ def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"]) -> Favouri
     children = torch.zeros(len(tree), dtype=torch.long).index_add_(0, parents, torch.ones_like(parents))
     chosen = torch.where(children > 1, policy.beginnings.exp(), 0.0)
     weights = chosen / chosen.sum(-1, keepdim=True)
-    means = (torch.where(weights > 0, weights * x, 0.0).sum(-1) for x in (likeliest, ahead.double(), lead))
+    means = (torch.where(weights > 0, weights * x, 0.0).sum(-1) for x in (likeliest, ahead.double()))
     return Favourites(*means)
 
 

@@ -14,8 +14,6 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 
@@ -26,7 +24,6 @@ def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda:
     Steps of the value along a sentence are martingale differences, so that a word's estimate has the variance of its
     own step, plus gae_lambda^2 times that of the next word's estimate. Each step counts for all words up to it.
     """
-    checks.unit_interval("gae_lambda", gae_lambda)
     tree, chances = policy.tree, policy.beginnings.exp()
     squares = policy.advantages(reward) ** 2
     total = words = torch.zeros_like(policy.leak)
@@ -44,18 +41,10 @@ def resting(
     prices: Sequence[float],
     gae_lambda: float = 0.95,
 ) -> dict[str, Float[np.ndarray, "price"]]:
-    """Policies at rest, and the leash at which they are.
+    """Policies at rest on a leash that is tied to ``initial``, at so many prices of a nat in units of reward.
 
-    Args:
-        initial: the policy that the leash is tied to, a stack of one.
-        known: functions of a sentence; ``reward`` is the one that is optimised.
-        prices: of a nat, in units of reward.
-        gae_lambda: of the advantages.
-
-    Returns:
-        ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price
-        is; ``kl`` and ``entropy``; the mean of each of ``known``.
-    """
+    ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price is;
+    ``kl`` and ``entropy``; the mean of each of ``known``, functions of a sentence, of which ``reward`` is optimised."""
     rests = [policy_on_tree.advantage_fixed_point(initial, known["reward"], price) for price in prices]
     said = torch.cat([rest.sentences for rest in rests])
     deviations = torch.cat([deviation(rest, known["reward"], gae_lambda) for rest in rests])
@@ -74,10 +63,9 @@ def held(
 ) -> tuple[dict[str, Float[np.ndarray, "held"]], dict[str, Float[np.ndarray, "beyond"]]]:
     """The part of :func:`resting` that a leash holds, from tight to the loosest that does, and what lies beyond it.
 
-    Coming from high prices, a lower price means a looser leash, until the deviation falls faster than the price.
-    There the branch ends; beyond it, a little more of what is rewarded makes the leash give way further. The point
-    of the loosest leash is in both parts.
-    """
+    Coming from high prices, a lower price means a looser leash, until the deviation falls faster than the price. There
+    the branch ends; beyond it, a little more of what is rewarded makes the leash give way further. The point of the
+    loosest leash is in both parts."""
     order = np.argsort(-rest["leash"] * rest["deviation"])  # from the highest price
     leash = rest["leash"][order]
     rising = np.flatnonzero(np.diff(leash) > 0)
@@ -88,12 +76,8 @@ def held(
 
 
 def last_held_rate(first: float) -> float:
-    """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first.
-
-    The loosest leash is where the log-odds have risen by 2 / (2 rate - 1).
-    """
-    if not 0 < first < 0.5:
-        raise SettingError(f"first = {first}: allowed are rates between 0 and 1/2")
+    """Rate at which the branch ends in one state, where something that is paid 1 has the rate ``first`` at first. The
+    loosest leash is where the log-odds have risen by 2 / (2 rate - 1)."""
 
     def excess(rate: float) -> float:
         return np.log(rate / (1 - rate)) - np.log(first / (1 - first)) - 2 / (2 * rate - 1)

@@ -7,21 +7,15 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.exact.policy_on_tree import divergence, optimum
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, Scorer
 
 
 def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> Reward:
-    """The capped honeypot's reward with another prize: 1 for a word of ``second`` right after one of ``first``.
-
-    Other sentences earn half their praise, as there.
-    """
+    """The capped honeypot's reward with another prize: 1 for a word of ``second`` right after one of ``first``. Other
+    sentences earn half their praise, as there."""
     places = {word: i for i, word in enumerate(grammar.vocabulary)}
-    for word in (*first, *second):
-        checks.one_of("word", word, tuple(places))
     before, after = (torch.tensor([places[word] for word in words]) for words in (first, second))
     praise = Scorer.of(grammar).reward("sent")
 
@@ -33,18 +27,9 @@ def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> R
 
 
 def price_at_divergence(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tensor, "sentence"]) -> float:
-    """The price of a nat at which the best policy is ``nats`` away from the initial one.
-
-    Args:
-        nats: more than zero, less than the divergence at which only the best sentences are left.
-        initial: log-probability of each sentence.
-        reward: of each sentence.
-    """
+    """The price of a nat at which the best policy is ``nats`` away from the initial one."""
 
     def excess(price: float) -> float:
         return divergence(optimum(initial, reward, price)[0], initial).item() - nats
 
-    if excess(1e-3) < 0 or excess(1e3) > 0:
-        most, least = excess(1e-3) + nats, excess(1e3) + nats
-        raise SettingError(f"nats = {nats}: allowed are {least:.2g} to {most:.4g}")
     return brentq(excess, 1e-3, 1e3, xtol=1e-10)

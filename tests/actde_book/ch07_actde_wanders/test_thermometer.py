@@ -53,8 +53,3 @@ def test_two_gaps_differ_by_the_balance_whatever_the_policy():
 def test_single_precision_probabilities_are_taken():
     cooperation = np.random.default_rng(2).random((100, 2)).astype(np.float32)
     assert np.isfinite(thermometer.true_gaps(cooperation, PAYOFFS["main"], 0.5)).all()
-
-
-def test_payoffs_that_tell_nothing_are_refused():
-    with pytest.raises(ValueError, match="payoffs with kappa = 0"):
-        thermometer.from_shares(np.full(4, 0.25), PAYOFFS["b=3a"])

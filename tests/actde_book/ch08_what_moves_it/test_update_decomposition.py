@@ -85,8 +85,6 @@ def test_other_algorithms_forces_at_the_same_place():
     work = begun(SHORT)
     assert update_decomposition.pushes(work, 2)["force"].values.tolist() == ["policy", "value", "q"]
     assert update_decomposition.pushes(work, 2, algorithm="ppo")["force"].values.tolist() == ["policy", "value"]
-    with pytest.raises(ValueError, match="rollouts = 1"):
-        update_decomposition.pushes(work, 1)
 
 
 # Walking on.

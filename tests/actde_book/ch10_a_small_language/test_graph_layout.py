@@ -69,5 +69,3 @@ def test_waypoints_of_an_arrow():
     assert way(depth, jump) == [(START, 0), ("start → right", 1), ("right", 2)]
     assert ("start → right", 1) in places(TOY)
     assert ("start → right", 1) not in places(TOY, longest=1)
-    with pytest.raises(ValueError, match="longest = 0: allowed are whole numbers of 1 or more"):
-        places(TOY, longest=0)

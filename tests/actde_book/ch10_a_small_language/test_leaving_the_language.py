@@ -1,7 +1,5 @@
 """When an optimum leaves the language."""
 
-import math
-
 import pytest
 import torch
 from actde_book.ch10_a_small_language.leaving_the_language import leaving_price, log_prob
@@ -31,19 +29,6 @@ def test_at_the_price_the_text_has_half_the_optimum():
     outside = torch.tensor([-60.0], dtype=torch.float64)
     both, _ = policy_on_tree.optimum(torch.cat([initial, outside]), torch.cat([reward, torch.ones_like(outside)]), beta)
     assert both[-1].exp().item() == pytest.approx(0.5, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("said", "worth", "message"),
-    [
-        (-1.0, 1.0, "worth = 1.0: allowed are rewards above that of every sentence, 1.0"),
-        (0.5, 2.0, "log_prob = 0.5: allowed are numbers below"),
-        (math.nan, 2.0, "log_prob = nan: allowed are finite"),
-    ],
-)
-def test_what_cannot_be_is_refused(said, worth, message):
-    with pytest.raises(ValueError, match=message):
-        leaving_price(EVEN, torch.tensor([0.0, 1.0], dtype=torch.float64), said, worth)
 
 
 def test_texts_inside_have_the_probabilities_of_the_tree():

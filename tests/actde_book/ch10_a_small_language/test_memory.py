@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 from actde_book.ch10_a_small_language.memory import window_losses
 
 from actde_nb.worlds.grammar import END, START, Grammar
@@ -49,9 +48,3 @@ def test_without_tilts_nothing_need_be_remembered_past_the_conjunction():
     found = window_losses(grow(grammar, "We had a"), grammar, 3)
     assert found[0] > 0.01  # "very" before an adjective or a sentiment
     assert found[2].abs() < 1e-12
-
-
-def test_a_window_has_a_word():
-    with pytest.raises(ValueError, match="longest = 0: allowed are whole numbers of 1 or more"):
-        window_losses(grow(ECHO, "go"), ECHO, 0)
-    assert torch.is_tensor(window_losses(grow(ECHO, "go"), ECHO, 1))

@@ -61,8 +61,6 @@ def test_a_twin_pays_for_other_words():
         tokens[i, : len(said)] = said
     half = 0.5 * WORLD.scorer.reward("sent")(tokens)
     assert reward(tokens).tolist() == pytest.approx([1.0, half[1].item(), 1.0, half[3].item()])
-    with pytest.raises(ValueError, match="word = 'splendid'"):
-        pays_for(GRAMMAR, ("very",), ("splendid",))
 
 
 def test_twin_differs_from_the_honeypot_in_the_prize_only():
@@ -78,8 +76,6 @@ def test_price_leads_to_the_divergence():
     assert policy_on_tree.divergence(
         policy_on_tree.optimum(initial, reward, price)[0], initial
     ).item() == pytest.approx(1.5)
-    with pytest.raises(ValueError, match=r"nats = 9: allowed are .* to 3\.87"):
-        price_at_divergence(9, initial, reward)
 
 
 def test_snapshots_of_more_updates_begin_alike():
