@@ -3,14 +3,12 @@
 import numpy as np
 from actde_book.ch15_actde_language.watched_critics import watch
 
-from actde_nb.experiments import runs
-from actde_nb.experiments.language_runs import LanguageRun
+from actde_nb.experiments.language_runs import LanguageRun, trainer_of
 
 
-def test_watching_trains_and_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "PRETRAINED", tmp_path)
-    run = LanguageRun(algorithm="actde", trials=2, updates=8, sequences=8, size="small", pretraining=2, masked=True)
-    work = runs.trainer(run)
+def test_watching_trains_and_reads(tmp_path):
+    run = LanguageRun(algorithm="actde", trials=2, updates=8, batch=8, size="small", pretraining=2, masked=True)
+    work = trainer_of(run, folder=tmp_path)
     seen = watch(work, 8, 4)
     assert work.update == 8
     assert seen["update"].tolist() == [[0, 4, 8]] * 2
