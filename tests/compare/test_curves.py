@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from actde_book.ch07_actde_wanders.curves import later_shares
+from actde_book.ch07_actde_wanders.time_series import later_shares
 from actde_book.ch08_what_moves_it.late_effects import moved
 
 from actde_nb.compare.curves import alternating, at_update, first_update, slope, towards_alternating

@@ -25,6 +25,14 @@ def aligned(
     return windows(curve[:, : whole * ratio].T, ratio).T[:, : coarse.sizes["update"]]
 
 
+def later_shares(data: xr.Dataset, part: float = 0.5) -> Float[np.ndarray, "trial game"]:
+    """Shares of cc, dd and alternating games over the last ``part`` of a run, the order of the tables' predictions."""
+    since = (1 - part) * float(data["update"][-1])
+    kept = data["outcome_share"].sel(update=slice(since, None)).mean("update")
+    alternating = kept.sel(outcome="cd") + kept.sel(outcome="dc")
+    return np.stack([kept.sel(outcome="cc").values, kept.sel(outcome="dd").values, alternating.values], axis=-1)
+
+
 def hotelling(samples: Float[np.ndarray, "trial quantity"], point: Float[np.ndarray, "quantity"]) -> float:
     """Hotelling's test: how often trials whose mean is ``point`` would lie as far from it as these, if normal. The
     three shares of games sum to one and count as the two numbers that they are: give it two of them."""

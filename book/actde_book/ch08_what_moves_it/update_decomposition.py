@@ -152,7 +152,12 @@ def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
     steps = max(float(memory["step"]) for memory in trainer.optimiser.state.values())
     squares = remembered(trainer, "exp_avg_sq") / (1 - trainer.config.beta2**steps)
     step = trainer.config.learning_rate * scale(trainer) * remembered(trainer, "exp_avg")
-    return {"gradient": squares.mean(1).sqrt().numpy(), "step": step.square().mean(1).sqrt().numpy()}
+    return {"gradient": squares.mean(1).sqrt().numpy(), "step": _size(step).numpy()}
+
+
+def _size(rows: Flat) -> Float[Tensor, "trial"]:
+    """Root mean square over weights."""
+    return rows.square().mean(1).sqrt()
 
 
 class Ledger:
@@ -192,16 +197,9 @@ class Ledger:
             self.means[name] = self._keep(self.means.get(name), found.get(name), like=there)
             steps[name] = -rate * self.means[name]
         left = flat(trainer.parameters) - there - sum(steps.values())
-        taken = rate * sum(self.means.values())
         self.entries.append({name: _push(step, slopes) for name, step in steps.items()})
-        self.seen.append(
-            {
-                "gap": gaps.numpy(),
-                "gradient": sum(found.values()).square().mean(1).sqrt().numpy(),
-                "step": taken.square().mean(1).sqrt().numpy(),
-                "unexplained": left.abs().amax(1).numpy(),
-            }
-        )
+        seen = {"gap": gaps, "gradient": _size(sum(found.values())), "step": _size(rate * sum(self.means.values()))}
+        self.seen.append({name: x.numpy() for name, x in (seen | {"unexplained": left.abs().amax(1)}).items()})
 
     def dataset(self) -> xr.Dataset:
         """``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that

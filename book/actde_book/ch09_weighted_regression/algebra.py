@@ -2,8 +2,7 @@
 
 ``pi_old`` sampled the data, ``pi_init`` is the policy to stay near, ``beta`` the price of leaving it, ``A`` the
 advantage and ``Z`` what normalises ``pi_init * exp(A / beta)``. Policies are given by their logits wherever a
-gradient is taken.
-"""
+gradient is taken."""
 
 from functools import cache
 

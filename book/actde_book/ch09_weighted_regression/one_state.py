@@ -17,6 +17,8 @@ from scipy.special import lambertw, log_expit, log_softmax, logsumexp, rel_entr,
 from actde_nb.tables.mdp import MDP, evaluate
 
 Arms = Float[np.ndarray, "*batch arms"]
+Single = Float[np.ndarray, "arms"]
+Table = Float[np.ndarray, "states arms"]
 Batch = Float[np.ndarray, "*batch"]
 Broadcast = Float[np.ndarray, "... arms"]  # of any batch that fits the others
 SEARCH = 48  # brackets of minima of the two-armed loss, between the zeros of its two residuals, and halvings of one
@@ -48,9 +50,7 @@ def divergence(policy: Arms, reference: Broadcast) -> Batch | float:
     return rel_entr(policy, reference).sum(-1)
 
 
-def printed_order_step(
-    old: Float[np.ndarray, "arms"], rewards: Float[np.ndarray, "arms"], temperature: float
-) -> Float[np.ndarray, "arms"]:
+def printed_order_step(old: Single, rewards: Single, temperature: float) -> Single:
     """Policy with the largest ``E[A] - temperature * KL(old || policy)``: the divergence the other way round. It is
     ``temperature * old / (price - A)``, with the price at which this sums to one."""
     gains = advantages(old, rewards)
@@ -61,14 +61,12 @@ def printed_order_step(
     return tilt / (price - gains)
 
 
-def rwr_step(old: Arms, rewards: Float[np.ndarray, "arms"]) -> Arms:
+def rwr_step(old: Arms, rewards: Single) -> Arms:
     """Reward-weighted regression: the old policy times the reward, normalised (one step of EM)."""
     return old * rewards / (old * rewards).sum(-1, keepdims=True)
 
 
-def reps_step(
-    old: Float[np.ndarray, "arms"], rewards: Float[np.ndarray, "arms"], bound: float
-) -> tuple[Float[np.ndarray, "arms"], float]:
+def reps_step(old: Single, rewards: Single, bound: float) -> tuple[Single, float]:
     """Relative entropy policy search: the best mean reward within ``KL(policy || old) <= bound``, and the temperature
     that meets the bound; zero, and the best arm alone, once that lies within it."""
     best = old * (rewards == rewards.max())
@@ -83,9 +81,7 @@ def reps_step(
     return softmax(np.log(old) + rewards / temperature), temperature
 
 
-def shared_projection(
-    targets: Float[np.ndarray, "states arms"], weights: Float[np.ndarray, "states"]
-) -> Float[np.ndarray, "arms"]:
+def shared_projection(targets: Table, weights: Float[np.ndarray, "states"]) -> Single:
     """The one policy for all states with the least weighted mean of ``KL(target || policy)``: the mean target. AWR's
     loss without its Z gives each state the weight of its visits times its Z."""
     return weights @ targets / weights.sum()
@@ -195,14 +191,8 @@ def sampled_apa(
 
 
 def apa_flow(
-    mdp: MDP,
-    temperature: float,
-    initial: Float[np.ndarray, "states arms"],
-    *,
-    start: Float[np.ndarray, "states arms"] | None = None,
-    step: float = 0.1,
-    updates: int = 4_000,
-) -> Float[np.ndarray, "states arms"]:
+    mdp: MDP, temperature: float, initial: Table, *, start: Table | None = None, step: float = 0.1, updates: int = 4_000
+) -> Table:
     """On-policy APA in several states: exact advantages, one small gradient step a round in each state."""
     policy = initial if start is None else start
     for _ in range(updates):
@@ -213,10 +203,7 @@ def apa_flow(
 
 
 def surrogate_error(
-    mdp: MDP,
-    old: Float[np.ndarray, "states arms"],
-    new: Float[np.ndarray, "*batch states arms"],
-    start: Float[np.ndarray, "states"],
+    mdp: MDP, old: Table, new: Float[np.ndarray, "*batch states arms"], start: Float[np.ndarray, "states"]
 ) -> Batch | float:
     """Gain that equation (1) predicts from the old policy's advantages and visits, minus the true gain."""
     q = evaluate(mdp, old)
@@ -298,7 +285,7 @@ def _from_outside(weights: Float[np.ndarray, "n arms"], target: Float[np.ndarray
     return softmax(target - wrightomega((low + high) / 2 - shift), axis=-1)
 
 
-def _from_inside(weights: Float[np.ndarray, "arms"], target: Float[np.ndarray, "arms"]) -> Float[np.ndarray, "arms"]:
+def _from_inside(weights: Single, target: Single) -> Single:
     """The best minimum for Z below one: mu is negative, and at most one arm is on the lower branch of W. That arm's
     excess ``r = log pi - y`` runs over a grid; it sets mu, mu sets the others, and the total must be one."""
     scale = np.log(weights) - target  # log of -mu is scale + log r - r

@@ -1,8 +1,7 @@
 """What a reader who remembers only the last few words must lose, exactly.
 
 The best such reader knows, for each window of words, how often each word follows. Its divergence from the grammar is
-the information about the next word that lies further back.
-"""
+the information about the next word that lies further back."""
 
 import torch
 from jaxtyping import Float

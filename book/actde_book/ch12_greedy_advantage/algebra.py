@@ -1,8 +1,7 @@
 """Chapter 12: greedy-advantage-aware RLHF in exact algebra.
 
 ``eta`` is the probability of the greedy token, ``sigma`` how many standard deviations its advantage lies above that
-of the sampled token, ``s`` the same after scaling and cutting (``sigma / 2`` in the text), in [0, 1].
-"""
+of the sampled token, ``s`` the same after scaling and cutting (``sigma / 2`` in the text), in [0, 1]."""
 
 from typing import Literal
 

@@ -4,8 +4,7 @@ GAA adds to PPO's update a second one, for the *greedy* token: the most probable
 Both are scaled, by a and b, functions of the greedy token's probability eta and of how many standard deviations its
 advantage lies above that of the sampled token, sigma.
 
-Source: S. Johnson, "Greedy Advantage Aware RLHF", README and code of ``sej2020/Greedy-Adv-Aware-RLHF``.
-"""
+Source: S. Johnson, "Greedy Advantage Aware RLHF", README and code of ``sej2020/Greedy-Adv-Aware-RLHF``."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +18,7 @@ from scipy.special import softmax
 
 TEXT_SIGMA = 0.5  # the text's formula has sigma / 2
 Coefficients = Float[np.ndarray, "*shape"] | float
-Batch = Float[np.ndarray, "*batch"]
+Policies = Float[np.ndarray, "*batch arms"]
 
 
 def coefficients(
@@ -65,8 +64,8 @@ PPO = Update("none")
 
 
 def expected_update(
-    policy: Float[np.ndarray, "*batch arms"], rewards: ArrayLike, update: Update, *, greedy: ArrayLike | None = None
-) -> Float[np.ndarray, "*batch arms"]:
+    policy: Policies, rewards: ArrayLike, update: Update, *, greedy: ArrayLike | None = None
+) -> Policies:
     """Expected step of the logits, per unit of learning rate: the first step on a batch, before any ratio is clipped.
     Advantages are exact, ``(R - v)`` in standard deviations. ``greedy``: the arm that counts as such, if not the first
     of the most probable ones."""
@@ -75,7 +74,7 @@ def expected_update(
     return _move(policy, sampling, normalised(sampling, rewards), greedy, update)
 
 
-def normalised(policy: Float[np.ndarray, "*batch arms"], rewards: ArrayLike) -> Float[np.ndarray, "*batch arms"]:
+def normalised(policy: Policies, rewards: ArrayLike) -> Policies:
     """Advantages ``R - v`` in units of their standard deviation under the policy."""
     advantages = rewards - (policy * rewards).sum(-1, keepdims=True)
     return advantages / np.sqrt((policy * advantages**2).sum(-1, keepdims=True))
@@ -103,13 +102,7 @@ def _factors(policy, shares, sigma, greedy, update: Update):
 
 
 def flow(
-    start: Float[np.ndarray, "*batch arms"],
-    rewards: ArrayLike,
-    update: Update,
-    *,
-    step: float,
-    steps: int,
-    every: int = 1,
+    start: Policies, rewards: ArrayLike, update: Update, *, step: float, steps: int, every: int = 1
 ) -> Float[np.ndarray, "records *batch arms"]:
     """Policies along repeated expected updates, the start and every so many; with small steps, the flow. Where two arms
     tie for greedy the steps alternate between the two sides; :func:`slide` is the limit of that."""
@@ -124,14 +117,14 @@ def flow(
     return np.stack(path)
 
 
-def first_time(path: Float[np.ndarray, "records *batch"], above: float, interval: float) -> Batch:
+def first_time(path: Float[np.ndarray, "records *batch"], above: float, interval: float) -> Float[np.ndarray, "*batch"]:
     """Time of the first record above a level, for records ``interval`` apart; NaN where there is none."""
     beyond = path > above
     return np.where(beyond.any(0), beyond.argmax(0) * interval, np.nan)
 
 
 def tie_rates(
-    policy: Float[np.ndarray, "*batch arms"], rewards: ArrayLike, update: Update, pair: tuple[int, int]
+    policy: Policies, rewards: ArrayLike, update: Update, pair: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "2 *batch arms"], Float[np.ndarray, "2 *batch"]]:
     """Both velocities at a tie of two arms, with the first and with the second greedy, and what each makes of their
     logit gap. The tie attracts where the first rate is negative and the second positive."""
@@ -184,13 +177,7 @@ def held_probability(arms: int, x_eta: float, temperature: float) -> float:
     return float(brentq(excess, 1 / arms + 1e-9, 1 - 1e-9, xtol=1e-14))
 
 
-def sampled_term(
-    policy: Float[np.ndarray, "*batch arms"],
-    old: Float[np.ndarray, "*batch arms"],
-    greedy_advantage: ArrayLike,
-    b: ArrayLike,
-    clip: float,
-) -> Float[np.ndarray, "*batch arms"]:
+def sampled_term(policy: Policies, old: Policies, greedy_advantage: ArrayLike, b: ArrayLike, clip: float) -> Policies:
     """Expected gradient in the logits of the code's greedy term ``b * min(r A, clamp(r, 1 - clip, 1 + clip) A)`` on
     data from ``old``: the greedy token's advantage A, the *sampled* token's ratio ``r = policy / old``."""
     advantage, b = np.asarray(greedy_advantage, float)[..., None], np.asarray(b, float)[..., None]

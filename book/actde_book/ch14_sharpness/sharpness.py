@@ -61,7 +61,6 @@ class Extremes(NamedTuple):
 
     highest: Float[Tensor, "trial"]
     lowest: Float[Tensor, "trial"]
-    direction: Flat  # unit eigenvector of the highest
 
 
 def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Extremes:
@@ -89,11 +88,7 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
     values, vectors = torch.linalg.eigh(small)
     used = torch.stack([vector.abs().sum(1) > 0 for vector in basis], 1)  # [S, steps]
     inside = (vectors.square() * used[:, :, None]).sum(1) > 0.5  # eigenvectors within the space that was reached
-    highest = torch.where(inside, values, -torch.inf).max(1)
-    lowest = torch.where(inside, values, torch.inf).min(1)
-    weights = vectors.gather(2, highest.indices[:, None, None].expand(-1, steps, 1))[..., 0]
-    direction = (weights[..., None] * torch.stack(basis, 1)).sum(1)
-    return Extremes(highest.values, lowest.values, direction / direction.norm(dim=1, keepdim=True))
+    return Extremes(torch.where(inside, values, -torch.inf).amax(1), torch.where(inside, values, torch.inf).amin(1))
 
 
 def uphill(loss: Loss, params: Params) -> dict[str, Tensor]:
@@ -127,12 +122,8 @@ def along(
     measure: Callable[[Params], Tensor], params: Params, direction: Params, offsets: Sequence[float] | np.ndarray
 ) -> Float[Tensor, "offset ..."]:
     """What ``measure`` says at ``params + offset * direction``; ``params`` are not touched."""
-    return torch.stack(
-        [
-            measure({name: value + offset * direction[name] for name, value in params.items()})
-            for offset in map(float, offsets)
-        ]
-    )
+    places = ({name: value + float(x) * direction[name] for name, value in params.items()} for x in offsets)
+    return torch.stack([measure(place) for place in places])
 
 
 def reached(offsets: Sequence[float] | np.ndarray) -> np.ndarray:
