@@ -1,13 +1,11 @@
 """What a policy learns from, exactly: the mean and the noise of each form of ACTDE's error over a whole language.
 
-Words lead to one state each, so that v after a word and q of the word predict one number. An error
-``r + v(next) - q(word)`` then holds no reward that both have learned: it is by how much two critics disagree. Here is
-what that does to a policy, word by word, for any critics, those of a network among them.
+Words lead to one state each, so that v after a word and q of the word predict one number. An error ``r + v(next) -
+q(word)`` then holds no reward that both have learned: it is by how much two critics disagree.
 
 Rewards come at the end of a sentence and are not discounted. What leaves the language is set aside, as in
-:mod:`actde_nb.exact.policy_on_tree`, whose arrays these are: ``[trial, node]``, one number for the word that leads to
-a node.
-"""
+:mod:`actde_nb.exact.policy_on_tree`, whose arrays these are: ``[trial, node]``, one number for the word that leads to a
+node."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,12 +28,8 @@ PerTrial = Float[Tensor, "trial"]
 
 @dataclass(frozen=True, eq=False)
 class Critics:
-    """Two predictions of a sentence's reward.
-
-    Args:
-        v: at each node, of those who have said so much; what it is at whole sentences is not asked.
-        q: of the word that leads to each node, before it is said; what it is at the root is not asked.
-    """
+    """Predictions of a sentence's reward: ``v`` at each node, of those who have said so much (not asked at whole
+    sentences), and ``q`` of the word that leads to each node, before it is said (not asked at the root)."""
 
     v: Words
     q: Words
@@ -51,13 +45,10 @@ class Signal(NamedTuple):
 class Pull(NamedTuple):
     """What an expected update does to the mean reward, and what else it does.
 
-    Args:
-        gain: by how much the mean reward rises, to first order, if every word's logit moves by its error times a small
-            step; per step, for a sentence of the policy: the mean of A times error, added up over its words.
-        aim: correlation of expected error and A, within the states that the policy visits; 1 for the policy gradient.
-        force: root mean square of the expected error, less its mean in each state, a word.
-        noise: standard deviation of a sampled error about its mean, a word.
-    """
+    ``gain``: rise of the mean reward, to first order, per small step, if every word's logit moves by its error: the
+    mean of A times error, added up over a sentence's words. ``aim``: correlation of expected error and A within the
+    states that the policy visits; 1 for the policy gradient. ``force``: root mean square of the expected error less its
+    mean in each state; ``noise``: standard deviation of a sampled error about its mean; both a word."""
 
     gain: PerTrial
     aim: PerTrial
@@ -76,10 +67,8 @@ def critics_of(tree: Tree, policy: Policy, params: gpt.Params) -> Critics:
 
 
 def published_error(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lambda: float) -> Signal:
-    """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones.
-
-    With ``gae_lambda`` 0 it is the error of the post's text.
-    """
+    """The published trainer's error: sums of ``r + v(next) - q(word)`` over this word and later ones. With
+    ``gae_lambda`` 0 it is the error of the post's text."""
     checks.unit_interval("gae_lambda", gae_lambda)
     return _sums(policy, _after(policy.tree, rewards, critics) - critics.q, gae_lambda)
 
@@ -104,10 +93,8 @@ def pull(policy: TreePolicy, rewards: Ends, signal: Signal) -> Pull:
 
 
 def errors(policy: TreePolicy, rewards: Ends, critics: Critics) -> tuple[PerTrial, PerTrial, PerTrial]:
-    """Root mean squares, over the words that the policy says, of q's error, v's error and their disagreement.
-
-    The last is of ``r + v(next) - q(word)``; v's error is that after the word, or zero where the sentence ends.
-    """
+    """Root mean squares, over the words that the policy says, of q's error, v's error and their disagreement. The last
+    is of ``r + v(next) - q(word)``; v's error is that after the word, or zero where the sentence ends."""
     values, after = policy.values(rewards), _after(policy.tree, rewards, critics)
     chances = policy.beginnings[:, 1:].exp()
     chances = chances / chances.sum(-1, keepdim=True)
@@ -119,9 +106,8 @@ def tilt(policy: TreePolicy, initial: TreePolicy, rewards: Ends) -> tuple[PerTri
     """Slope of log(policy / initial) on the policy's own A, over the words that it says, and the share it explains.
 
     Both within states, so that normalisers do not enter. At the fixed point of advantages for temperature tau
-    (:func:`actde_nb.exact.policy_on_tree.advantage_fixed_point`) the slope is 1 / tau and the share is 1; a policy
-    that has not moved has a slope of 0, and explains nothing.
-    """
+    (:func:`actde_nb.exact.policy_on_tree.advantage_fixed_point`) the slope is 1 / tau and the share is 1; a policy that
+    has not moved has a slope of 0, and explains nothing."""
     tree, advantages = policy.tree, policy.advantages(rewards)[:, 1:]
     moved = policy.edges - initial.edges
     chances = policy.beginnings[:, 1:].exp()
@@ -138,21 +124,11 @@ def final_measures(
     critics: Critics | None = None,
     temperature: float | None = None,
 ) -> dict[str, PerTrial]:
-    """What there is to know of policies at the end of a run, NaN where too much leaks.
+    """What there is to know of policies at the end of a run for the optimised ``rewards``, NaN where too much leaks.
 
-    Args:
-        policy: at the end.
-        initial: before training, a stack of one or of as many.
-        rewards: that was optimised.
-        critics: those at the end, if there is a q.
-        temperature: of the fixed points that they are compared with.
-
-    Returns:
-        ``tilt`` and ``tilt_share``; with a temperature, divergence from the fixed point of advantages and from the
-        optimum at this price of a nat, ``fixed_point_kl`` and ``optimum_kl``; with critics ``q_error``, ``v_error``
-        and ``disagreement``, and ``..._gain``, ``..._aim``, ``..._force`` and ``..._noise`` of the published form with
-        lambda 0 and .95 (``published_000``, ``published_095``) and of ``return`` less q.
-    """
+    ``tilt`` and ``tilt_share``; with a temperature, divergence from its fixed point of advantages and from the optimum
+    at this price of a nat, ``fixed_point_kl`` and ``optimum_kl``; with critics ``q_error``, ``v_error`` and
+    ``disagreement``, and ``..._gain``, ``..._aim``, ``..._force`` and ``..._noise`` of each of :func:`forms`."""
     found = dict(zip(("tilt", "tilt_share"), tilt(policy, initial, rewards), strict=True))
     if temperature is not None:
         rest = policy_on_tree.advantage_fixed_point(initial, rewards, temperature).sentences

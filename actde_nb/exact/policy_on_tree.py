@@ -29,13 +29,8 @@ LEAK = 0.05  # above which exact numbers are withheld
 
 @dataclass(frozen=True, eq=False)
 class TreePolicy:
-    """Policies on the sentences of a tree.
-
-    Args:
-        tree: the sentences.
-        edges: log-probability of each node after its parent, within the language; 0 for the root.
-        leak: probability that a sentence leaves the language.
-    """
+    """Policies on the sentences of a tree: ``edges``, log-probability of each node after its parent, within the
+    language (0 for the root), and ``leak``, the probability that a sentence leaves the language."""
 
     tree: Tree
     edges: Float[Tensor, "trial node"]
@@ -62,12 +57,7 @@ class TreePolicy:
 
 
 def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> TreePolicy:
-    """The policy given that it stays in the language.
-
-    Args:
-        tree: the sentences.
-        edges: log-probability of each node after its parent; children's probabilities sum to one or less.
-    """
+    """The policy given that it stays in the language; probabilities of ``edges`` sum to one or less."""
     inside = tree.log_up(torch.zeros(len(tree.leaves), dtype=torch.float64), edges)  # log-probability of staying
     kept = (edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
     return TreePolicy(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
@@ -103,10 +93,8 @@ def divergence(
 def optimum(
     initial: Float[Tensor, "*batch sentence"], reward: Float[Tensor, "sentence"], beta: float
 ) -> tuple[Float[Tensor, "*batch sentence"], Float[Tensor, "*batch"]]:
-    """The policy with the highest E[reward] - beta KL(policy || initial), ``initial * exp(reward / beta) / Z``.
-
-    Also returned is log Z; beta log Z is what that policy attains. ``beta`` is the price of a nat, in units of reward.
-    """
+    """The policy with the highest E[reward] - beta KL(policy || initial), ``initial * exp(reward / beta) / Z``, and log
+    Z; beta log Z is what it attains. ``beta`` is the price of a nat, in units of reward."""
     checks.positive("beta", beta)
     checks.finite("reward", reward.numpy())
     unnormalised = initial + reward / beta
@@ -131,10 +119,8 @@ def frontier(
     betas: Sequence[float],
     others: Mapping[str, Float[Tensor, "sentence"]],
 ) -> dict[str, Float[Tensor, "beta"]]:
-    """The optimum at each beta: no policy has a higher E[reward] at the same KL.
-
-    Its ``reward``, ``kl`` and ``entropy``, and the means of ``others``, further functions of a sentence.
-    """
+    """The optimum at each beta: no policy has a higher E[reward] at the same KL. Its ``reward``, ``kl`` and
+    ``entropy``, and the means of ``others``, further functions of a sentence."""
     best = torch.stack([optimum(initial, reward, beta)[0] for beta in betas])
     means = {name: best.exp() @ values for name, values in {"reward": reward, **others}.items()}
     return {**means, "kl": divergence(best, initial), "entropy": entropy(best)}
@@ -179,19 +165,10 @@ def exact(
 ) -> dict[str, Float[Tensor, "trial"]]:
     """All that is known of policies, NaN but for ``leak`` where more than ``allowed`` leaks.
 
-    Args:
-        policy: what is measured.
-        initial: what it started from, a stack of one or of as many.
-        rewards: functions of a sentence, of which to take the mean.
-        objective: the one of ``rewards`` that was optimised.
-        beta: the price of a nat at which it was.
-        allowed: highest leak.
-
-    Returns:
-        ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence),
-        ``kl`` to the initial policy; means of ``rewards``; with ``beta`` the ``soft_regret``, mean and deviation of log
-        Z over visited states, and the root mean square of log(policy / initial) - A / beta over words.
-    """
+    ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence),
+    ``kl`` to the initial policy; means of ``rewards``; for the ``objective`` among them that was optimised at a price
+    ``beta`` the ``soft_regret``, mean and deviation of log Z over visited states (``log_z_mean``, ``log_z_sd``), and
+    ``apa_residual``, the root mean square of log(policy / initial) - A / beta over words."""
     checks.unit_interval("allowed", allowed)
     said, before = policy.sentences, initial.sentences
     found = {
@@ -225,17 +202,9 @@ def sampled(
 ) -> dict[str, Float[Tensor, "trial"]]:
     """Estimates from a policy's own samples, which hold outside the language too.
 
-    Args:
-        grammar: decides where a sentence ends.
-        tokens: prompt and samples; what follows the end of a sentence does not matter.
-        logits: what the policy said before each of the last ``time`` tokens.
-        initial_logits: what the initial policy says there.
-        rewards: functions of tokens, of which to take the mean.
-
-    Returns:
-        Means over sentences of ``kl`` and ``entropy`` in nats, sums over words of exact sums over the vocabulary;
-        ``length`` in words asked for; shares that are ``grammatical`` and ``distinct``; the rewards.
-    """
+    ``tokens`` are prompt and samples; logits are those before each of the last ``time`` tokens. Means over sentences of
+    ``kl`` and ``entropy`` in nats, sums over words of exact sums over the vocabulary; ``length`` in words asked for;
+    shares that are ``grammatical`` and ``distinct``; the rewards."""
     trimmed, asked = grammar.trim(tokens)
     asked = asked[..., -logits.shape[2] :].double()
     log_policy, log_initial = (said.double().log_softmax(-1) for said in (logits, initial_logits))

@@ -1,4 +1,4 @@
-"""Where APA rests at each price, and how near a run in progress comes to given policies."""
+"""Where APA rests at each price."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,10 @@ def resting_points(
 ) -> dict[str, Float[np.ndarray, "beta"]]:
     """Where APA rests if it fits exactly, at each temperature: the policies of ``advantage_fixed_point``.
 
-    Args:
-        initial: the policy before training, a stack of one.
-        reward: of each sentence.
-        betas: temperatures, in units of advantage.
-
-    Returns:
-        ``reward``, ``kl`` and ``entropy``; ``soft_regret`` at that price; ``log_z_mean`` and ``log_z_sd`` over the
-        states that the policy visits; ``apa_residual``, the root mean square of log(policy / initial) - A / beta
-        over its words, which there is log Z; and ``from_optimum``, KL(fixed point || optimum at that price).
-
-    Raises:
-        SettingError: a beta that is not above zero.
-    """
+    ``reward``, ``kl``, ``entropy``; ``soft_regret`` at that price; ``log_z_mean`` and ``log_z_sd`` over the states that
+    the policy visits; ``apa_residual``, the root mean square of log(policy / initial) - A / beta over its words, which
+    there is log Z; ``from_optimum``, KL(fixed point || optimum at that price). A beta of zero or less is a
+    SettingError."""
     rows: list[dict[str, Tensor]] = []
     for beta in map(float, betas):
         rest = policy_on_tree.advantage_fixed_point(initial, reward, beta)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from actde_book.ch07_actde_wanders.curves import later_shares
+from actde_book.ch07_actde_wanders.time_series import later_shares
 from actde_book.ch08_what_moves_it.late_effects import moved
 
 from actde_nb.compare.curves import alternating, at_update, first_update, slope, towards_alternating
@@ -52,13 +52,6 @@ def test_moved_is_the_root_mean_square_change():
     np.testing.assert_allclose(moved(unsaid, 0, 12, over=4), [0, 0])
 
 
-@pytest.mark.parametrize("window", [(0, 4, 8), (8, 4, 4), (0, 12, 0)])
-def test_moved_needs_two_points_so_far_apart(window):
-    low, high, over = window
-    with pytest.raises(ValueError, match=f"low = {low}, high = {high}: allowed are limits with two points {over} up"):
-        moved(GAPS, low, high, over)
-
-
 def test_first_update_at_a_level_counts_the_level_itself():
     np.testing.assert_array_equal(first_update(DATA, alternating(DATA), 0.4), [4, np.nan])
     np.testing.assert_array_equal(first_update(DATA, alternating(DATA), 0.0), [0, 0])
@@ -85,5 +78,3 @@ def test_later_shares_are_means_over_the_end_of_the_run():
     # The last half of updates 0 to 12 begins at 6: points 8 and 12.
     np.testing.assert_allclose(later_shares(DATA), [[0.05, 0.05, 0.9], [1, 0, 0]])
     np.testing.assert_allclose(later_shares(DATA, 1 / 4), [[0, 0, 1], [1, 0, 0]])
-    with pytest.raises(ValueError, match="part = 2"):
-        later_shares(DATA, 2)

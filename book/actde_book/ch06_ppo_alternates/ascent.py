@@ -9,9 +9,8 @@ SPEED, STEP, BETA1, BETA2 = sp.symbols("c eta beta_1 beta_2", positive=True)
 def adam_speed() -> sp.Eq:
     """What c must be if Adam's steps are to carry x = c t up the gradient exp(-x), long after the start.
 
-    With gradients exp(-c t), Adam's two running means are geometric series, (1 - beta) times the sum over k of
-    (beta exp(j c))^k for the gradient (j = 1) and its square (j = 2); in their ratio exp(-c t) cancels.
-    """
+    With gradients exp(-c t), Adam's two running means are geometric series, (1 - beta) times the sum over k of (beta
+    exp(j c))^k for the gradient (j = 1) and its square (j = 2); in their ratio exp(-c t) cancels."""
 
     def series(beta: sp.Symbol, power: int) -> sp.Expr:
         return (1 - beta) / (1 - beta * sp.exp(power * SPEED))

@@ -18,18 +18,17 @@ def balance(payoffs: Payoffs) -> float:
 
 def from_shares(shares: Float[np.ndarray, "*batch outcome"], payoffs: Payoffs) -> Float[np.ndarray, "*batch"] | float:
     """Inverse temperature from shares of cc, cd, dc and dd by the share law, ln(4 cc dd / (cd + dc)^2) / kappa.
-
-    Infinite where a share is zero. (Payoffs whose kappa is zero are played alike at all temperatures.)
-    """
+    Infinite where one is missing."""
+    kappa = balance(payoffs)
     both_cooperate, first, second, both_defect = np.moveaxis(shares, -1, 0).astype(float)
     with np.errstate(divide="ignore"):
-        return (np.log(4 * both_cooperate) + np.log(both_defect) - 2 * np.log(first + second)) / balance(payoffs)
+        return (np.log(4 * both_cooperate) + np.log(both_defect) - 2 * np.log(first + second)) / kappa
 
 
 def true_gaps(
     cooperation: Float[np.ndarray, "*batch last_move"], payoffs: Payoffs, discount: float
 ) -> Float[np.ndarray, "*batch last_move"]:
-    """Action values of c minus those of d, after c and after d, of a player who cooperates with these probabilities."""
+    """Action values of c minus those of d, after c and after d, of a player who remembers one move."""
     cooperation = cooperation.astype(float)  # first: in single precision the two would not sum to one
     policy = np.stack([cooperation, 1 - cooperation], axis=-1)
     values = evaluate(prisoners_dilemma(payoffs, discount), policy)

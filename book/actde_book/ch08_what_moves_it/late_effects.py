@@ -7,7 +7,6 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from actde_nb.checks import SettingError
 from actde_nb.compare.curves import alternating, towards_alternating
 from actde_nb.compare.intervals import LEVEL, Estimate, Others, Samples, difference, mean
 
@@ -39,8 +38,6 @@ def between(
     """Each trial's mean of ``curve`` over the updates from ``low`` to ``high``."""
     update = data["update"].values
     chosen = (low <= update) & (update < high)
-    if not chosen.any():
-        raise SettingError(f"low = {low}, high = {high}: allowed are limits with a point between them")
     return curve[:, chosen].mean(1, dtype=np.float64)
 
 
@@ -51,19 +48,12 @@ def late_window(data: xr.Dataset, low: float, high: float) -> tuple[float, float
 
 
 def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level: float = LEVEL) -> xr.Dataset:
-    """Late share of alternating games of several runs, and how far each is from the first.
+    """Late share of alternating games of several runs, and how far each is from the first, with intervals.
 
-    Args:
-        runs: label -> results; the first is the reference.
-        low: first update of the window.
-        high: its end; for a shorter run its second half counts, and the reference's mean over the same updates.
-        level: of the intervals.
-
-    Returns:
-        ``share`` and ``effect`` ``[run, estimate]`` with estimates value, low, high and error (the effect of the first
-        on itself is NaN); ``deviation`` ``[run]`` over trials; ``peak`` ``[run]``, the highest point of the mean curve;
-        ``trials``; ``first`` and ``last``, the window.
-    """
+    From update ``low`` to ``high``; for a shorter run its second half counts, and the first run's mean over the same
+    updates. ``share`` and ``effect`` ``[run, estimate]`` have estimates value, low, high and error (the first's effect
+    on itself is NaN); ``deviation`` is over trials, ``peak`` the highest point of the mean curve, ``first`` to ``last``
+    the window."""
     reference = next(iter(runs.values()))
     rows = []
     for data in runs.values():
@@ -71,17 +61,9 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
         samples = between(data, alternating(data), *window)
         own = data is reference
         effect = None if own else difference(samples, between(reference, alternating(reference), *window), level)
-        rows.append(
-            {
-                "share": mean(samples, level),
-                "effect": 4 * [np.nan] if own else effect,
-                "deviation": samples.std(ddof=1),
-                "peak": alternating(data).mean(0).max(),
-                "trials": len(samples),
-                "first": window[0],
-                "last": window[1],
-            }
-        )
+        row = {"share": mean(samples, level), "effect": 4 * [np.nan] if own else effect}
+        row |= {"deviation": samples.std(ddof=1), "peak": alternating(data).mean(0).max()}
+        rows.append(row | {"trials": len(samples), "first": window[0], "last": window[1]})
     data = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     dims = {name: ("run", "estimate")[: values.ndim] for name, values in data.items()}
     return xr.Dataset(
@@ -91,19 +73,9 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
 
 
 def moved(data: xr.Dataset, low: float, high: float, over: float = 500) -> Float[np.ndarray, "trial"]:
-    """How far each trial's :func:`towards_alternating` goes in ``over`` updates: root mean square, in nats.
-
-    Points at which a trial has not made one of its moves, and so has no gap after it, are left out.
-
-    Args:
-        data: a run's results, with points equally far apart.
-        low: first update at which such a change may begin.
-        high: last at which one may end.
-        over: updates between two points compared, up to the spacing of the points.
-    """
+    """How far each trial's ``towards_alternating`` goes in ``over`` updates between ``low`` and ``high``: root mean
+    square, in nats. Points at which a trial has not made one of its moves, and so has no gap after it, are left out."""
     update = data["update"].values
     lag = int(np.argmin(np.abs(update - update[0] - over)))
     gap = towards_alternating(data)[:, (low <= update) & (update <= high)]
-    if not 0 < lag < gap.shape[1]:
-        raise SettingError(f"low = {low}, high = {high}: allowed are limits with two points {over} updates apart")
     return np.sqrt(np.nanmean((gap[:, lag:] - gap[:, :-lag]) ** 2, axis=1))

@@ -1,9 +1,8 @@
 """What moves a policy: the change of its logit gap in an update, split up among the things that make it.
 
-The gap is the logit of cooperating minus that of defecting, after either move. A force's *push* is what it does to
-the gap to first order: the gradient of the gap times the force's share of the step. Names of forces: the terms of the
-loss (``policy``, ``value``, ``q``) and ``decay``, the optimiser's weight decay.
-"""
+The gap is the logit of cooperating minus that of defecting, after either move. A force's *push* is what it does to the
+gap to first order: the gradient of the gap times the force's share of the step. Forces are the terms of the loss
+(``policy``, ``value``, ``q``) and ``decay``, the optimiser's weight decay."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,7 @@ from actde_nb.training.trainer import Trainer, generator
 from actde_nb.worlds.prisoner import MOVES
 
 Flat = Float[Tensor, "trial weight"]
-#: Sequences on which a gap is measured. It hardly depends on anything but the last move.
-PROBES = 16
+PROBES = 16  # sequences on which a gap is measured; it hardly depends on anything but the last move
 
 
 def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None] | None = None) -> Flat:
@@ -35,7 +33,7 @@ def flat(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None
 
 @contextmanager
 def aside(trainer: Trainer, seed: int) -> Iterator[None]:
-    """Let ``trainer`` play with other draws, and forget afterwards that it did."""
+    """Let ``trainer`` play with other draws and forget afterwards that it did."""
     draws, last = trainer.play_draws, trainer.last
     trainer.play_draws = [generator(seed, trial, "play") for trial in trainer.trials]
     try:
@@ -45,17 +43,17 @@ def aside(trainer: Trainer, seed: int) -> Iterator[None]:
 
 
 class Gap:
-    """The mean logit gap after either move over sequences that the trainer plays now, as a function of parameters."""
+    """The mean logit gap after either move, in nats, over sequences that the trainer plays now, aside."""
 
-    def __init__(self, trainer: Trainer, seed: int = 0):
+    def __init__(self, trainer: Trainer, sequences: int = PROBES, seed: int = 0):
         with aside(trainer, seed):
-            self.tokens = trainer.play().context[:, :PROBES]
+            self.tokens = trainer.play().context[:, :sequences]
         self.policy = trainer.policy
         after = torch.stack([self.tokens == move for move in range(len(MOVES))], 1)
         self.weights = after / after.sum((2, 3), keepdim=True)  # [trial, last_move, batch, time]
 
     def __call__(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, "trial last_move"]:
-        """The gaps, in nats; NaN after a move that never came up."""
+        """The gaps; NaN after a move that never came up."""
         logits = self.policy.forward(dict(parameters), self.tokens).logits
         return ((logits[..., 0] - logits[..., 1])[:, None] * self.weights).sum((2, 3))
 
@@ -76,17 +74,15 @@ def _gradient(loss: Tensor, parameters: Mapping[str, Tensor]) -> Flat:
 def gradients(
     trainer: Trainer, outputs: Outputs, batch: TrainingBatch, algorithm: str | None = None
 ) -> dict[str, Flat]:
-    """Gradient of each term of the loss in all parameters before any clipping; the loss is the trainer's by default."""
+    """Gradient of each term of the loss (by default the trainer's own) in all parameters, before any clipping."""
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     parts = terms(outputs, batch, config)
     return {name: _gradient(part.sum(), trainer.parameters) for name, part in parts.items()}
 
 
 def decay(trainer: Trainer, gradient: Flat) -> Flat:
-    """What weight decay does to the parameters in an update, in units of the learning rate.
-
-    A parameter that the loss's gradient leaves out, such as PPO's q head, is not decayed either.
-    """
+    """What weight decay does to the parameters in an update, in units of the learning rate. A parameter that the loss's
+    ``gradient`` leaves out, such as PPO's q head, is not decayed either."""
     kept = {}
     each = gradient.split([p[0].numel() for p in trainer.parameters.values()], 1)
     for (name, p), part in zip(trainer.parameters.items(), each, strict=True):
@@ -95,20 +91,13 @@ def decay(trainer: Trainer, gradient: Flat) -> Flat:
 
 
 def pushes(trainer: Trainer, rollouts: int, algorithm: str | None = None, seed: int = 0) -> xr.Dataset:
-    """Stand still and ask many fresh rollouts where they would push the gap.
+    """Stand still and ask many fresh rollouts where they would push the gap; without dropout.
 
-    Args:
-        trainer: at some point of its run, without dropout; it is left as it is.
-        rollouts: how many, two or more.
-        algorithm: whose loss; the trainer's own by default.
-        seed: of the rollouts' draws.
-
-    Returns:
-        ``plain`` and ``adam`` ``[force, trial, rollout, last_move]``, the push of one update in nats: of gradient
-        descent, and of Adam if it stayed here for long, which divides by the root mean square of the total gradient
-        over the fresh rollouts. ``decay`` ``[trial, last_move]`` is weight decay's push. ``gradient`` ``[trial]`` is
-        the total gradient's root mean square over rollouts and parameters.
-    """
+    ``plain`` and ``adam`` ``[force, trial, rollout, last_move]`` are the push of one update in nats: of plain gradient
+    descent with the trainer's learning rate, and of Adam if it stayed here for long. Adam divides by the root mean
+    square of the total gradient over the rollouts, and each gradient's effect, spread over the updates to come, counts
+    once and whole. ``decay`` is weight decay's push, ``gradient`` the total gradient's root mean square over rollouts
+    and parameters."""
     config = replace(trainer.config, algorithm=algorithm or trainer.config.algorithm)
     _, slopes = Gap(trainer, seed=seed).slopes(trainer.parameters)
     found: dict[str, list[Flat]] = {}
@@ -158,27 +147,28 @@ def scale(trainer: Trainer) -> Flat:
 
 
 def sizes(trainer: Trainer) -> dict[str, Float[np.ndarray, "trial"]]:
-    """How large gradients have been lately, and Adam's last step: root mean squares over all of a trial's parameters.
-
-    ``gradient`` is from Adam's running mean square; ``step`` is without weight decay.
-    """
+    """How large gradients have been lately, from Adam's running mean square, and its last step without weight decay:
+    root mean squares over all of a trial's parameters."""
     steps = max(float(memory["step"]) for memory in trainer.optimiser.state.values())
     squares = remembered(trainer, "exp_avg_sq") / (1 - trainer.config.beta2**steps)
     step = trainer.config.learning_rate * scale(trainer) * remembered(trainer, "exp_avg")
-    return {"gradient": squares.mean(1).sqrt().numpy(), "step": step.square().mean(1).sqrt().numpy()}
+    return {"gradient": squares.mean(1).sqrt().numpy(), "step": _size(step).numpy()}
+
+
+def _size(rows: Flat) -> Float[Tensor, "trial"]:
+    """Root mean square over weights."""
+    return rows.square().mean(1).sqrt()
 
 
 class Ledger:
-    """Train on, and enter for every update which force moved the gap by how much.
+    """Train on, without dropout, and enter for every update which force moved the gap by how much.
 
     Adam's step is linear in its running mean of the gradient, and so splits up exactly into what the terms of the loss
     have contributed; ``before`` is what the running mean still holds from before the first entry. What the first-order
-    pushes leave of the true change is entered as ``curvature``. The trainer, without dropout, goes on as it would have,
-    but keeps no records.
-    """
+    pushes leave of the true change is entered as ``curvature``. No records are kept."""
 
-    def __init__(self, trainer: Trainer):
-        self.trainer, self.gap = trainer, Gap(trainer)
+    def __init__(self, trainer: Trainer, seed: int = 0):
+        self.trainer, self.gap = trainer, Gap(trainer, seed=seed)
         self.means = {"before": remembered(trainer, "exp_avg")}
         self.entries: list[dict[str, np.ndarray]] = []
         self.seen: list[dict[str, np.ndarray]] = []
@@ -207,24 +197,15 @@ class Ledger:
             self.means[name] = self._keep(self.means.get(name), found.get(name), like=there)
             steps[name] = -rate * self.means[name]
         left = flat(trainer.parameters) - there - sum(steps.values())
-        taken = rate * sum(self.means.values())
         self.entries.append({name: _push(step, slopes) for name, step in steps.items()})
-        self.seen.append(
-            {
-                "gap": gaps.numpy(),
-                "gradient": sum(found.values()).square().mean(1).sqrt().numpy(),
-                "step": taken.square().mean(1).sqrt().numpy(),
-                "unexplained": left.abs().amax(1).numpy(),
-            }
-        )
+        seen = {"gap": gaps, "gradient": _size(sum(found.values())), "step": _size(rate * sum(self.means.values()))}
+        self.seen.append({name: x.numpy() for name, x in (seen | {"unexplained": left.abs().amax(1)}).items()})
 
     def dataset(self) -> xr.Dataset:
-        """The entries, by update.
-
-        ``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change; ``gap``
-        before it; ``gradient`` and ``step`` ``[trial, update]``, root mean squares of the clipped gradient and of the
-        step without decay; ``unexplained``, the largest change of a parameter that the forces leave out: rounding.
-        """
+        """``push`` ``[force, trial, update, last_move]`` in nats, whose sum over forces is the gap's change in that
+        update; ``gap`` before it; ``gradient`` and ``step``, root mean squares over the parameters, of the clipped
+        gradient and of the step without decay; ``unexplained``, the largest part of a parameter's change that the
+        forces leave out: rounding."""
         push = {name: np.stack([entry[name] for entry in self.entries], 1) for name in self.entries[0]}
         seen = {name: np.stack([row[name] for row in self.seen], 1) for name in self.seen[0]}
         with torch.no_grad():
@@ -250,11 +231,8 @@ class Ledger:
 
 
 def branch(trainer: Trainer, **changes) -> Trainer:
-    """Another trainer in the state of this one, that goes on with the same draws under other settings.
-
-    ``changes`` are of its :class:`~actde_nb.training.config.Config`, such as ``epsilon`` or ``updates``. With another
-    ``optimiser`` the branch starts with none of Adam's memory.
-    """
+    """Another trainer in the state of this one, that goes on with the same draws under other settings of its config. If
+    ``optimiser`` is among the ``changes``, the branch starts with none of Adam's memory."""
     other = Trainer(trainer.world, trainer.policy, replace(trainer.config, **changes), trainer.trials)
     with torch.no_grad():
         for name, parameter in other.parameters.items():

@@ -2,8 +2,7 @@
 
 ``pi_old`` sampled the data, ``pi_init`` is the policy to stay near, ``beta`` the price of leaving it, ``A`` the
 advantage and ``Z`` what normalises ``pi_init * exp(A / beta)``. Policies are given by their logits wherever a
-gradient is taken.
-"""
+gradient is taken."""
 
 from functools import cache
 
@@ -21,14 +20,9 @@ _PROBABILITY = sp.Symbol("pi_a", positive=True)
 
 
 def two_state_returns() -> tuple[sp.Expr, sp.Expr, sp.Expr, tuple[sp.Symbol, ...], tuple[sp.Symbol, ...]]:
-    """Gain of a new policy in a world of two states, true and by advantages of the old one.
-
-    The state is the last action, as in the prisoner's dilemma; play starts in the first state.
-
-    Returns:
-        J(new) - J(old); the old policy's advantages averaged over new actions and the new policy's discounted
-        visits; the same over the old policy's visits; the old and the new probabilities of the first action.
-    """
+    """Gain of a new policy in a world whose two states are the last action and whose play starts in the first: J(new) -
+    J(old); the old advantages over the new policy's discounted visits, and over the old one's; old and new
+    probabilities."""
     discount = sp.Symbol("gamma", positive=True)
     rewards = sp.Matrix(2, 2, sp.symbols("r_:4", real=True))
     old, new = sp.symbols("x_1:3", positive=True), sp.symbols("z_1:3", positive=True)
@@ -68,7 +62,7 @@ def printed_direction() -> sp.Eq:
 
 
 def partition_series(order: int = 3) -> sp.Expr:
-    """Z to the given order in 1 / beta, in the moments of the advantage under the initial policy; its mean is zero."""
+    """Z to the given order in 1 / beta, in moments of the advantage under the initial policy; its mean is zero."""
     step, advantage = sp.Symbol("h"), sp.Symbol("A")
     series = sp.series(sp.exp(step * advantage), step, 0, order + 1).removeO()
     moments = [1, 0, *(sp.Symbol(rf"\mathrm{{E}}[A^{k}]") for k in range(2, order + 1))]
@@ -88,26 +82,9 @@ def partition_identity(arms: int = 3) -> sp.Expr:
     return sp.simplify(sp.expand(sp.expand_log(log_partition - divergence, force=True)))
 
 
-def loss_gradient(arms: int = 3) -> tuple[list[sp.Expr], list[sp.Expr]]:
-    """Gradient of the squared loss in the logits: by differentiation, and as ``2 (w_b d_b - pi_b sum_a w_a d_a)``.
-
-    ``d = log pi - y`` is the residual; the weights sum to anything.
-    """
-    logits, policy = _softmax(arms)
-    weights = sp.symbols(f"w_1:{arms + 1}", positive=True)
-    targets = sp.symbols(f"y_1:{arms + 1}", real=True)
-    residuals = [sp.log(p) - y for p, y in zip(policy, targets, strict=True)]
-    loss = sum(w * d**2 for w, d in zip(weights, residuals, strict=True))
-    total = sum(w * d for w, d in zip(weights, residuals, strict=True))
-    formula = [2 * (weights[b] * residuals[b] - policy[b] * total) for b in range(arms)]
-    return [loss.diff(t) for t in logits], formula
-
-
 def on_policy_gradient(arms: int = 3) -> tuple[list[sp.Expr], list[sp.Expr]]:
-    """Gradient of APA's loss at the policy that sampled the data, and -2 times that of E[R] / beta - KL.
-
-    Both hold for any constant in place of ``log Z`` in the target; the first contains it.
-    """
+    """Gradient of APA's loss at the policy that sampled the data, and -2 times that of E[R] / beta - KL. Both hold for
+    any constant in place of ``log Z`` in the target; the first contains it."""
     logits, policy = _softmax(arms)
     initial = sp.symbols(f"p_1:{arms + 1}", positive=True)
     rewards = sp.symbols(f"R_1:{arms + 1}", real=True)
@@ -130,22 +107,13 @@ def minimiser() -> sp.Eq:
     return sp.Eq(_PROBABILITY, sp.simplify(solution))
 
 
-def stationarity(probability: sp.Expr) -> sp.Expr:
-    """What is left of ``w (y - log pi) - mu pi`` at a probability."""
-    return WEIGHT * (TARGET - sp.log(probability)) - MULTIPLIER * probability
-
-
 @cache
 def round_response() -> sp.Eq:
-    """What one exact round makes of a relative disturbance of the fixed point, to first order.
+    """What one exact round makes of a relative disturbance epsilon of the fixed point, to first order.
 
-    With weights ``pi* (1 + epsilon)``, targets ``log pi* - K + change`` and a minimiser ``pi* (1 + epsilon')``, the
-    stationarity condition of each arm is, to first order and divided by pi*::
-
-        (1 + epsilon) (change - K - epsilon') = (change - K) (1 + epsilon')
-
-    since the multiplier must change as much as the target does (sum over arms; disturbances have mean zero).
-    """
+    With targets ``log pi* - K + change``, each arm's stationarity is ``(1 + epsilon) (change - K - epsilon') = (change
+    - K) (1 + epsilon')``, since the multiplier must change as much as the target (sum over arms; disturbances have mean
+    zero)."""
     order, change = sp.symbols("h c", real=True)
     left = (1 + order * DISTURBANCE) * (order * change - KL - order * RESPONSE)
     right = (order * change - KL) * (1 + order * RESPONSE)
@@ -155,15 +123,8 @@ def round_response() -> sp.Eq:
 
 
 def round_jacobian(policy: list[sp.Expr], kl: sp.Expr) -> tuple[sp.Matrix, sp.Matrix]:
-    """Derivatives of the loss's gradient at the fixed point: by the new logits, and by the old ones.
-
-    Derived by differentiation, rewards eliminated through ``R / beta = log(pi* / pi_init) + constant``, so that only
-    the fixed point and its divergence from the initial policy are left.
-
-    Args:
-        policy: the fixed point, positive numbers that sum to one.
-        kl: its divergence from the initial policy.
-    """
+    """Derivatives of the loss's gradient at the fixed point ``policy``, by the new logits and by the old ones. Rewards
+    are eliminated through ``R / beta = log(pi* / pi_init) + constant``; ``kl`` is KL(pi* || pi_init)."""
     arms = len(policy)
     new, new_policy = _softmax(arms, "t")
     old, old_policy = _softmax(arms, "u")
@@ -179,11 +140,8 @@ def round_jacobian(policy: list[sp.Expr], kl: sp.Expr) -> tuple[sp.Matrix, sp.Ma
 
 @cache
 def inner_multiplier() -> sp.Expr:
-    """Factor by which a round multiplies a disturbance of the fixed point if its regression is stopped at time T.
-
-    The inner descent relaxes at rate ``1 - K`` from the disturbance towards what :func:`round_response` says; time
-    is twice the step, times the number of steps, times the eigenvalue of the Fisher matrix.
-    """
+    """Factor by which a round multiplies a disturbance of the fixed point if its regression stops at time T: twice the
+    step, times steps, times the Fisher eigenvalue. It relaxes at rate ``1 - K`` towards :func:`round_response`."""
     time = sp.Symbol("t", positive=True)
     inner = sp.Function("e")
     aim = round_response().rhs.subs(DISTURBANCE, 1)
@@ -203,7 +161,7 @@ def critical_time() -> sp.Expr:
 
 
 def gradient_noise(arms: int = 3) -> tuple[sp.Expr, sp.Expr]:
-    """Trace of a single sample's gradient covariance at the fixed point: by summing over arms, and in closed form."""
+    """Trace of one sample's gradient covariance at the fixed point: summed over arms, and in closed form."""
     policy = _simplex(arms)
     scores = [[sp.Integer(a == b) - policy[b] for b in range(arms)] for a in range(arms)]
     trace = sum(policy[a] * (2 * KL) ** 2 * sum(entry**2 for entry in scores[a]) for a in range(arms))

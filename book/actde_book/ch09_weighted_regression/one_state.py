@@ -1,12 +1,10 @@
 """Weighted regression in one state: rounds of RWR, REPS, AWR and APA without sampling, and what repeats of them do.
 
 A round has an old policy with its exact advantages ``A = R - E_old[R]``, a target policy made from them, and a
-projection. Here policies are tables, so RWR, REPS and AWR hit their targets; APA does not, since the target of its
-squared loss is not normalised. Arrays are ``[*batch, arms]``; rewards and temperatures are in the same unit, losses
-and log-probabilities in nats.
+projection. Policies are tables, so RWR, REPS and AWR hit their targets; APA does not, since its target is not
+normalised. Rewards and temperatures are in the same unit, losses and log-probabilities in nats.
 
-Sources: Peters and Schaal (2007), Peters et al. (2010), Peng et al. (2019), Zhu et al. (2023).
-"""
+Sources: Peters and Schaal (2007), Peters et al. (2010), Peng et al. (2019), Zhu et al. (2023)."""
 
 from collections.abc import Callable
 
@@ -16,15 +14,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import lambertw, log_expit, log_softmax, logsumexp, rel_entr, softmax, wrightomega
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
-from actde_nb.tables.mdp import MDP, evaluate, softmax_policy
+from actde_nb.tables.mdp import MDP, evaluate
 
 Arms = Float[np.ndarray, "*batch arms"]
+Single = Float[np.ndarray, "arms"]
+Table = Float[np.ndarray, "states arms"]
 Batch = Float[np.ndarray, "*batch"]
 Broadcast = Float[np.ndarray, "... arms"]  # of any batch that fits the others
-BRACKETS = 48  # where minima of the two-armed loss are looked for, between the zeros of its two residuals
-HALVINGS = 48
+SEARCH = 48  # brackets of minima of the two-armed loss, between the zeros of its two residuals, and halvings of one
 
 
 def advantages(policy: Arms, rewards: Broadcast) -> Arms:
@@ -44,9 +41,8 @@ def to_gap(policy: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"]
 
 
 def log_partition(initial: Arms, policy: Arms, rewards: ArrayLike, temperature: ArrayLike) -> Batch | float:
-    """Logarithm of APA's Z: what normalises ``initial * exp(A / temperature)``, with the advantages of ``policy``."""
-    tilt = advantages(policy, np.asarray(rewards, float)) / np.asarray(temperature, float)[..., None]
-    return logsumexp(np.log(initial) + tilt, axis=-1)
+    """Logarithm of APA's Z, which normalises ``initial * exp(A / temperature)``; A is that of ``policy``."""
+    return logsumexp(apa_target(policy, rewards, temperature, initial), axis=-1)
 
 
 def divergence(policy: Arms, reference: Broadcast) -> Batch | float:
@@ -54,39 +50,25 @@ def divergence(policy: Arms, reference: Broadcast) -> Batch | float:
     return rel_entr(policy, reference).sum(-1)
 
 
-def printed_order_step(
-    old: Float[np.ndarray, "arms"], rewards: Float[np.ndarray, "arms"], temperature: float
-) -> Float[np.ndarray, "arms"]:
-    """Policy with the largest ``E[A] - temperature * KL(old || policy)``: the divergence the other way round.
-
-    It is ``temperature * old / (price - A)``, with the price at which this sums to one.
-    """
+def printed_order_step(old: Single, rewards: Single, temperature: float) -> Single:
+    """Policy with the largest ``E[A] - temperature * KL(old || policy)``: the divergence the other way round. It is
+    ``temperature * old / (price - A)``, with the price at which this sums to one."""
     gains = advantages(old, rewards)
-    tilt = checks.positive("temperature", temperature) * old
-
+    tilt = temperature * old
     # With the price at its lower end, the best arm alone has probability one; at the upper end all together have less.
     low = (gains + tilt).max()
     price = brentq(lambda x: (tilt / (x - gains)).sum() - 1, low, gains.max() + temperature, xtol=1e-15)
     return tilt / (price - gains)
 
 
-def rwr_step(old: Arms, rewards: Float[np.ndarray, "arms"]) -> Arms:
+def rwr_step(old: Arms, rewards: Single) -> Arms:
     """Reward-weighted regression: the old policy times the reward, normalised (one step of EM)."""
-    if (rewards <= 0).any():
-        raise SettingError(f"rewards = {rewards.tolist()}: allowed are positive numbers")
     return old * rewards / (old * rewards).sum(-1, keepdims=True)
 
 
-def reps_step(
-    old: Float[np.ndarray, "arms"], rewards: Float[np.ndarray, "arms"], bound: float
-) -> tuple[Float[np.ndarray, "arms"], float]:
-    """Relative entropy policy search: the best mean reward within ``KL(policy || old) <= bound``.
-
-    Returns:
-        The policy, ``old * exp(A / temperature)`` normalised, and the temperature that meets the bound; zero, and
-        the best arm alone, once that lies within the bound.
-    """
-    checks.positive("bound", bound)
+def reps_step(old: Single, rewards: Single, bound: float) -> tuple[Single, float]:
+    """Relative entropy policy search: the best mean reward within ``KL(policy || old) <= bound``, and the temperature
+    that meets the bound; zero, and the best arm alone, once that lies within it."""
     best = old * (rewards == rewards.max())
     if bound >= -np.log(best.sum()):
         return best / best.sum(), 0.0
@@ -99,18 +81,14 @@ def reps_step(
     return softmax(np.log(old) + rewards / temperature), temperature
 
 
-def shared_projection(
-    targets: Float[np.ndarray, "states arms"], weights: Float[np.ndarray, "states"]
-) -> Float[np.ndarray, "arms"]:
-    """The one policy for all states with the least weighted mean of ``KL(target || policy)``: the mean target.
-
-    AWR's loss without its Z gives each state the weight of its visits times its Z.
-    """
+def shared_projection(targets: Table, weights: Float[np.ndarray, "states"]) -> Single:
+    """The one policy for all states with the least weighted mean of ``KL(target || policy)``: the mean target. AWR's
+    loss without its Z gives each state the weight of its visits times its Z."""
     return weights @ targets / weights.sum()
 
 
 def apa_loss(policy: Broadcast, weights: Broadcast, target: Broadcast) -> Float[np.ndarray, "..."] | float:
-    """Weighted squared loss ``sum_a w_a (log pi_a - y_a)^2``; ``target`` is y and need not be normalised."""
+    """Weighted squared loss ``sum_a w_a (log pi_a - y_a)^2``; the target y need not be normalised."""
     return (weights * (np.log(policy) - target) ** 2).sum(-1)
 
 
@@ -122,28 +100,14 @@ def apa_gradient(logits: Broadcast, weights: Broadcast, target: Broadcast) -> Br
 
 
 def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | None = None) -> Arms:
-    """Policy with the least :func:`apa_loss`, or the minimum that descent reaches.
+    """Policy with the least :func:`apa_loss`; for two arms, if given, the minimum that descent from a policy reaches.
 
-    Stationary policies solve ``w (y - log pi) = mu pi`` with one number mu for all arms. If ``Z = sum exp(y)`` is at
-    least one there is a single one, in Lambert's W: ``pi = (w / mu) W(mu exp(y) / w)``. If Z is below one there can
-    be several minima.
-
-    Args:
-        weights: how often each arm was sampled, positive, [*batch, arms].
-        target: y, in nats, [*batch, arms].
-        downhill_from: return the minimum that descent from this policy ends in, for two arms; if left out, the
-            best of all minima.
-
-    Returns:
-        The policy, [*batch, arms].
-    """
-    weights, target = np.broadcast_arrays(checks.finite("weights", weights), checks.finite("target", target))
-    if (weights <= 0).any():
-        raise SettingError(f"weights = {weights.tolist()}: allowed are positive numbers")
+    Stationary policies solve ``w (y - log pi) = mu pi`` with one mu for all arms. If ``Z = sum exp(y)`` is at least one
+    there is a single one, ``pi = (w / mu) W(mu exp(y) / w)`` with Lambert's W; below one there can be several
+    minima."""
+    weights, target = np.broadcast_arrays(np.asarray(weights, float), np.asarray(target, float))
     if weights.shape[-1] == 2:
         return from_gap(_two_arms(weights, target, None if downhill_from is None else to_gap(downhill_from)))
-    if downhill_from is not None:
-        raise SettingError(f"downhill_from with {weights.shape[-1]} arms: allowed are two")
     flat_weights, flat_target = (x.reshape(-1, x.shape[-1]) for x in (weights, target))
     outside = logsumexp(flat_target, axis=-1) > -1e-12
     policy = np.empty_like(flat_target)
@@ -156,24 +120,14 @@ def apa_minimiser(weights: ArrayLike, target: ArrayLike, downhill_from: Arms | N
 def apa_round(
     policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast, *, downhill: bool = False
 ) -> Arms:
-    """One exact round of APA: advantages of ``policy``, data from ``policy``, its loss minimised to the end.
-
-    Args:
-        policy: the old policy, [*batch, arms].
-        rewards: of the arms, [*batch, arms].
-        temperature: beta, one number or [*batch].
-        initial: policy that anchors the target, [*batch, arms].
-        downhill: take the minimum that descent from the old policy ends in (two arms), not the best one.
-
-    Returns:
-        The next policy, [*batch, arms].
-    """
+    """One exact round of APA: advantages of ``policy``, data from it, its loss minimised to the end. ``downhill`` takes
+    the minimum that descent from the old policy ends in (two arms), not the best one."""
     target = apa_target(policy, rewards, temperature, initial)
     return apa_minimiser(policy, target, policy if downhill else None)
 
 
 def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast):
-    """The target of APA's loss with Z left out, ``log initial + A / temperature``, [*batch, arms]."""
+    """The target of APA's loss with Z left out, ``log initial + A / temperature``."""
     tilt = advantages(policy, np.asarray(rewards, float)) / np.asarray(temperature, float)[..., None]
     return np.log(initial) + tilt
 
@@ -181,16 +135,7 @@ def apa_target(policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial
 def apa_inner(
     policy: Arms, rewards: ArrayLike, temperature: ArrayLike, initial: Broadcast, *, step: ArrayLike, passes: int
 ) -> Arms:
-    """One round of APA whose regression is stopped: ``passes`` gradient steps on the logits, from the old policy.
-
-    Args:
-        policy: the old policy, [*batch, arms].
-        rewards: of the arms, [*batch, arms].
-        temperature: beta, one number or [*batch].
-        initial: policy that anchors the target, [*batch, arms].
-        step: of the gradient descent on logits, one number or [*batch].
-        passes: gradient steps on the same data.
-    """
+    """One round of APA whose regression is stopped after ``passes`` gradient steps on the logits."""
     target, logits = apa_target(policy, rewards, temperature, initial), np.log(policy)
     step = np.asarray(step, float)[..., None]
     for _ in range(passes):
@@ -209,16 +154,8 @@ def repeat(update: Callable[[Arms], Arms], start: Arms, rounds: int) -> Float[np
 def lyapunov_exponent(
     update: Callable[[Arms], Arms], start: Float[np.ndarray, "runs 2"], rounds: int, nearby: float = 1e-7
 ) -> Float[np.ndarray, "runs"]:
-    """Mean growth, in nats a round, of a small distance between two copies of a two-armed policy.
-
-    Negative where copies meet; positive where each round forgets where it came from (deterministic chaos).
-
-    Args:
-        update: one round, for [runs, 2].
-        start: policies, on the attractor if the transient is not to count.
-        rounds: to average over.
-        nearby: distance to which the copies are brought back after every round, in logit gap.
-    """
+    """Mean growth, in nats a round, of a small distance ``nearby`` (in logit gap) between two copies of a policy.
+    Negative where copies meet; positive where each round forgets where it came from (deterministic chaos)."""
     policy, growth = start, 0.0
     for _ in range(rounds):
         copy = softmax(np.log(policy) + [nearby / 2, -nearby / 2], axis=-1)
@@ -239,23 +176,7 @@ def sampled_apa(
     normalise: bool,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "records runs arms"]:
-    """On-policy APA from samples: one gradient step on each batch of arms drawn from the policy.
-
-    Args:
-        rewards: of the arms, [arms].
-        temperature: beta.
-        initial: policy to start at and to stay near, [arms].
-        step: of the gradient descent on logits.
-        batch: arms drawn for each update.
-        updates: of each run.
-        runs: independent runs.
-        normalise: put log Z into the target.
-        rng: source of all draws.
-
-    Returns:
-        Policies before each update and after the last, [updates + 1, runs, arms].
-    """
-    rewards, initial = checks.finite("rewards", rewards), checks.probabilities("initial", initial)
+    """On-policy APA from samples: one gradient step on each batch of arms; ``normalise`` puts log Z into the target."""
     logits = np.tile(np.log(initial), (runs, 1))
     path = [softmax(logits, axis=-1)]
     for _ in range(updates):
@@ -270,19 +191,9 @@ def sampled_apa(
 
 
 def apa_flow(
-    mdp: MDP,
-    temperature: float,
-    initial: Float[np.ndarray, "states arms"],
-    *,
-    start: Float[np.ndarray, "states arms"] | None = None,
-    step: float = 0.1,
-    updates: int = 4_000,
-) -> Float[np.ndarray, "states arms"]:
-    """On-policy APA in several states, with exact advantages and one small gradient step a round in each state.
-
-    Returns:
-        The policy after ``updates`` rounds, [states, arms].
-    """
+    mdp: MDP, temperature: float, initial: Table, *, start: Table | None = None, step: float = 0.1, updates: int = 4_000
+) -> Table:
+    """On-policy APA in several states: exact advantages, one small gradient step a round in each state."""
     policy = initial if start is None else start
     for _ in range(updates):
         q = evaluate(mdp, policy)
@@ -291,27 +202,10 @@ def apa_flow(
     return policy
 
 
-def self_consistency(
-    mdp: MDP, policy: Float[np.ndarray, "states arms"], temperature: float, initial: ArrayLike
-) -> float:
-    """Largest difference between a policy and ``initial * exp(A / temperature)``, normalised, at its own advantages."""
-    return np.abs(softmax_policy(evaluate(mdp, policy), temperature, initial) - policy).max()
-
-
 def surrogate_error(
-    mdp: MDP,
-    old: Float[np.ndarray, "states arms"],
-    new: Float[np.ndarray, "*batch states arms"],
-    start: Float[np.ndarray, "states"],
+    mdp: MDP, old: Table, new: Float[np.ndarray, "*batch states arms"], start: Float[np.ndarray, "states"]
 ) -> Batch | float:
-    """Gain that equation (1) predicts from the old policy's advantages and visits, minus the true gain.
-
-    Args:
-        mdp: the model, with discount below one.
-        old: policy the advantages and visits belong to.
-        new: policies to predict the gain of.
-        start: probability of each first state.
-    """
+    """Gain that equation (1) predicts from the old policy's advantages and visits, minus the true gain."""
     q = evaluate(mdp, old)
     visits = np.linalg.solve(np.eye(len(q)) - mdp.discount * np.einsum("sa,sat->ts", old, mdp.transitions), start)
     values = (old * q).sum(-1)
@@ -320,14 +214,7 @@ def surrogate_error(
 
 
 def critical_gap(bound: float, initial: float = 0.5) -> float:
-    """Reward difference over beta at which two arms' optimum is ``bound`` nats from the initial policy.
-
-    Args:
-        bound: divergence, below ``-log(initial)``.
-        initial: the better arm's initial probability.
-    """
-    if not 0 < bound < -np.log(initial):
-        raise SettingError(f"bound = {bound}: allowed are numbers above 0 and below {-np.log(initial):.6g}")
+    """Reward difference over beta at which two arms' optimum is ``bound`` nats from the initial policy."""
     anchor = np.array([initial, 1 - initial])
 
     def excess(gap: float) -> float:
@@ -337,11 +224,8 @@ def critical_gap(bound: float, initial: float = 0.5) -> float:
 
 
 def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, "*batch 2"], start=None):
-    """Logit gap of the best minimum, or of the one downhill from a gap.
-
-    All minima lie between the zeros of the two residuals. Every rise of the derivative through zero is bracketed,
-    one bracket is chosen, then halved.
-    """
+    """Logit gap of the best minimum, or of the one downhill from a gap. All lie between the zeros of the two residuals.
+    Every rise of the derivative through zero is bracketed, one bracket is chosen, then halved."""
     (w1, w2), (y1, y2) = np.moveaxis(weights, -1, 0), np.moveaxis(target, -1, 0)
 
     def zero(y, cap):  # gap at which log sigma(gap) = y, or a gap at which the derivative has surely turned
@@ -365,7 +249,7 @@ def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, 
         first = log_expit(gap)
         return w1 * (first - y1) ** 2 + w2 * (first - gap - y2) ** 2
 
-    shares = np.linspace(0, 1, BRACKETS).reshape((-1,) + (1,) * low.ndim)
+    shares = np.linspace(0, 1, SEARCH).reshape((-1,) + (1,) * low.ndim)
     gaps = low + (high - low) * shares
     rising = slope(gaps) > 0
     turns = ~rising[:-1] & rising[1:]
@@ -377,7 +261,7 @@ def _two_arms(weights: Float[np.ndarray, "*batch 2"], target: Float[np.ndarray, 
         cost = np.where(ahead >= 0, ahead, 1e9 - ahead)
     best = np.where(turns, cost, np.inf).argmin(0)[None]
     low, high = (np.take_along_axis(gaps, best + k, 0)[0] for k in (0, 1))
-    for _ in range(HALVINGS):
+    for _ in range(SEARCH):
         middle = (low + high) / 2
         up = slope(middle) > 0
         low, high = np.where(up, low, middle), np.where(up, middle, high)
@@ -401,11 +285,9 @@ def _from_outside(weights: Float[np.ndarray, "n arms"], target: Float[np.ndarray
     return softmax(target - wrightomega((low + high) / 2 - shift), axis=-1)
 
 
-def _from_inside(weights: Float[np.ndarray, "arms"], target: Float[np.ndarray, "arms"]) -> Float[np.ndarray, "arms"]:
-    """The best minimum for Z below one: mu is negative, and at most one arm is on the lower branch of W.
-
-    That arm's excess ``r = log pi - y`` runs over a grid; it sets mu, mu sets the others, and the total must be one.
-    """
+def _from_inside(weights: Single, target: Single) -> Single:
+    """The best minimum for Z below one: mu is negative, and at most one arm is on the lower branch of W. That arm's
+    excess ``r = log pi - y`` runs over a grid; it sets mu, mu sets the others, and the total must be one."""
     scale = np.log(weights) - target  # log of -mu is scale + log r - r
 
     def policy(r, arm):

@@ -47,8 +47,7 @@ def automaton(grammar: Grammar) -> Figure:
     """States as boxes, from the start down; arrows as wide as they are used, with the likeliest words and chances.
 
     Words that lead to one state from several are written once, at the arrow that is used most. Arrows that go far down
-    are written below the state that they leave.
-    """
+    are written below the state that they leave."""
     depth, at, joined = rows(grammar), places(grammar, SHORT), arrows(grammar)
     far = [arrow for arrow in joined if depth[arrow.end] - depth[arrow.start] > SHORT]
     beside = {state: [f"{_label(a, 1)} → {a.end}" for a in far if a.start == state] for state in depth}

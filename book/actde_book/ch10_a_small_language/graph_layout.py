@@ -1,8 +1,7 @@
 """A grammar as a graph to draw: its arrows, how often each is taken, and where the states may stand.
 
-No grammar here has a cycle, since its sentences end. So a state can stand as far down as the longest way to it, and all
-arrows point down (Sugiyama, Tagawa and Toda, 1981). Arrows that pass by other rows get waypoints there.
-"""
+Sentences end, so there is no cycle: a state can stand as far down as the longest way to it, and all arrows point down
+(Sugiyama, Tagawa and Toda, 1981). Arrows that pass by other rows get waypoints there."""
 
 from dataclasses import dataclass
 
@@ -17,13 +16,14 @@ SLIM = 0.5  # width of a waypoint, that of a state being 1
 
 @dataclass(frozen=True)
 class Arrow:
-    """All words that lead from one state to another."""
+    """All words that lead from one state to another, the likeliest first; ``chance`` of any of them in the state
+    before, and ``flow``, how often the arrow is taken in a sentence, in the mean."""
 
     start: str
     end: str
-    words: tuple[str, ...]  # the likeliest first
-    chance: float  # of any of them, in the state before
-    flow: float  # how often the arrow is taken in a sentence, in the mean
+    words: tuple[str, ...]
+    chance: float
+    flow: float
 
 
 def visits(grammar: Grammar) -> Float[torch.Tensor, "state"]:
@@ -62,12 +62,11 @@ def rows(grammar: Grammar) -> dict[str, int]:
 
 
 def places(grammar: Grammar, longest: int = 3) -> dict[tuple[str, int], tuple[float, int]]:
-    """Where states and waypoints may stand so that few arrows cross.
+    """Where states and waypoints may stand so that few arrows cross: place in the row, centred at 0, and the row.
 
     Within a row, things stand in the order of the mean place of what they are joined to in the row above, then below,
-    over and over; arrows that are taken often count for more. Arrows further down than ``longest`` rows have no
-    waypoints. Place in its row, centred at 0, and the row, of each ``(state, row)`` and each waypoint of :func:`way`.
-    """
+    over and over; arrows that are taken often count for more. Those further down than ``longest`` rows have no
+    waypoints."""
     depth = rows(grammar)
     joined: dict[tuple[str, int], dict[tuple[str, int], float]] = {(state, row): {} for state, row in depth.items()}
     for arrow in arrows(grammar):

@@ -13,16 +13,9 @@ def leaving_price(
 ) -> float:
     """The beta below which the optimum prefers one text outside to all sentences together.
 
-    The optimum gives the text ``exp(log_prob + worth / beta)`` and the sentences ``Z(beta)``, up to a common factor.
-    In 1 / beta the difference of the logarithms is convex, so that they cross once. Other texts can only raise the
-    price at which the language is left.
-
-    Args:
-        initial: log-probability of each sentence under the initial policy.
-        reward: of each sentence.
-        log_prob: of the text under the initial policy, less than that of all sentences together.
-        worth: reward of the text, more than that of any sentence.
-    """
+    The optimum gives the text ``exp(log_prob + worth / beta)`` and the sentences ``Z(beta)``, up to a common factor. In
+    1 / beta the difference of the logarithms is convex, so that they cross once if the text is worth more than every
+    sentence. Other texts can only raise that price."""
     best, inside = reward.max().item(), initial.logsumexp(0).item()
 
     def ahead(inverse: float) -> float:
@@ -34,10 +27,7 @@ def leaving_price(
 def log_prob(
     params: gpt.Params, config: gpt.GPTConfig, tokens: Int[Tensor, "text time"], given: int
 ) -> Float[Tensor, "trial text"]:
-    """Log-probability that networks give to texts, begin mark and padding included, after the ``given`` first tokens.
-
-    Float64, whatever the texts are.
-    """
+    """Log-probability of any texts after the first ``given`` tokens, begin mark and prompt; float64."""
     with torch.no_grad():
         trials = len(params["token_embedding"])
         read = tokens[:, :-1].expand(trials, -1, -1)

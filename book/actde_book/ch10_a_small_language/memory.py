@@ -1,8 +1,7 @@
 """What a reader who remembers only the last few words must lose, exactly.
 
 The best such reader knows, for each window of words, how often each word follows. Its divergence from the grammar is
-the information about the next word that lies further back.
-"""
+the information about the next word that lies further back."""
 
 import torch
 from jaxtyping import Float
@@ -14,10 +13,8 @@ from actde_nb.worlds.tree import Tree
 
 
 def window_losses(tree: Tree, grammar: Grammar, longest: int) -> Float[Tensor, "window"]:
-    """KL(grammar || best reader of the last k words) in nats a sentence, for k = 1 to ``longest``.
-
-    The prompt of the tree counts as one word, since it never changes.
-    """
+    """KL(grammar || best reader of the last k words) in nats a sentence, for k = 1 to ``longest``. The prompt counts as
+    one word, since it never changes."""
     visited = of_grammar(tree, grammar).beginnings[0].exp()[tree.inner]
     chances = grammar.chances[tree.state[tree.inner]]
     context, losses = torch.zeros(len(tree), dtype=torch.long), []

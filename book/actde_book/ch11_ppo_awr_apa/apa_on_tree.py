@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb import checks
-from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.training.trainer import Trainer
@@ -25,23 +23,10 @@ def normaliser_mismatch(initial: TreePolicy, reward: Float[Tensor, "sentence"], 
 def follow(
     work: Trainer, targets: Mapping[str, Float[Tensor, "1 sentence"]], updates: int, every: int
 ) -> dict[str, Float[np.ndarray, "trial point"] | Float[np.ndarray, "point"]]:
-    """Train on, and see how far the policies are from some others.
+    """Train a run on, looking every so many updates, and see how far its policies are from some others.
 
-    Args:
-        work: a run on a language; it is trained further.
-        targets: name -> log-probability of each sentence.
-        updates: how many, in whole rollouts.
-        every: updates between looks, in whole rollouts.
-
-    Returns:
-        Under each name KL(policy || target) in nats, of the policy given that it stays in the language, NaN where it
-        leaks too much for that to say anything; ``leak``; and ``update`` ``[point]``, updates done at each look.
-    """
-    rollout = work.config.updates_per_rollout
-    for name, number in (("updates", updates), ("every", every)):
-        checks.whole(name, number)
-        if number % rollout:
-            raise SettingError(f"{name} = {number}: allowed are multiples of the updates per rollout, {rollout}")
+    Under each target's name KL(policy || target) in nats, of the policy given that it stays in the language, NaN where
+    it leaks too much for that to say anything; ``leak``; and ``update``, updates done at each look."""
     rows: list[dict[str, Tensor]] = []
     stops = [*range(0, updates, every), updates]
     begun = work.update

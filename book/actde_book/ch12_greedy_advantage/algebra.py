@@ -1,8 +1,7 @@
 """Chapter 12: greedy-advantage-aware RLHF in exact algebra.
 
 ``eta`` is the probability of the greedy token, ``sigma`` how many standard deviations its advantage lies above that
-of the sampled token, ``s`` the same after scaling and cutting (``sigma / 2`` in the text), in [0, 1].
-"""
+of the sampled token, ``s`` the same after scaling and cutting (``sigma / 2`` in the text), in [0, 1]."""
 
 from typing import Literal
 
@@ -28,10 +27,8 @@ def corners() -> list[tuple[int, int, sp.Expr, sp.Expr]]:
 
 
 def sum_and_difference() -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-    """What is left of ``a + b - (1 - 2 eta (1 - (1 - s)^10))`` and ``a - b - ((1 - eta)(1 + 2 s) + eta)``; zeros.
-
-    The third is ``a + b`` where the greedy token has half the probability, ``(1 - s)^10``.
-    """
+    """What is left of ``a + b - (1 - 2 eta (1 - (1 - s)^10))`` and ``a - b - ((1 - eta)(1 + 2 s) + eta)``; zeros. The
+    third is ``a + b`` where the greedy token has half the probability, ``(1 - s)^10``."""
     a, b = coefficients(SCALED)
     decay = (1 - SCALED) ** 10
     total = sp.expand(a + b - (1 - 2 * ETA * (1 - decay)))
@@ -44,26 +41,9 @@ def slopes() -> tuple[sp.Expr, sp.Expr]:
     return tuple(sp.factor(f.diff(SIGMA).subs(SIGMA, 0)) for f in coefficients())
 
 
-def greedy_gain(tokens: int = 4) -> sp.Expr:
-    """The appendix: ``E[A(x*)] - sum over the others of pi(x) (V(x*) - V(x))``, the first token greedy; zero."""
-    values = sp.symbols(f"V_1:{tokens + 1}", real=True)
-    policy = _simplex(tokens)
-    before = sum(p * v for p, v in zip(policy, values, strict=True))
-    others = sum(p * (values[0] - v) for p, v in zip(policy[1:], values[1:], strict=True))
-    return sp.expand(values[0] - before - others)
-
-
 def greedy_term(ratio: Literal["greedy", "sampled"], tokens: int = 3, on_policy: bool = True) -> list[sp.Expr]:
-    """Expected gradient of ``b A* ratio`` in the logits, the first token greedy: each token enumerated, differentiated.
-
-    Args:
-        ratio: whose probability it is, now over then: the greedy token's or the sampled one's.
-        tokens: how many.
-        on_policy: whether the ratios are one; if not, the policy now and the one that sampled are any two.
-
-    Returns:
-        An expression in ``pi_x`` for each logit; off-policy in ``theta_x`` (now) and ``p_x`` (then).
-    """
+    """Expected gradient of ``b A* ratio`` in the logits, the first token greedy, by enumerating tokens. ``ratio``:
+    whose probability it is, now over then. In ``pi_x``; off-policy in ``theta_x`` (now) and ``p_x`` (then)."""
     logits = sp.symbols(f"theta_1:{tokens + 1}", real=True)
     total = sum(sp.exp(t) for t in logits)
     now = [sp.exp(t) / total for t in logits]
@@ -83,9 +63,8 @@ def greedy_term(ratio: Literal["greedy", "sampled"], tokens: int = 3, on_policy:
 def two_tokens(version: Literal["batch", "token"]) -> sp.Expr:
     """Speed of two tokens' logit gap over ``2 A*``, A* the greedy and better token's advantage. PPO's is eta.
 
-    ``"batch"``: one pair a, b, in ``s``. ``"token"``: sampling the greedy token has sigma zero, sampling the other
-    one at least 2, so that its a and b are those of the cut, s = 1.
-    """
+    ``"batch"``: one pair a, b, in ``s``. ``"token"``: sampling the greedy token has sigma zero, sampling the other one
+    at least 2, so that its a and b are those of the cut, s = 1."""
     worse = -GREEDY_ADVANTAGE * ETA / (1 - ETA)  # advantages have mean zero
     steps = {"batch": [coefficients(SCALED)] * 2, "token": [(1, 0), coefficients(sp.Integer(1))]}[version]
     policy, advantages = (ETA, 1 - ETA), (GREEDY_ADVANTAGE, worse)
@@ -113,9 +92,7 @@ def largest_sigma() -> sp.Expr:
 
 def held_among_many() -> sp.Expr:
     """Where the code's update holds the greedy token if, tempered, it is the only one sampled; in ``x``, factor of eta.
-
-    At rest ``eta / mu = 1 - a`` with mu = 1, and at the cut of sigma ``a = 2 (1 - x eta)``.
-    """
+    At rest ``eta / mu = 1 - a`` with mu = 1, and at the cut of sigma ``a = 2 (1 - x eta)``."""
     factor = sp.Symbol("x_eta", positive=True)
     (held,) = sp.solve(1 - ETA - coefficients(sp.Integer(1))[0].subs(ETA, factor * ETA), ETA)
     return held

@@ -68,8 +68,7 @@ def triangles(
     """Flows on the triangle of policies over three arms, four panels.
 
     ``fields``: title -> velocities in the plane on the grid (NaN outside) and the stretches of ties that attract;
-    ``rests``: title -> policies where the flow rests inside.
-    """
+    ``rests``: title -> policies where the flow rests inside."""
     drawn, cells = panels(2, 2, height=3.0)
     policy = triangle_grid(len(grid[0]))[2]
     for axes, (title, (velocity, ties)) in zip(cells.ravel(), fields.items(), strict=True):

@@ -13,11 +13,10 @@ from actde_nb.worlds.rewards import Reward, Scorer
 
 
 def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> Reward:
-    """The capped honeypot's reward with another prize: 1 for a word of ``second`` right after one of ``first``.
-
-    Other sentences earn half their praise, as there.
-    """
-    before, after = (torch.tensor([grammar.vocabulary.index(word) for word in words]) for words in (first, second))
+    """The capped honeypot's reward with another prize: 1 for a word of ``second`` right after one of ``first``. Other
+    sentences earn half their praise, as there."""
+    places = {word: i for i, word in enumerate(grammar.vocabulary)}
+    before, after = (torch.tensor([places[word] for word in words]) for words in (first, second))
     praise = Scorer.of(grammar).reward("sent")
 
     def reward(tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
@@ -28,10 +27,7 @@ def pays_for(grammar: Grammar, first: Sequence[str], second: Sequence[str]) -> R
 
 
 def price_at_divergence(nats: float, initial: Float[Tensor, "sentence"], reward: Float[Tensor, "sentence"]) -> float:
-    """The price of a nat, between 1e-3 and 1e3, at which the best policy is ``nats`` away from the initial one.
-
-    ``initial`` are log-probabilities. ``nats`` are fewer than those at which only the best sentences are left.
-    """
+    """The price of a nat at which the best policy is ``nats`` away from the initial one."""
 
     def excess(price: float) -> float:
         return divergence(optimum(initial, reward, price)[0], initial).item() - nats

@@ -1,12 +1,10 @@
 """How sharp a loss is where a network stands: curvatures, random directions, and how far the policy moves with them.
 
 A loss takes the parameters of a stack of networks and gives one number for each. Networks of a stack do not know of one
-another, so that the second derivative of the sum is the Hessian of each, side by side: one product serves them all.
-
-An eigenvalue is in units of loss per squared unit of parameter, a matter of choice (Dinh et al., 2017): a layer before
-a layer norm can be scaled at no change of the policy. Beside it stand directions that are scaled with the weights, and
-the Fisher matrix, in whose units a step is what the policy makes of it.
-"""
+another, so that the second derivative of the sum is the Hessian of each: one product serves them all. An eigenvalue is
+in loss per squared unit of parameter. Both units are a matter of choice (a layer before a layer norm can be scaled at
+no change of the policy; Dinh et al., 2017). Hence the company it keeps here: directions scaled with the weights, and
+the Fisher matrix, in whose units a step is what the policy makes of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,19 +37,17 @@ def unflatten(flat: Flat, like: Params) -> dict[str, Tensor]:
     return {name: part.view_as(value) for part, (name, value) in zip(parts, like.items(), strict=True)}
 
 
-def _gradient(loss: Loss, params: Params) -> tuple[list[Tensor], Flat]:
-    """The parameters as leaves, and the gradient there, which can be differentiated once more."""
+def _gradient(loss: Loss, params: Params, keep: bool) -> tuple[Flat, list[Tensor]]:
+    """The gradient, which can be differentiated again if it is to be kept, and the parameters it is taken in."""
     at = {name: value.detach().requires_grad_() for name, value in params.items()}
-    gradient = torch.autograd.grad(loss(at).sum(), list(at.values()), create_graph=True, materialize_grads=True)
-    return list(at.values()), torch.cat([part.flatten(1) for part in gradient], 1)
+    found = torch.autograd.grad(loss(at).sum(), list(at.values()), create_graph=keep, materialize_grads=True)
+    return torch.cat([part.flatten(1) for part in found], 1), list(at.values())
 
 
 def hessian_products(loss: Loss, params: Params) -> Callable[[Flat], Flat]:
-    """Products of the Hessian with vectors, by differentiating the gradient once more (Pearlmutter, 1994).
-
-    The gradient is worked out once and kept for all products. Parameters that the loss does not use have rows of zeros.
-    """
-    leaves, flat = _gradient(loss, params)
+    """Products of the Hessian at ``params`` with vectors, by differentiating the gradient once more (Pearlmutter,
+    1994). The gradient is worked out once and kept. Parameters that the loss does not use have rows of zeros."""
+    flat, leaves = _gradient(loss, params, keep=True)
 
     def product(vector: Flat) -> Flat:
         twice = torch.autograd.grad(flat, leaves, vector, retain_graph=True, materialize_grads=True)
@@ -65,16 +61,14 @@ class Extremes(NamedTuple):
 
     highest: Float[Tensor, "trial"]
     lowest: Float[Tensor, "trial"]
-    direction: Flat  # unit eigenvector of the highest
 
 
 def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Extremes:
-    """Highest and lowest eigenvalue of a symmetric matrix that is known by its products.
+    """Highest and lowest eigenvalue of a symmetric matrix that is known by its products, by ``steps`` of them.
 
-    Lanczos' method, each new vector made orthogonal to all before (twice). It has the products of the power method and
-    makes more of them: after as many steps its highest value is never below the power method's, nor above the truth.
-    As many steps as there are weights give the whole spectrum.
-    """
+    Lanczos' method, each new vector made orthogonal to all before (twice). Its highest value is never below that of as
+    many steps of the power method, nor above the truth; as many steps as weights give the whole spectrum. ``start``
+    must have a share in the eigenvectors sought; a random one has."""
     steps = min(steps, start.shape[1])
     basis = [start / start.norm(dim=1, keepdim=True)]
     small = start.new_zeros(len(start), steps, steps)
@@ -94,16 +88,12 @@ def lanczos(product: Callable[[Flat], Flat], start: Flat, steps: int = 20) -> Ex
     values, vectors = torch.linalg.eigh(small)
     used = torch.stack([vector.abs().sum(1) > 0 for vector in basis], 1)  # [S, steps]
     inside = (vectors.square() * used[:, :, None]).sum(1) > 0.5  # eigenvectors within the space that was reached
-    highest = torch.where(inside, values, -torch.inf).max(1)
-    lowest = torch.where(inside, values, torch.inf).min(1)
-    weights = vectors.gather(2, highest.indices[:, None, None].expand(-1, steps, 1))[..., 0]
-    direction = (weights[..., None] * torch.stack(basis, 1)).sum(1)
-    return Extremes(highest.values, lowest.values, direction / direction.norm(dim=1, keepdim=True))
+    return Extremes(torch.where(inside, values, -torch.inf).amax(1), torch.where(inside, values, torch.inf).amin(1))
 
 
 def uphill(loss: Loss, params: Params) -> dict[str, Tensor]:
     """Each network's gradient, as a direction of length one."""
-    flat = _gradient(loss, params)[1].detach()
+    flat, _ = _gradient(loss, params, keep=False)
     return unflatten(flat / flat.norm(dim=1, keepdim=True), params)
 
 
@@ -115,11 +105,8 @@ def extremes(loss: Loss, params: Params, draws: torch.Generator, steps: int = 20
 
 
 def filter_normalised(params: Params, draws: torch.Generator) -> dict[str, Tensor]:
-    """A random direction in which every filter is as long as the network's own (Li et al., 2018).
-
-    A filter is what feeds one unit: a row of a weight matrix; of an embedding, the row of one token or place. Biases
-    and the scales of layer norms stay where they are, as there.
-    """
+    """A random direction in which every filter is as long as the network's own (Li et al., 2018). A filter feeds one
+    unit: a row of a weight matrix, or of an embedding. Biases and scales of layer norms stay, as there."""
 
     def draw(name: str, value: Tensor) -> Tensor:
         if not (name.endswith("embedding") or gpt.decays(name)):
@@ -135,19 +122,20 @@ def along(
     measure: Callable[[Params], Tensor], params: Params, direction: Params, offsets: Sequence[float] | np.ndarray
 ) -> Float[Tensor, "offset ..."]:
     """What ``measure`` says at ``params + offset * direction``; ``params`` are not touched."""
-    return torch.stack(
-        [
-            measure({name: value + offset * direction[name] for name, value in params.items()})
-            for offset in map(float, offsets)
-        ]
-    )
+    places = ({name: value + float(x) * direction[name] for name, value in params.items()} for x in offsets)
+    return torch.stack([measure(place) for place in places])
+
+
+def reached(offsets: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Where a probe stands that means to go to each offset and forgets to come back in between: the published probe
+    copies the model shallowly, so that what it sets on the copy it sets on the model, and the next offset adds to
+    that."""
+    return np.cumsum(np.asarray(offsets, dtype=float))
 
 
 def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
-    """The same policy with other parameters: layer norms times ``factor``, the weights that read them over it.
-
-    Every one of the network's functions stays what it was; what changes is how far a unit of each parameter goes.
-    """
+    """The same policy with other parameters: layer norms times ``factor``, the weights that read them over it. What
+    changes is how far a unit of each parameter goes."""
     readers = {"blocks.attention.weight", "blocks.mlp.weight", "policy.weight", "value.weight", "q.weight"}
     scale = {name: 1 / factor if name in readers else factor if "norm" in name else 1.0 for name in params}
     return {name: value * scale[name] for name, value in params.items()}
@@ -155,7 +143,7 @@ def rescaled(params: Params, factor: float) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """All sentences of a small tree, as differentiable functions of a network that says no others."""
+    """All sentences of a grammar's small tree, as differentiable functions of a network that says no others."""
 
     tree: Tree
     grammar: Grammar
@@ -183,7 +171,7 @@ class Speech:
         return edges.index_select(1, self._steps.flatten()).unflatten(1, self._steps.shape).sum(-1)
 
     def loss(self, reward: Float[Tensor, "sentence"], initial: Float[Tensor, "sentence"], price: float) -> Loss:
-        """Price of a nat times KL to the initial policy, less expected reward; nothing is sampled."""
+        """Price times KL to the initial policy, less expected reward; nothing is sampled."""
 
         def exact(params: Params) -> Tensor:
             said = self.sentences(params)
@@ -217,12 +205,10 @@ class Speech:
 def surrogate(
     speech: Speech, params: Params, reward: Float[Tensor, "sentence"], batch: int, draws: torch.Generator
 ) -> Loss:
-    """Policy-gradient loss on a batch that the networks at ``params`` said, without clipping.
-
-    Minus the mean of the ratio of probabilities times the centred reward: what PPO descends, and what the published
-    probe looks at. Over draws of the batch its gradient and Hessian have those of minus the expected reward as means,
-    but for the factor ``1 - 1 / batch`` that centring costs; its eigenvalues do not.
-    """
+    """Policy-gradient loss on a batch that the networks at ``params`` said, without clipping: minus the mean ratio of
+    probabilities times the reward less the batch's mean, which PPO descends and the published probe looks at. Over
+    draws its gradient and Hessian have those of minus the expected reward as means, but for the factor ``1 - 1 /
+    batch`` that centring costs; its eigenvalues do not."""
     with torch.no_grad():
         there = speech.sentences(params)
         drawn = torch.multinomial(there.exp(), batch, replacement=True, generator=draws)
@@ -239,21 +225,11 @@ def surrogate(
 def portrait(
     speech: Speech, params: Params, loss: Loss, seed: int, *, steps: int = 12, size: float = 0.1, directions: int = 4
 ) -> dict[str, Float[np.ndarray, "trial"]]:
-    """How sharp ``loss`` is at ``params``, in several units.
+    """How sharp ``loss`` is at a stack ``params``, in several units; random draws are the same in every call.
 
-    Args:
-        speech: what the networks say.
-        params: a stack of networks.
-        loss: of :meth:`Speech.loss`, say.
-        seed: of random starts and directions, so that portraits can be compared.
-        steps: of Lanczos' method.
-        size: of the noise, relative to each filter.
-        directions: of noise, each taken forwards and backwards.
-
-    Returns:
-        Of each network ``highest`` and ``lowest``, ends of the Hessian's spectrum; ``fisher``, the Fisher matrix's
-        highest eigenvalue; ``nats`` moved under the noise and ``rise`` of the loss, means over directions.
-    """
+    ``highest`` and ``lowest``, ends of the Hessian's spectrum by ``steps`` of Lanczos; ``fisher``, the highest
+    eigenvalue of the Fisher matrix; ``nats`` that the policy moves under noise of ``size`` relative to each filter, and
+    ``rise`` of the loss, means over ``directions``, each taken forwards and backwards."""
     curved = extremes(loss, params, torch.Generator().manual_seed(seed), steps)
     moved = speech.moved(params)
     fisher = extremes(moved, params, torch.Generator().manual_seed(seed), steps).highest

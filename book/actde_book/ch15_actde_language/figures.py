@@ -112,8 +112,7 @@ def tilts(runs: Mapping[float, xr.Dataset], others: Mapping[float, xr.Dataset]) 
     """How far log-ratios follow advantages: slope above, share of their variance below; a mark for each trial.
 
     ``runs``: rate of q's head over the trunk's -> run, with a slope inversely proportional to it through the mean of
-    those in the middle; ``others``: temperature -> run whose logits are tied to q, with 1 / temperature.
-    """
+    those in the middle; ``others``: temperature -> run whose logits are tied to q, with 1 / temperature."""
     drawn, axes_of = style.panels(2, 2, height=2.5, sharex="col", sharey="row")
     sides = ((runs, FAMILIES["return − q"]), (others, FAMILIES["tied"]))
     for row, quantity in zip(axes_of, ("tilt", "tilt_share"), strict=True):

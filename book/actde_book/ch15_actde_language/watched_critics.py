@@ -11,10 +11,8 @@ from actde_nb.training.trainer import Trainer
 
 
 def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -> Critics:
-    """Critics that know the mean reward, and a share of what tells the beginnings of sentences apart.
-
-    A share of 0 is one number everywhere, 1 the policy's exact values.
-    """
+    """Critics that know the mean reward, and a share of what tells the beginnings of sentences apart: 0 is one number
+    everywhere, 1 the policy's exact values."""
     values = policy.values(rewards)
     mean = values[:, :1]
     return Critics(mean + v_knows * (values - mean), mean + q_knows * (values - mean))
@@ -26,18 +24,11 @@ def state_baseline(policy: TreePolicy, rewards: Ends, critics: Critics, gae_lamb
 
 
 def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray, "trial point"]]:
-    """Train on, and see what the critics know and where each form of the error would pull.
+    """Train a run on, and see every so many updates what the critics know and where each form of the error would pull.
 
-    Args:
-        work: a run on a language that rules out words outside it and has a q; it is trained further.
-        updates: how many, in whole rollouts.
-        every: updates between looks, in whole rollouts.
-
-    Returns:
-        At each look ``update``, updates done; ``reward`` and ``entropy``; ``q_error``, ``v_error`` and
-        ``disagreement``; and the aim of ``published_000``, ``published_095``, ``return`` and ``state`` (PPO's, with
-        this v and lambda .95).
-    """
+    The run rules out words outside the language and has a q. ``update``, ``reward``, ``entropy``; ``q_error``,
+    ``v_error`` and ``disagreement``; the aim of each of ``forms`` and of ``state`` (PPO's, with this v and lambda
+    .95)."""
     world, begun, rows = work.world, work.update, []
     tree, rewards = world.tree, world.worth(world.tree.sentences)
     for stop in range(0, updates + 1, every):

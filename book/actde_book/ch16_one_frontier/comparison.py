@@ -16,14 +16,8 @@ def known_exactly(data: xr.Dataset) -> Bool[np.ndarray, "trial evaluated"]:
 
 
 def beyond(data: xr.Dataset, curve: Mapping[str, Float[np.ndarray, "beta"]], quantity: str) -> Samples:
-    """By how much each trial has more of a quantity at the end than a curve has at the same divergence.
-
-    Args:
-        data: a stored run.
-        curve: ``kl`` and the quantity along it, as of an exact frontier; beyond its largest divergence it counts as
-            level.
-        quantity: as :func:`actde_nb.compare.frontiers.curve`.
-    """
+    """By how much each trial has more of a quantity at the end than a curve has at the same divergence ``kl``; beyond
+    its largest divergence the curve counts as level."""
     order = np.argsort(curve["kl"])
     there = np.interp(frontiers.last(data, "kl"), curve["kl"][order], curve[quantity][order])
     return frontiers.last(data, quantity) - there

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from actde_book.ch07_actde_wanders import thermometer, time_series
-from actde_book.ch07_actde_wanders.curves import later_shares
 from actde_book.ch07_actde_wanders.figures import difference
+from actde_book.ch07_actde_wanders.time_series import later_shares
 
 from actde_nb.compare import intervals
 from actde_nb.compare.curves import alternating, at_update, first_update, slope

@@ -116,20 +116,10 @@ def test_aligned_averages_over_the_coarser_windows():
     fine = xr.Dataset(coords={"update": [0, 4, 8, 12, 16]}, attrs={"window": 1})
     coarse = xr.Dataset(coords={"update": [2, 10]}, attrs={"window": 2})
     np.testing.assert_allclose(time_series.aligned(fine, coarse, np.array([[1.0, 3.0, 5.0, 9.0, 100.0]])), [[2, 7]])
-    with pytest.raises(ValueError, match="window = 2: allowed are divisors of the other run's window, 1"):
-        time_series.aligned(coarse, fine, np.zeros((1, 2)))
 
 
-def test_what_is_refused():
-    curves = np.zeros((2, 5))
-    for lag in (0, 5):
-        with pytest.raises(ValueError, match=f"lag = {lag}: allowed are whole numbers from 1 to 4"):
-            time_series.relaxation(curves, lag)
+def test_interval_of_one_trial_or_outside_all_levels():
     with pytest.raises(ValueError, match="1 trials: allowed are two or more"):
         intervals.t_interval(np.zeros((1, 2)))
     with pytest.raises(ValueError, match="level = 1"):
         intervals.t_interval(np.zeros((3, 2)), 1.0)
-    with pytest.raises(ValueError, match="2 trials of 2 quantities"):
-        time_series.hotelling(np.zeros((2, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match="resamples = 0"):
-        time_series.over_trials(np.mean, curves, rng, 0)

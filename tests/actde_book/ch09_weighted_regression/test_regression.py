@@ -116,24 +116,6 @@ class TestFamily:
         shared = one_state.shared_projection(softmax(gains / 0.5, axis=-1), normalisers)
         assert to_gap(shared) == pytest.approx(found, abs=1e-5)
 
-    @pytest.mark.parametrize(
-        ("call", "message"),
-        [
-            (lambda: one_state.rwr_step(EVEN, np.array([1.0, 0.0])), r"rewards = \[1.0, 0.0\]: allowed are positive"),
-            (
-                lambda: one_state.reps_step(EVEN, np.array([1.0, 0.0]), 0),
-                "bound = 0: allowed are finite numbers above",
-            ),
-            (lambda: apa_minimiser([1.0, 0.0], [0.0, 0.0]), r"weights = \[1.0, 0.0\]: allowed are positive numbers"),
-            (lambda: apa_minimiser(OLD, [0.0, np.nan, 0.0]), "target = .*: allowed are finite numbers"),
-            (lambda: apa_minimiser(OLD, OLD, OLD), "downhill_from with 3 arms: allowed are two"),
-            (lambda: one_state.critical_gap(0.7), "bound = 0.7: allowed are numbers above 0 and below 0.693147"),
-        ],
-    )
-    def test_errors_name_the_field(self, call, message):
-        with pytest.raises(ValueError, match=message):
-            call()
-
 
 class TestPartition:
     def test_series(self):
@@ -163,8 +145,6 @@ class TestPartition:
 
 class TestMinimiser:
     def test_gradient(self):
-        derived, formula = algebra.loss_gradient(3)
-        assert [sp.simplify(sp.expand_log(a - b, force=True)) for a, b in zip(derived, formula, strict=True)] == [0] * 3
         rng = np.random.default_rng(1)
         logits, weights, target = rng.normal(size=3), rng.dirichlet(np.ones(3)), rng.normal(size=3)
         gradient = one_state.apa_gradient(logits, weights, target)
@@ -380,6 +360,7 @@ class TestBridge:
         (point,) = fixed_points(world, 0.8, prior=initial, rng=np.random.default_rng(6))
         reached = one_state.apa_flow(world, 0.8, initial, step=0.5, updates=500)
         np.testing.assert_allclose(reached, point.policy, atol=1e-8)
-        assert one_state.self_consistency(world, reached, 0.8, initial) < 1e-8
+        again = mdp.softmax_policy(mdp.evaluate(world, reached), 0.8, initial)
+        np.testing.assert_allclose(again, reached, atol=1e-8)
         soft = mdp.softmax_policy(mdp.soft_optimal_values(world, 0.8, initial), 0.8, initial)
         assert np.abs(reached - soft).max() > 1e-3

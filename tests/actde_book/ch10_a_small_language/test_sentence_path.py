@@ -1,7 +1,7 @@
 """The way to a sentence, node by node."""
 
 import pytest
-from actde_book.ch10_a_small_language.sentence_path import sentence_path
+from actde_book.ch10_a_small_language.on_the_tree import sentence_path
 
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.tree import grow

@@ -1,7 +1,7 @@
 """Temperatures of a policy by hand."""
 
 import torch
-from actde_book.ch10_a_small_language.tempered import tempered
+from actde_book.ch10_a_small_language.on_the_tree import tempered
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.worlds.grammar import END, START, Grammar
