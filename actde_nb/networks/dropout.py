@@ -14,6 +14,11 @@ from torch import Tensor
 
 from actde_nb.checks import SettingError
 
+Generators = Sequence[torch.Generator]
+Draws = Generators | None  # for dropout, one for each trial; without them nothing is dropped
+Weights = Float[Tensor, "trial batch head time keys"]
+Stream = Float[Tensor, "trial batch time width"]
+
 WORD = 0xFFFFFFFF
 SPREAD = 0x9E3779B9  # 2**32 over the golden ratio: neighbouring numbers get far apart
 
@@ -40,12 +45,11 @@ class Places(NamedTuple):
 
     @property
     def embedding(self) -> int:
-        """Number of the first of ``width`` coins for the embedding."""
         return self.attention(self.layers)
 
     @property
     def token(self) -> int:
-        """How many numbers a token takes."""
+        """Number of coins of a token."""
         return self.embedding + self.width
 
 
@@ -57,19 +61,9 @@ def scramble(x: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
 
 
 class Dropout:
-    """The coins of one call of the network.
+    """The coins of one call of the network, for ``batch`` sequences of each trial, by which numbers are dropped."""
 
-    Args:
-        rate: probability of dropping a number.
-        places: where in the network.
-        generators: one for each trial, or None, and nothing is dropped.
-        trials: number of trials.
-        batch: sequences of each.
-    """
-
-    def __init__(
-        self, rate: float, places: Places, generators: Sequence[torch.Generator] | None, trials: int, batch: int
-    ):
+    def __init__(self, rate: float, places: Places, generators: Draws, trials: int, batch: int):
         if generators is not None and len(generators) != trials:
             raise SettingError(
                 f"dropout_generators has {len(generators)} entries: allowed is one for each of {trials} trials, or None"
@@ -81,9 +75,7 @@ class Dropout:
             number = torch.arange(batch, device=keys.device)
             self.keys: Int[Tensor, "trial batch"] = scramble(keys[:, None] + number * SPREAD & WORD)
 
-    def __call__(
-        self, x: Float[Tensor, "trial batch time width"], place: int, start: int = 0
-    ) -> Float[Tensor, "trial batch time width"]:
+    def __call__(self, x: Stream, place: int, start: int = 0) -> Stream:
         """``x`` with some numbers zeroed and the others scaled up so that the mean stays.
 
         Its first token, at position ``start``, has the coins from ``place`` on, a number from ``places``.
@@ -93,9 +85,7 @@ class Dropout:
         time, width = (torch.arange(size, device=x.device) for size in x.shape[2:])
         return self._drop(x, (start + time)[:, None] * self.places.token + place + width)
 
-    def attention(
-        self, weights: Float[Tensor, "trial batch head time keys"], layer: int, start: int = 0
-    ) -> Float[Tensor, "trial batch head time keys"]:
+    def attention(self, weights: Weights, layer: int, start: int = 0) -> Weights:
         """The same for a layer's attention weights."""
         if not self.active:
             return weights

@@ -4,14 +4,14 @@ The network is minGPT's (Karpathy, 2020, ``mingpt/model.py``; there one ``nn.Mod
 of parameters): learned positions, normalisation before attention and before the perceptron, "new" GELU, a policy head
 without bias. Two linear heads stand beside the policy's, for the value of a history and for the q of each next token.
 
-Every parameter leads with the axis ``trial``: independent networks in one stack. A single network is a stack of one.
-Parameters of the blocks have ``layer`` as their second axis.
+Every parameter leads with the axis ``trial``: independent networks in one stack. Those of the
+blocks have ``layer`` as their second axis.
 
 Names of axes in comments: S trial, B batch, T time, C width, H head, D width of a head, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,12 +24,12 @@ from torch.nn.functional import gelu, layer_norm
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.networks import fast
-from actde_nb.networks.dropout import Dropout, Places
+from actde_nb.networks.dropout import Draws, Dropout, Generators, Places, Stream
 from actde_nb.networks.packing import Packing, select
 
 Params = dict[str, Tensor]
 Tokens = Int[Tensor, "trial batch time"]
-Stream = Float[Tensor, "trial batch time width"]
+Needed = Bool[Tensor, "trial batch time"] | None
 Heads = Float[Tensor, "trial batch head time part"]
 Memory = list[tuple[Heads, Heads]]  # keys and values of each block
 
@@ -41,27 +41,18 @@ DEVIATION = 0.02  # of the initial weights; mingpt/model.py, _init_weights
 class GPTConfig:
     """Size of the network; the defaults are the published ones ("gpt-pico" of the prisoner's dilemma code).
 
-    Args:
-        layers: blocks.
-        heads: attention heads in a block.
-        width: numbers per token in the residual stream, a multiple of ``heads``.
-        block_size: longest sequence.
-        vocabulary: number of tokens.
-        dropout: probability of dropping an embedding, an attention weight or what a block adds to the stream, wherever
-            generators for it are passed. The published code has 0.1.
-        detach_heads: whether the losses of the value and q heads leave the rest of the network alone.
-        compiled: take the compiled twin (:mod:`actde_nb.networks.fast`) where it serves. Without it all is plain
-            PyTorch: the same dropout and draws, and the same numbers up to rounding.
+    Dropout applies wherever generators for it are passed; the published code has 0.1. Without ``compiled`` all is plain
+    PyTorch: the same dropout and draws, and the same numbers up to rounding.
     """
 
     layers: int = 3
     heads: int = 3
-    width: int = 12
-    block_size: int = 128
+    width: int = 12  # numbers per token in the residual stream, a multiple of ``heads``
+    block_size: int = 128  # longest sequence
     vocabulary: int = 2
-    dropout: float = 0.0
-    detach_heads: bool = False
-    compiled: bool = True
+    dropout: float = 0.0  # probability of dropping an embedding, an attention weight or what a block adds
+    detach_heads: bool = False  # whether the losses of the value and q heads leave the rest of the network alone
+    compiled: bool = True  # take the compiled twin (:mod:`actde_nb.networks.fast`) where it serves
 
     def __post_init__(self):
         for field in ("layers", "heads", "width", "block_size", "vocabulary"):
@@ -93,28 +84,16 @@ def shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter of one network, without the trial axis. Weights are ``[..., out, in]`` as in PyTorch."""
     layers, width, vocabulary = config.layers, config.width, config.vocabulary
     return {
-        "token_embedding": (vocabulary, width),
-        "position_embedding": (config.block_size, width),
-        "blocks.norm1.weight": (layers, width),
-        "blocks.norm1.bias": (layers, width),
-        "blocks.attention.weight": (layers, 3 * width, width),
-        "blocks.attention.bias": (layers, 3 * width),
-        "blocks.attention_out.weight": (layers, width, width),
-        "blocks.attention_out.bias": (layers, width),
-        "blocks.norm2.weight": (layers, width),
-        "blocks.norm2.bias": (layers, width),
-        "blocks.mlp.weight": (layers, 4 * width, width),
-        "blocks.mlp.bias": (layers, 4 * width),
-        "blocks.mlp_out.weight": (layers, width, 4 * width),
-        "blocks.mlp_out.bias": (layers, width),
-        "norm.weight": (width,),
-        "norm.bias": (width,),
-        "policy.weight": (vocabulary, width),
-        "value.weight": (1, width),
-        "value.bias": (1,),
-        "q.weight": (vocabulary, width),
-        "q.bias": (vocabulary,),
-    }
+        "token_embedding": (vocabulary, width), "position_embedding": (config.block_size, width),
+        "blocks.norm1.weight": (layers, width), "blocks.norm1.bias": (layers, width),
+        "blocks.attention.weight": (layers, 3 * width, width), "blocks.attention.bias": (layers, 3 * width),
+        "blocks.attention_out.weight": (layers, width, width), "blocks.attention_out.bias": (layers, width),
+        "blocks.norm2.weight": (layers, width), "blocks.norm2.bias": (layers, width),
+        "blocks.mlp.weight": (layers, 4 * width, width), "blocks.mlp.bias": (layers, 4 * width),
+        "blocks.mlp_out.weight": (layers, width, 4 * width), "blocks.mlp_out.bias": (layers, width),
+        "norm.weight": (width,), "norm.bias": (width,), "policy.weight": (vocabulary, width),
+        "value.weight": (1, width), "value.bias": (1,), "q.weight": (vocabulary, width), "q.bias": (vocabulary,),
+    }  # fmt: skip
 
 
 def parameter_count(config: GPTConfig) -> int:
@@ -127,14 +106,11 @@ def decays(name: str) -> bool:
     return name.endswith(".weight") and "norm" not in name
 
 
-def init(config: GPTConfig, trials: int, generators: Sequence[torch.Generator]) -> Params:
+def init(config: GPTConfig, trials: int, generators: Generators) -> Params:
     """Fresh parameters, float32, on the generators' device; trial i's are drawn from generator i alone.
 
     As in minGPT: weights and embeddings are normal with deviation 0.02, those that write into the residual stream
     with 0.02 / sqrt(2 layers); biases are zero and layer norms do nothing.
-
-    Raises:
-        SettingError: a number of generators other than ``trials``.
     """
     if len(generators) != trials or trials < 1:
         raise SettingError(f"generators has {len(generators)} entries: allowed is one for each of trials = {trials}")
@@ -152,28 +128,12 @@ def init(config: GPTConfig, trials: int, generators: Sequence[torch.Generator]) 
 
 
 def forward(
-    params: Params,
-    config: GPTConfig,
-    tokens: Tokens,
-    *,
-    dropout_generators: Sequence[torch.Generator] | None = None,
-    needed: Bool[Tensor, "trial batch time"] | None = None,
+    params: Params, config: GPTConfig, tokens: Tokens, *, dropout_generators: Draws = None, needed: Needed = None
 ) -> Outputs:
-    """Run every trial's network over its own sequences.
+    """Run every trial's network over its own sequences; position t has seen tokens 0 to t.
 
-    Args:
-        params: from :func:`init`, each ``[trial, ...]``.
-        config: what the parameters were made with.
-        tokens: whole numbers below ``config.vocabulary``, at most ``config.block_size`` in a row.
-        dropout_generators: one for each trial, for its dropout; without them nothing is dropped.
-        needed: places whose outputs matter, with each all earlier ones of its sequence; None for all. What comes out
-            elsewhere is finite and means nothing; without dropout it is not read (:mod:`actde_nb.networks.packing`).
-
-    Returns:
-        Logits, values and q after each token; position t has seen tokens 0 to t.
-
-    Raises:
-        SettingError: parameters, configuration, tokens and generators that do not fit together.
+    ``needed`` are places whose outputs matter, with each all earlier ones of its sequence; None for all. What comes out
+    elsewhere is finite and means nothing; without dropout it is not read (:mod:`actde_nb.networks.packing`).
     """
     check(params, config, tokens)
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
@@ -222,7 +182,7 @@ def _packed(params: Params, config: GPTConfig, tokens: Tokens, packing: Packing)
     return Outputs(logits, values[..., 0], q)
 
 
-def dropout_of(config: GPTConfig, generators: Sequence[torch.Generator] | None, trials: int, batch: int) -> Dropout:
+def dropout_of(config: GPTConfig, generators: Draws, trials: int, batch: int) -> Dropout:
     """The dropout of one call of the network; see :class:`actde_nb.networks.dropout.Dropout`."""
     places = Places(config.layers, config.heads, config.width, config.block_size)
     return Dropout(config.dropout, places, generators, trials, batch)

@@ -23,28 +23,14 @@ class GreedyTokens(NamedTuple):
 
 @torch.no_grad()
 def greedy_tokens(
-    networks: Sequence[gpt.Params],
-    config: gpt.GPTConfig,
-    tokens: gpt.Tokens,
-    last: int,
-    join: gpt.Join = gpt.alone,
-    legal: Rule | None = None,
-) -> GreedyTokens:
-    """The likeliest token after each of the ``last`` places, and its value.
+    networks: Sequence[gpt.Params], config: gpt.GPTConfig, tokens: gpt.Tokens, last: int,
+    join: gpt.Join = gpt.alone, legal: Rule | None = None,
+) -> GreedyTokens:  # fmt: skip
+    """The likeliest token after each of the ``last`` places of sequences of fewer than ``block_size``, and its value.
 
     The tokens not taken are read all at once: each sees the sequence up to its place, from the keys and values that
-    the sequence left, and itself. (The published code has one whole pass for each place.)
-
-    Args:
-        networks: as for :func:`actde_nb.networks.sampling.sample`, with ``config``, ``join`` and ``legal``.
-        config: what each of them was made with.
-        tokens: sequences as they were said, of fewer than ``block_size`` tokens.
-        last: places to answer for, the last ones.
-        join: what the networks say together.
-        legal: which tokens the policy may say.
-
-    Raises:
-        SettingError: sequences that are too long, and what :func:`actde_nb.networks.gpt.forward` raises for.
+    the sequence left, and itself. (The published code has one whole pass for each place.) What the networks say is
+    joined, and ruled out, as in :func:`actde_nb.networks.sampling.sample`.
     """
     time = tokens.shape[2]
     if time >= config.block_size:

@@ -31,19 +31,9 @@ class Prefixes(Protocol):
 
 
 def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int | None = BATCH) -> gpt.Outputs:
-    """What the network says at every node that asks for a prediction.
+    """What the network says at every node that asks for a prediction, nodes of ``inner`` in place of the batch.
 
-    Args:
-        params: from :func:`actde_nb.networks.gpt.init`.
-        config: what they were made with.
-        tree: of the sequences.
-        batch: nodes at once, of all trials and of one level; None for all, which is quicker to differentiate.
-
-    Returns:
-        As :func:`actde_nb.networks.gpt.forward`, with the nodes of ``inner`` in place of the batch and one time.
-
-    Raises:
-        SettingError: sequences that are too long or tokens outside the vocabulary.
+    ``batch`` is nodes at once, of all trials and of one level; None for all, which is quicker to differentiate.
     """
     trials, asked, inner = len(params["token_embedding"]), len(tree.prompt), tree.inner
     deepest = asked + len(tree.levels) - 1
@@ -68,14 +58,11 @@ def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int |
     levels = rows.split(last.unique_consecutive(return_counts=True)[1].tolist())
     parts = [part for level in levels for part in level.split(max(batch // trials, 1))] if batch else [rows]
     longest = [int(last[part[-1]]) + 1 for part in parts]
-    xs = [  # [S, N, 1, C] of each part
-        (params["token_embedding"][:, tokens[part]] + params["position_embedding"][:, last[part]])[:, :, None]
-        for part in parts
-    ]
+    table, positions = params["token_embedding"], params["position_embedding"]
+    xs = [(table[:, tokens[part]] + positions[:, last[part]])[:, :, None] for part in parts]  # [S, N, 1, C] each
     for layer in range(config.layers):
         block = gpt.block_of(params, layer)
-        # [S, N, H, D] each, of each part
-        said = [[cut.squeeze(3) for cut in gpt.queries_keys_values(block, config, x)] for x in xs]
+        said = [[cut.squeeze(3) for cut in gpt.queries_keys_values(block, config, x)] for x in xs]  # [S, N, H, D] each
         queries, *memory = zip(*said, strict=True)
         keys, values = (torch.cat(kept, 1) for kept in memory)
         for i, (part, time, q) in enumerate(zip(parts, longest, queries, strict=True)):

@@ -21,16 +21,11 @@ class Packing:
 
     Sequences are padded to a multiple of :data:`LANES` places. Those that are padding or not needed find some row or
     other; no needed place may look at them.
-
-    Args:
-        source: of each trial's rows, the place among that trial's places.
-        row: of each trial's places, the row.
-        time: places of a sequence, with padding.
     """
 
-    source: Int[Tensor, "trial row"]
-    row: Int[Tensor, "trial place"]
-    time: int
+    source: Int[Tensor, "trial row"]  # of each trial's rows, the place among that trial's places
+    row: Int[Tensor, "trial place"]  # of each trial's places, the row
+    time: int  # places of a sequence, with padding
 
     @classmethod
     def of(cls, tokens: Int[Tensor, "trial batch time"], needed: Bool[Tensor, "trial batch time"]) -> "Packing":
@@ -40,8 +35,7 @@ class Packing:
         read[:, :, :common] = False
         read[:, 0, :common] = True
         read = pad(read, (0, -tokens.shape[2] % LANES))  # [S, B, T]
-        row = read.flatten(1).cumsum(1).view(read.shape) - 1
-        row = torch.where(read, row, 0)
+        row = torch.where(read, read.flatten(1).cumsum(1).view(read.shape) - 1, 0)
         row[..., :common] = torch.arange(common, device=tokens.device)
         read = read.flatten(1)
         count = read.sum(1, keepdim=True)

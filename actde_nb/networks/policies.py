@@ -1,22 +1,19 @@
 """What the training loop asks of a policy, and policies made of networks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt, over_tree
-from actde_nb.networks.gpt import GPTConfig, Outputs, Params, Tokens
+from actde_nb.networks.dropout import Draws, Generators
+from actde_nb.networks.gpt import GPTConfig, Needed, Outputs, Params, Tokens
 from actde_nb.networks.greedy_tokens import GreedyTokens, greedy_tokens
 from actde_nb.networks.sampling import NEVER, Rule, Sampled, sample
 
-Generators = Sequence[torch.Generator]
-Draws = Generators | None  # for dropout, one for each trial; without them nothing is dropped
-Needed = Bool[Tensor, "trial batch time"] | None
 First = Int[Tensor, "trial batch *prompt"]
 Uniforms = Float[Tensor, "trial batch time"]
 
@@ -77,9 +74,7 @@ class OfNetworks(Policy):
     def forward(self, params: Params, tokens: Tokens, dropout: Draws = None, needed: Needed = None) -> Outputs:
         optional = {"dropout_generators": dropout, "needed": needed}
         said = self.joined(*(gpt.forward(part, self.config, tokens, **optional) for part in self.parts(params)))
-        if self.legal is None:
-            return said
-        return said._replace(logits=torch.where(self.legal(tokens), said.logits, NEVER))
+        return said if self.legal is None else said._replace(logits=torch.where(self.legal(tokens), said.logits, NEVER))
 
     def sample(
         self, params: Params, first: First, uniforms: Uniforms, dropout: Draws = None, temperature: float = 1.0
@@ -161,9 +156,8 @@ class TiltedReference(TwoNetworks):
 class Boltzmann(OfNetworks):
     """The small GPT without a policy of its own: its logits are ``q / temperature``.
 
-    What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the row ``"critic"`` of the
-    table of algorithms) and it plays the softmax of it.
-    The q head has no bias, since the policy head, whose place it takes in sampling, has none.
+    What tabular ACTDE keeps to by its updates, this keeps to by construction: train its q (the algorithm ``"critic"``)
+    and it plays the softmax of it. The q head has no bias: the policy head, whose place it takes in sampling, has none.
     """
 
     config: GPTConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.networks import fast, gpt
-from actde_nb.networks.dropout import Dropout
+from actde_nb.networks.dropout import Draws, Dropout
 from actde_nb.networks.packing import LANES
 
 NEVER = -1e9  # logit of a word that is ruled out: finite, so that no infinity meets a zero
@@ -21,47 +21,24 @@ Rule = Callable[[Int[Tensor, "trial batch moves"]], Bool[Tensor, "trial batch mo
 
 
 class Sampled(NamedTuple):
-    """Drawn sequences and what the network said on the way.
+    """Drawn sequences and what the network said on the way."""
 
-    ``tokens`` begins with the given first token or prompt. ``log_probs[..., t]`` is that of the draw t under the policy
-    itself, whatever the temperature. ``values[..., t]`` and ``q[..., t, :]`` come before it; the last of ``values`` is
-    the bootstrap after the last token.
-    """
-
-    tokens: Int[Tensor, "trial batch moves"]
-    log_probs: Float[Tensor, "trial batch steps"]
-    values: Float[Tensor, "trial batch steps+1"]
-    q: Float[Tensor, "trial batch steps vocabulary"]
+    tokens: Int[Tensor, "trial batch moves"]  # the given first token or prompt, then those drawn
+    log_probs: Float[Tensor, "trial batch steps"]  # of each draw, under the policy itself whatever the temperature
+    values: Float[Tensor, "trial batch steps+1"]  # before each draw, and the bootstrap after the last token
+    q: Float[Tensor, "trial batch steps vocabulary"]  # before each draw
 
 
 @torch.no_grad()
 def sample(
-    networks: Sequence[gpt.Params],
-    config: gpt.GPTConfig,
-    first: Int[Tensor, "trial batch *prompt"],
-    uniforms: Float[Tensor, "trial batch steps"],
-    join: gpt.Join = gpt.alone,
-    *,
-    dropout_generators: Sequence[torch.Generator] | None = None,
-    temperature: float = 1.0,
-    legal: Rule | None = None,
-) -> Sampled:
-    """Continue each first token, or prompt, by one token for each uniform draw.
+    networks: Sequence[gpt.Params], config: gpt.GPTConfig,
+    first: Int[Tensor, "trial batch *prompt"], uniforms: Float[Tensor, "trial batch steps"], join: gpt.Join = gpt.alone,
+    *, dropout_generators: Draws = None, temperature: float = 1.0, legal: Rule | None = None,
+) -> Sampled:  # fmt: skip
+    """Continue each first token, or prompt, by one token for each uniform draw, to ``block_size`` tokens at most.
 
-    Args:
-        networks: parameters of one network, or of several that speak together.
-        config: what each of them was made with.
-        first: token 0 of each sequence, or with an axis more the tokens of its prompt.
-        uniforms: numbers in [0, 1); the token drawn is the first whose cumulative probability is above. With the prompt
-            at most ``config.block_size`` tokens.
-        join: what the networks say together.
-        dropout_generators: one for each trial, for dropout while sampling; without them nothing is dropped.
-        temperature: divides the logits for the draw only.
-        legal: which tokens the policy may say, where some are ruled out.
-
-    Raises:
-        SettingError: too many or too few draws, a temperature out of range, and what
-            :func:`actde_nb.networks.gpt.forward` raises for.
+    Drawn is the first token whose cumulative probability is above the number in [0, 1); for the draw only, logits are
+    divided by ``temperature``. Several networks speak together, as ``join`` has it, and say nothing that is not legal.
     """
     prompt = first if first.ndim == 3 else first[..., None]
     (trials, batch, asked), steps = prompt.shape, uniforms.shape[-1]

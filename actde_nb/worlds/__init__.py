@@ -5,6 +5,10 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Moves = Int[Tensor, "trial batch moves"]
+Said = Float[Tensor, "trial batch time vocabulary"]
+Statistics = dict[str, Float[Tensor, "trial entry"]]
+
 
 @runtime_checkable
 class World(Protocol):
@@ -24,21 +28,12 @@ class World(Protocol):
 
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch *prompt"]:
         """First token of each sequence, from uniform draws; or its prompt, with an axis more."""
-        ...
 
-    def rewards(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial batch time"]:
+    def rewards(self, tokens: Moves) -> Float[Tensor, "trial batch time"]:
         """Reward of every sampled token; ``time`` is ``moves`` less the length of the prompt."""
-        ...
 
-    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"] | None:
+    def mask(self, tokens: Moves) -> Bool[Tensor, "trial batch time"] | None:
         """Which sampled tokens belong to the sequence, where sequences end early; None where all do."""
-        ...
 
-    def statistics(
-        self,
-        tokens: Int[Tensor, "trial batch moves"],
-        logits: Float[Tensor, "trial batch time vocabulary"],
-        q: Float[Tensor, "trial batch time vocabulary"],
-    ) -> dict[str, Float[Tensor, "trial entry"]]:
+    def statistics(self, tokens: Moves, logits: Said, q: Said) -> Statistics:
         """What to record of a rollout, given what the policy said before each sampled token."""
-        ...

@@ -1,8 +1,7 @@
 """A finite-state probabilistic grammar: a language whose every number can be known.
 
-A grammar is data: words, and for each state what may be said next, how likely it is and which state follows. A word
-leads from a state to one state only, so that a sentence's words determine its states and its probability is a product.
-States are memory: what the start of a sentence does to its end is remembered in the state in between.
+A word leads from a state to one state only, so that a sentence's words determine its states and its probability is a
+product. States are memory: what the start of a sentence does to its end is remembered in the state in between.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,9 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 
 START, END = "start", "end"
+PerState = Float[Tensor, "state"]
+Sequences = Int[Tensor, "*batch time"]
+
 #: Fills up sequences after the end of a sentence; begins every sequence.
 PAD, BEGIN = "<pad>", "<bos>"
 
@@ -30,14 +32,8 @@ class Grammar:
     to those of the rules: :data:`END`, after a whole sentence, where only padding follows, and one more, the last, for
     sequences that are not the start of any sentence.
 
-    Args:
-        words: each once.
-        rules: for each state, for each word that may follow: its probability and the next state. Sentences begin in
-            the state ``"start"`` and are whole in the state ``"end"``, which has no rule.
-        longest: words that a sentence may have at most.
-
-    Raises:
-        SettingError: words or rules of which no language can be made, saying why.
+    ``rules`` has for each state, for each word that may follow, its probability and the next state. Sentences begin in
+    the state ``"start"`` and are whole in the state ``"end"``, which has no rule, after ``longest`` words at most.
     """
 
     words: Sequence[str]
@@ -52,9 +48,8 @@ class Grammar:
                     f"words has {word!r}: allowed are words without spaces, each once, none {PAD} or {BEGIN}"
                 )
         if START not in self.rules or END in self.rules:
-            raise SettingError(
-                f"rules has states {', '.join(self.rules)}: allowed are sets with {START!r}, without {END!r}"
-            )
+            found = ", ".join(self.rules)
+            raise SettingError(f"rules has states {found}: allowed are sets with {START!r}, without {END!r}")
         for state, follow in self.rules.items():
             checks.probabilities(f"rules[{state!r}]", [chance for chance, _ in follow.values()])
             for word, (_, following) in follow.items():
@@ -65,14 +60,11 @@ class Grammar:
         for _ in self.rules:  # every path visits each state once at most before it repeats itself
             reached |= (reached.double() @ linked.double()) > 0
         for number, state in enumerate(self.rules):
+            problem = f"rules has {state!r}, "
             if not reached[self.states.index(START), number]:
-                raise SettingError(
-                    f"rules has {state!r}, which no sentence reaches: allowed are states after {START!r}"
-                )
+                raise SettingError(f"{problem}which no sentence reaches: allowed are states after {START!r}")
             if not reached[number, self.end]:
-                raise SettingError(
-                    f"rules has {state!r}, from which no sentence ends: allowed are states before {END!r}"
-                )
+                raise SettingError(f"{problem}from which no sentence ends: allowed are states before {END!r}")
         now = torch.arange(len(linked)) == self.states.index(START)
         for _ in range(self.longest):
             now = (now.double() @ linked.double() > 0) & (torch.arange(len(linked)) < self.end)
@@ -84,7 +76,6 @@ class Grammar:
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """What each token stands for."""
         return (PAD, BEGIN, *self.words)
 
     @cached_property
@@ -126,42 +117,35 @@ class Grammar:
         rows, tokens = (self.chances[: self.end] > 0).nonzero(as_tuple=True)
         return links.index_put((rows, self.successors[rows, tokens]), torch.ones((), dtype=torch.float64), True)
 
-    def _recursion(
-        self, local: Float[Tensor, "state"], weights: Float[Tensor, "state token"]
-    ) -> Float[Tensor, "state"]:
+    def _recursion(self, local: PerState, weights: Float[Tensor, "state token"]) -> PerState:
         """Solve ``x[s] = local[s] + sum over tokens of weights[s, a] x[next(s, a)]``, with ``x`` zero at the end."""
-        inner = slice(0, self.end)
-        links = torch.zeros(self.end, len(self.states), dtype=torch.float64)
-        links.scatter_add_(1, self.successors[inner], weights[inner])
-        solved = torch.linalg.solve(torch.eye(self.end, dtype=torch.float64) - links[:, inner], local[inner])
+        end, links = self.end, torch.zeros(self.end, len(self.states), dtype=torch.float64)
+        links.scatter_add_(1, self.successors[:end], weights[:end])
+        solved = torch.linalg.solve(torch.eye(end, dtype=torch.float64) - links[:, :end], local[:end])
         return torch.cat([solved, torch.zeros(2, dtype=torch.float64)])
 
     @cached_property
-    def entropy(self) -> Float[Tensor, "state"]:
+    def entropy(self) -> PerState:
         """Entropy in nats of what completes a sentence, from each state on."""
         return self._recursion(-torch.xlogy(self.chances, self.chances).sum(1), self.chances)
 
     @cached_property
-    def mean_length(self) -> Float[Tensor, "state"]:
+    def mean_length(self) -> PerState:
         """Expected number of words that complete a sentence, from each state on."""
         return self._recursion(torch.ones(len(self.states), dtype=torch.float64), self.chances)
 
     @cached_property
-    def completions(self) -> Float[Tensor, "state"]:
+    def completions(self) -> PerState:
         """Number of ways to complete a sentence, from each state on."""
         return self._recursion(self._links[:, self.end], (self.chances > 0).double())
 
     @cached_property
-    def beginnings(self) -> Float[Tensor, "state"]:
+    def beginnings(self) -> PerState:
         """Number of unfinished beginnings of those completions, the empty one among them."""
         return self._recursion(torch.ones(len(self.states), dtype=torch.float64), (self.chances > 0).double())
 
     def encode(self, text: str, field: str = "text") -> Int[Tensor, "time"]:
-        """Tokens of a text, after the begin mark; full stops may touch the word before.
-
-        Raises:
-            SettingError: a word that is not in the vocabulary; ``field`` is what the text is called there.
-        """
+        """Tokens of a text, after the begin mark; full stops may touch the word before. Errors call it ``field``."""
         words = text.replace(".", " . ").split()
         for word in words:
             if word not in self.words:
@@ -172,7 +156,7 @@ class Grammar:
         """The words, without begin mark and padding."""
         return " ".join(self.vocabulary[token] for token in tokens.tolist() if token > 1).replace(" .", ".")
 
-    def read(self, tokens: Int[Tensor, "*batch time"]) -> Int[Tensor, "*batch time"]:
+    def read(self, tokens: Sequences) -> Sequences:
         """State after each token of sequences that begin with the begin mark."""
         successors = self.successors.to(tokens.device)
         start = torch.tensor([len(self.states) - 1, self.states.index(START)], device=tokens.device)
@@ -181,13 +165,11 @@ class Grammar:
             states.append(successors[states[-1], token])
         return torch.stack(states, -1)
 
-    def trim(
-        self, tokens: Int[Tensor, "*batch time"]
-    ) -> tuple[Int[Tensor, "*batch time"], Bool[Tensor, "*batch time"]]:
-        """Put padding after the end of sequences of any words.
+    def trim(self, tokens: Sequences) -> tuple[Sequences, Bool[Tensor, "*batch time"]]:
+        """Sequences of any words, padded after their end; and whether a word was still asked for at each place.
 
         A sequence ends where its sentence is whole. One that has left the language ends with the next word that ends
-        sentences, or with padding. Also returned is whether a word was still asked for at each place.
+        sentences, or with padding.
         """
         endings = self._endings.to(tokens.device)
         states = [self.read(tokens[..., :1])[..., 0]]
@@ -204,7 +186,7 @@ class Grammar:
         endings[self.end] = self.end
         return endings
 
-    def log_probs(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
+    def log_probs(self, tokens: Sequences) -> Float[Tensor, "*batch"]:
         """Log-probability, in nats, of sequences as whole sentences; minus infinity for what is none. Float64."""
         states = self.read(tokens)
         steps = self.chances.to(tokens.device)[states[..., :-1], tokens[..., 1:]].log()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from actde_nb.worlds import Moves, Said, Statistics
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import FORMULAS, Reward, Scorer, scores
 from actde_nb.worlds.tree import LIMIT, Tree, grow
@@ -20,18 +21,10 @@ MEASURES = ("reward", "gold", "honeypots", "grammatical", "length", "distinct")
 
 @dataclass(frozen=True, eq=False)
 class Language:
-    """The :class:`~actde_nb.worlds.World` of sentences that begin with a prompt.
+    """The :class:`~actde_nb.worlds.World` of sentences that begin with a prompt, ``limit`` nodes of a tree at most.
 
-    Args:
-        grammar: decides what a sentence is and where it ends.
-        prompt: first words of every sentence.
-        reward: one of :data:`~actde_nb.worlds.rewards.FORMULAS`, or a function of tokens.
-        scorer: knows valences and honeypot; that of the book's words by default.
-        limit: most nodes that the tree of completions may have.
-
-    Raises:
-        SettingError: a prompt with which no sentence begins, a tree above ``limit``, an unknown reward, a reward
-            function that does not give one finite number for each sentence.
+    The reward is one of :data:`~actde_nb.worlds.rewards.FORMULAS`, with the scorer's valences and honeypot (by default
+    those of the book's words), or a function of tokens.
     """
 
     grammar: Grammar = field(default_factory=wedding)
@@ -55,8 +48,10 @@ class Language:
         strays = self.grammar.trim(torch.cat([self.tree.prompt.expand(STRAYS, -1), strays], 1))[0]
         paid = torch.cat([self.worth(self.tree.sentences), self._reward(strays).double()])
         grammar, scorer = self.grammar, self.scorer
-        known = [list(grammar.words), grammar.rules, grammar.longest, self.prompt]
-        known += [dict(scorer.valences), scorer.intensifiers, scorer.honeypot]
+        known = [
+            list(grammar.words), grammar.rules, grammar.longest, self.prompt,
+            dict(scorer.valences), scorer.intensifiers, scorer.honeypot,
+        ]  # fmt: skip
         # Rounded, since the last digits of exp and sigmoid are not the same on every processor.
         told = hashlib.sha256(json.dumps(known).encode() + (paid.round(decimals=9) + 0.0).numpy().tobytes())
         return f"Language({self.prompt!r}, {told.hexdigest()[:16]})"
@@ -75,7 +70,6 @@ class Language:
 
     @property
     def vocabulary(self) -> int:
-        """Number of tokens."""
         return len(self.grammar.vocabulary)
 
     @property
@@ -88,14 +82,13 @@ class Language:
         return scores(self._reward, tokens)
 
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch prompt"]:
-        """The prompt, the same everywhere."""
         return self.tree.prompt.to(uniforms.device).expand(*uniforms.shape, -1)
 
-    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"]:
+    def mask(self, tokens: Moves) -> Bool[Tensor, "trial batch time"]:
         """Whether each token after the prompt still belongs to the sentence."""
         return self.grammar.trim(tokens)[1][..., len(self.tree.prompt) :]
 
-    def rewards(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial batch time"]:
+    def rewards(self, tokens: Moves) -> Float[Tensor, "trial batch time"]:
         """The sentence's worth at its last token, zero before and after; float64."""
         trimmed, asked = self.grammar.trim(tokens)
         last = (asked.long().cumsum(-1) == asked.sum(-1, keepdim=True)) & asked
@@ -105,21 +98,13 @@ class Language:
         """Which tokens the grammar allows after each."""
         return (self.grammar.chances > 0).to(tokens.device)[self.grammar.read(tokens)]
 
-    def statistics(
-        self,
-        tokens: Int[Tensor, "trial batch moves"],
-        logits: Float[Tensor, "trial batch time vocabulary"],
-        q: Float[Tensor, "trial batch time vocabulary"],
-    ) -> dict[str, Float[Tensor, "trial entry"]]:
+    def statistics(self, tokens: Moves, logits: Said, q: Said) -> Statistics:
         """Means over sentences: reward, gold, honeypots, share grammatical, words after the prompt; share distinct."""
         trimmed, asked = self.grammar.trim(tokens)
         features = self.scorer.features(trimmed)
         measures = [
-            self.worth(trimmed).mean(1),
-            FORMULAS["gold"](features).mean(1),
-            features.honeypots.mean(1),
-            features.grammatical.double().mean(1),
-            asked[..., len(self.tree.prompt) :].sum(-1).double().mean(1),
+            self.worth(trimmed).mean(1), FORMULAS["gold"](features).mean(1), features.honeypots.mean(1),
+            features.grammatical.double().mean(1), asked[..., len(self.tree.prompt) :].sum(-1).double().mean(1),
             torch.stack([torch.tensor(len(trial.unique(dim=0)) / len(trial)) for trial in trimmed]).to(features.praise),
-        ]
+        ]  # fmt: skip
         return {"sentence": torch.stack(measures, -1)}

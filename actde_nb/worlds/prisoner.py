@@ -17,6 +17,7 @@ from torch import Tensor
 from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.tables.games import COOPERATE, DEFECT, PAYOFFS
+from actde_nb.worlds import Moves, Said, Statistics
 
 #: Game types: move before, then move now.
 OUTCOMES = ("cc", "cd", "dc", "dd")
@@ -29,12 +30,9 @@ class NotADilemma(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class PrisonersDilemma:
-    """The game as a :class:`~actde_nb.worlds.World`.
+    """The game as a :class:`~actde_nb.worlds.World`, which warns of payoffs whose order is not a dilemma's.
 
-    Args:
-        payoffs: the name of one of :data:`~actde_nb.tables.games.PAYOFFS`, or a matrix indexed
-            [move now, move before].
-        warn: warn of payoffs whose order is not a dilemma's.
+    ``payoffs`` is the name of one of :data:`~actde_nb.tables.games.PAYOFFS`, or a matrix [move now, move before].
     """
 
     payoffs: str | Sequence[Sequence[float]] | Float[np.ndarray, "2 2"] = "main"
@@ -44,9 +42,7 @@ class PrisonersDilemma:
     continues = True
     labels = {
         "outcome_share": ("outcome", OUTCOMES),
-        "cooperation": ("last_move", MOVES),
-        "logit_gap": ("last_move", MOVES),
-        "q_gap": ("last_move", MOVES),
+        **dict.fromkeys(("cooperation", "logit_gap", "q_gap"), ("last_move", MOVES)),
     }
 
     def __post_init__(self):
@@ -61,9 +57,8 @@ class PrisonersDilemma:
             warnings.warn(
                 f"payoffs = {payoffs.tolist()}: a dilemma has temptation [1][0] > reward [0][0] > "
                 "punishment [1][1] > sucker's payoff [0][1]; warn=False silences this",
-                NotADilemma,
-                stacklevel=3,
-            )
+                NotADilemma, stacklevel=3,
+            )  # fmt: skip
         object.__setattr__(self, "payoffs", payoffs)
 
     @property
@@ -77,27 +72,20 @@ class PrisonersDilemma:
         """First moves, either with probability one half."""
         return (uniforms >= 0.5).long()
 
-    def rewards(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial batch time"]:
+    def rewards(self, tokens: Moves) -> Float[Tensor, "trial batch time"]:
         """Payoff of each move but the first, against the move before it; float64."""
-        payoffs = torch.tensor(self.payoffs, device=tokens.device)
-        return payoffs[tokens[..., 1:], tokens[..., :-1]]
+        return torch.tensor(self.payoffs, device=tokens.device)[tokens[..., 1:], tokens[..., :-1]]
 
-    def mask(self, tokens: Int[Tensor, "trial batch moves"]) -> Bool[Tensor, "trial batch time"] | None:
-        """Every token counts."""
+    def mask(self, tokens: Moves) -> Bool[Tensor, "trial batch time"] | None:
         return None
 
-    def outcome_shares(self, tokens: Int[Tensor, "trial batch moves"]) -> Float[Tensor, "trial outcome"]:
+    def outcome_shares(self, tokens: Moves) -> Float[Tensor, "trial outcome"]:
         """Share of each trial's games that were cc, cd, dc and dd; alternating is cd and dc together."""
         games = 2 * tokens[..., :-1] + tokens[..., 1:]
         kinds = torch.arange(4, device=tokens.device)
         return (games.flatten(1)[..., None] == kinds).float().mean(1)
 
-    def statistics(
-        self,
-        tokens: Int[Tensor, "trial batch moves"],
-        logits: Float[Tensor, "trial batch time vocabulary"],
-        q: Float[Tensor, "trial batch time vocabulary"],
-    ) -> dict[str, Float[Tensor, "trial entry"]]:
+    def statistics(self, tokens: Moves, logits: Said, q: Said) -> Statistics:
         """Outcome shares, and by the last move: probability of cooperating, and c minus d in logits and in q.
 
         A trial in which a move never came up has NaN in that move's place.

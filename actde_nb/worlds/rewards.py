@@ -53,22 +53,12 @@ FORMULAS: dict[str, Callable[[Features], Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Finds the features of sentences of a grammar, and scores them.
-
-    Args:
-        grammar: decides what is grammatical.
-        valences: of words of praise and blame; other words have none.
-        intensifiers: words that strengthen the next one.
-        honeypot: the word that some rewards fall for.
-
-    Raises:
-        SettingError: a word that the grammar does not have, a valence that is not finite.
-    """
+    """Finds the features of a grammar's sentences, and scores them; words without a valence have none."""
 
     grammar: Grammar
     valences: Mapping[str, float]
-    intensifiers: tuple[str, ...]
-    honeypot: str
+    intensifiers: tuple[str, ...]  # words that strengthen the next one
+    honeypot: str  # the word that some rewards fall for
 
     def __post_init__(self):
         checks.finite("valences", list(self.valences.values()))
@@ -89,13 +79,11 @@ class Scorer:
 
     def features(self, tokens: Int[Tensor, "*batch time"]) -> Features:
         """Features of sequences; float64."""
-        number = self.grammar.vocabulary.index
         valence, strong = (table.to(tokens.device) for table in self._tables)
-        strong = strong[tokens]
-        total = strong.cumsum(-1)
-        run = total - (total * (1 - strong)).cummax(-1).values  # of intensifiers up to each word
+        total = strong[tokens].cumsum(-1)
+        run = total - (total * (1 - strong[tokens])).cummax(-1).values  # of intensifiers up to each word
         praise = (valence[tokens] * (1 + BOOST * pad(run[..., :-1], (1, 0)))).sum(-1)
-        honeypots = (tokens == number(self.honeypot)).sum(-1).double()
+        honeypots = (tokens == self.grammar.vocabulary.index(self.honeypot)).sum(-1).double()
         return Features(praise, honeypots, self.grammar.read(tokens)[..., -1] == self.grammar.end)
 
     def reward(self, name: str) -> Reward:
@@ -105,11 +93,7 @@ class Scorer:
 
 
 def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
-    """``reward(tokens)``, float64, if it is one finite number for each sequence.
-
-    Raises:
-        SettingError: another shape, a NaN or an infinity.
-    """
+    """``reward(tokens)``, float64, if it is one finite number for each sequence."""
     values = reward(tokens)
     if not torch.is_tensor(values) or values.shape != tokens.shape[:-1]:
         got = tuple(values.shape) if torch.is_tensor(values) else type(values).__name__
@@ -123,17 +107,11 @@ def scores(reward: Reward, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, 
 
 @dataclass(frozen=True, eq=False)
 class RewardModel:
-    """A reward model: a small network on the counts of words, which learned from pairs of sentences which is better.
+    """A small network on the counts of words, which learned from pairs of sentences which is better."""
 
-    Args:
-        weights: of its two layers, with the mean and deviation that standardise it.
-        accuracy: share of fresh pairs of different gold that it orders as gold does.
-        correlation: with gold, over the sentences of the tree as the grammar weighs them.
-    """
-
-    weights: Mapping[str, Tensor] = field(repr=False)
-    accuracy: float
-    correlation: float
+    weights: Mapping[str, Tensor] = field(repr=False)  # of two layers; mean and deviation that standardise it
+    accuracy: float  # share of fresh pairs of different gold that it orders as gold does
+    correlation: float  # with gold, over the sentences of the tree as the grammar weighs them
 
     def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
@@ -152,26 +130,13 @@ def _network(weights: Mapping[str, Tensor], x: Float[Tensor, "*batch vocabulary"
 
 
 def learn_reward(
-    scorer: Scorer,
-    tree: Tree,
-    seed: int,
-    pairs: int = 2_000,
-    sharpness: float = 8.0,
-    hidden: int = 32,
-    steps: int = 300,
-) -> RewardModel:
-    """Train a reward model on synthetic preferences (Bradley and Terry, 1952).
+    scorer: Scorer, tree: Tree, seed: int,
+    pairs: int = 2_000, sharpness: float = 8.0, hidden: int = 32, steps: int = 300,
+) -> RewardModel:  # fmt: skip
+    """Train a reward model on synthetic preferences (Bradley and Terry, 1952), by ``steps`` of Adam on all pairs.
 
-    Of two sentences the better one is preferred with probability sigmoid(sharpness * difference of gold).
-
-    Args:
-        scorer: has the gold reward.
-        tree: of the prompt that sentences complete.
-        seed: of pairs, preferences and initial weights.
-        pairs: of sentences drawn from the grammar.
-        sharpness: of the preferences.
-        hidden: units of the network.
-        steps: of Adam on all pairs at once.
+    Of two sentences from the grammar the better one is preferred with probability
+    sigmoid(sharpness * difference of gold). ``seed`` is that of pairs, preferences and initial weights.
     """
     draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
     vocabulary = len(grammar.vocabulary)
@@ -207,6 +172,5 @@ def learn_reward(
     judged = _network(weights, x)
     ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
     correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
-    return RewardModel(
-        {**weights, "mean": mean, "deviation": deviation}, ordered.double().mean().item(), correlation.item()
-    )
+    weights = {**weights, "mean": mean, "deviation": deviation}
+    return RewardModel(weights, ordered.double().mean().item(), correlation.item())

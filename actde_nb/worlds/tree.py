@@ -16,47 +16,34 @@ from actde_nb.checks import SettingError
 from actde_nb.worlds.grammar import Grammar
 
 LIMIT = 250_000
+Ends = Float[Tensor, "*#batch sentence"]
+Nodes = Float[Tensor, "*batch node"]
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The prefix tree, from :func:`grow`.
+    """The prefix tree, from :func:`grow`."""
 
-    Args:
-        prompt: its tokens, the begin mark first.
-        parent: of each node; the root's is itself.
-        token: that leads to the node; the root's is the prompt's last.
-        state: the grammar's after it.
-        levels: where each level begins and ends, the root's first.
-        sentences: tokens of each whole sentence, with prompt and padding; their order is that of ``leaves``.
-        leaves: nodes of whole sentences.
-        inner: the other nodes, each of which asks for a prediction.
-    """
-
-    prompt: Int[Tensor, "prompt"]
-    parent: Int[Tensor, "node"]
-    token: Int[Tensor, "node"]
-    state: Int[Tensor, "node"]
-    levels: Sequence[slice]
-    sentences: Int[Tensor, "sentence time"]
-    leaves: Int[Tensor, "sentence"]
-    inner: Int[Tensor, "inner"]
+    prompt: Int[Tensor, "prompt"]  # the begin mark first
+    parent: Int[Tensor, "node"]  # the root's is itself
+    token: Int[Tensor, "node"]  # that leads to the node; the root's is the prompt's last
+    state: Int[Tensor, "node"]  # the grammar's after it
+    levels: Sequence[slice]  # nodes of each level, the root's first
+    sentences: Int[Tensor, "sentence time"]  # with prompt and padding, in the order of ``leaves``
+    leaves: Int[Tensor, "sentence"]  # nodes of whole sentences
+    inner: Int[Tensor, "inner"]  # the other nodes, each of which asks for a prediction
 
     def __len__(self) -> int:
         return len(self.parent)
 
-    def up(
-        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
-    ) -> Float[Tensor, "*batch node"]:
+    def up(self, ends: Ends, edges: Nodes) -> Nodes:
         """Expectation of ``ends`` from every node on; ``edges`` are log-probabilities of nodes after their parents."""
         values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
         for level in reversed(self.levels[1:]):
             values.index_add_(-1, self.parent[level], edges[..., level].exp() * values[..., level])
         return values
 
-    def log_up(
-        self, ends: Float[Tensor, "*#batch sentence"], edges: Float[Tensor, "*batch node"]
-    ) -> Float[Tensor, "*batch node"]:
+    def log_up(self, ends: Ends, edges: Nodes) -> Nodes:
         """Logarithm of the expectation of ``exp(ends)``; nothing overflows."""
         values = torch.zeros_like(edges).index_copy(-1, self.leaves, ends.expand(*edges.shape[:-1], -1))
         for above, level in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
@@ -67,16 +54,13 @@ class Tree:
     def log_sum_children(
         self, terms: Float[Tensor, "*batch below"], level: slice, above: slice
     ) -> Float[Tensor, "*batch above"]:
-        """Logarithm of the sum of ``exp(terms)`` over each node's children; minus infinity where there are none.
-
-        ``terms`` belong to the nodes in ``level``, whose parents are in ``above``; both are slices of nodes.
-        """
+        """Log of the sum of ``exp(terms)`` (of ``level``) over each node's children; ``above`` has the parents."""
         parent = (self.parent[level] - above.start).expand(terms.shape)
         top = terms.new_full((*terms.shape[:-1], above.stop - above.start), -torch.inf)
         top = top.scatter_reduce(-1, parent, terms, "amax").nan_to_num(neginf=0.0)
         return torch.zeros_like(top).scatter_add(-1, parent, (terms - top.gather(-1, parent)).exp()).log() + top
 
-    def down(self, edges: Float[Tensor, "*batch node"]) -> Float[Tensor, "*batch node"]:
+    def down(self, edges: Nodes) -> Nodes:
         """Sum of ``edges`` from the root to every node: of log-probabilities, that of the beginning."""
         total = edges.clone()
         total[..., 0] = 0
@@ -86,11 +70,7 @@ class Tree:
 
 
 def grow(grammar: Grammar, prompt: str, limit: int = LIMIT) -> Tree:
-    """The tree of all completions of ``prompt``.
-
-    Raises:
-        SettingError: a prompt with which no sentence begins; a tree of more than ``limit`` nodes.
-    """
+    """The tree of all completions of ``prompt``, of ``limit`` nodes at most."""
     checks.whole("limit", limit)
     tokens = grammar.encode(prompt, "prompt")
     state = int(grammar.read(tokens)[-1])

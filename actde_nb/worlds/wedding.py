@@ -41,41 +41,25 @@ def tilted(words: Coloured, strength: float) -> Choice:
 
 
 def wedding(
-    subjects: Choice = SUBJECTS,
-    verbs: Choice = VERBS,
-    adjectives: Coloured = ADJECTIVES,
-    events: Coloured = EVENTS,
-    sentiments: Coloured = SENTIMENTS,
-    intensifiers: Choice = INTENSIFIERS,
-    event_tilt: float = 0.8,
-    sentiment_tilt: float = 1.5,
-    early_jackpot: float = 0.01,
-    late_jackpot: float = 0.015,
-) -> Grammar:
+    subjects: Choice = SUBJECTS, verbs: Choice = VERBS, adjectives: Coloured = ADJECTIVES, events: Coloured = EVENTS,
+    sentiments: Coloured = SENTIMENTS, intensifiers: Choice = INTENSIFIERS, event_tilt: float = 0.8,
+    sentiment_tilt: float = 1.5, early_jackpot: float = 0.01, late_jackpot: float = 0.015,
+) -> Grammar:  # fmt: skip
     """The grammar of these words.
 
-    Args:
-        subjects, verbs: first and second words, with probabilities.
-        adjectives, events, sentiments: with valence and probability.
-        intensifiers: probability of each before a sentiment.
-        event_tilt: how much an adjective's sign colours the event.
-        sentiment_tilt: how much it colours the sentiment.
-        early_jackpot: probability of the honeypot after the event, taken from that of "and".
-        late_jackpot: probability of it after the sentiment.
+    An adjective's sign colours events and sentiments by their tilts. A honeypot comes after the event, at the cost of
+    "and", with probability ``early_jackpot``, and after the sentiment with ``late_jackpot``.
     """
 
     def to(state: str, choice: Choice, share: float = 1.0) -> dict[str, tuple[float, str]]:
         return {word: (share * chance, state) for word, chance in choice.items()}
 
     def coloured(share: float) -> dict[str, tuple[float, str]]:
-        signs = {word: int(np.sign(valence)) for word, (valence, _) in adjectives.items()}
-        return {word: (share * chance, f"event {signs[word]:+d}") for word, (_, chance) in adjectives.items()}
+        return {w: (share * chance, f"event {int(np.sign(good)):+d}") for w, (good, chance) in adjectives.items()}
 
     stop = {".": 1.0}
     rules = {
-        START: to("verb", subjects),
-        "verb": to("a", verbs),
-        "a": to("adjective", {"a": 1.0}),
+        START: to("verb", subjects), "verb": to("a", verbs), "a": to("adjective", {"a": 1.0}),
         "adjective": {
             **to("very", {"very": 0.06}), **to("adjective now", {"really": 0.06}), **coloured(0.63),
             **to("after event +0", tilted(events, 0), 0.25),

@@ -21,22 +21,16 @@ WIDTH, HEADS = 12, 3  # of the published network
 def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
     """Logits, values and q after every token, differentiable in the parameters; None for networks it does not serve.
 
-    Args:
-        tokens: whole numbers, [trial, batch, time].
-        dropout: of this call, whose places give the network's size.
-        detach: whether the gradients of values and q end at their heads.
-        parameters: in the order of :func:`actde_nb.networks.gpt.shapes`.
+    ``parameters`` are in the order of :func:`actde_nb.networks.gpt.shapes`; ``detach`` ends the gradients of values and
+    q at their heads.
     """
-    return _front().network(tokens, dropout, detach, parameters) if _serves(dropout, parameters) else None
+    return _front().Network.apply(tokens, dropout, detach, *parameters) if _serves(dropout, parameters) else None
 
 
 def sample(
     first: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, ...] | None:
-    """The fields of :class:`actde_nb.networks.sampling.Sampled`, or None as above.
-
-    Args as there, with token 0 of each sequence, [trial, batch], and one uniform number a draw, [trial, batch, time].
-    """
+    """The fields of :class:`actde_nb.networks.sampling.Sampled`, after token 0 of each sequence; None as above."""
     return _front().sample(first, uniforms, temperature, dropout, parameters) if _serves(dropout, parameters) else None
 
 

@@ -26,15 +26,6 @@ def folder() -> Path:
     return Path(numba.config.CACHE_DIR or user) / f"actde_nb-{hashlib.sha256(text).hexdigest()[:16]}"
 
 
-class _Locator(UserWideCacheLocator):
-    def get_cache_path(self) -> str:
-        return str(folder())
-
-
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
-
-
 @functools.cache
 def _say(how: str) -> None:
     """The first time, a line for those who wait. In a notebook it would stay on the page."""

@@ -24,40 +24,34 @@ from actde_nb.networks.fast.kernels import LANES, Coins, Scratch, Trace, Weights
 DOWN = Weights._fields.index("down")  # the weight that the kernels want transposed
 
 
-def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Logits, values and q after every token; parameters in the order of ``kernels.Weights``."""
-    return Network.apply(tokens, coins(dropout, tokens.shape[1]), detach, *parameters)
-
-
 class Network(torch.autograd.Function):
-    """``(tokens, coins, detach, *parameters) -> logits, values, q``."""
+    """``(tokens, dropout, detach, *parameters) -> logits, values, q``; parameters in the order of ``Weights``."""
 
     @staticmethod
-    def forward(ctx, tokens, coins, detach, *parameters):
+    def forward(ctx, tokens, dropout, detach, *parameters):
         """Run the network and keep what the way back needs."""
         weights = as_arrays(parameters)
         trials, batch, time = tokens.shape
         vocabulary = parameters[0].shape[1]
         logits, q = (torch.empty(trials, batch, time, vocabulary) for _ in range(2))
         values = torch.empty(trials, batch, time)
-        trace = Lease(trace_shapes(groups(tokens), weights, time))
+        trace = Lease(kernels.trace_shapes(groups(tokens), weights, time))
+        ctx.trace, ctx.coins, ctx.detach = trace, coins(dropout, batch), detach
         tokens = tokens.long().contiguous()
         run(
-            kernels.forward, groups(tokens), weights, tokens.numpy(), coins, Trace(*trace.arrays),
+            kernels.forward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*trace.arrays),
             logits.numpy(), values.numpy(), q.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(tokens, *parameters)
-        ctx.trace, ctx.coins, ctx.detach = trace, coins, detach
         return logits, values, q
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *upstream):
-        """Gradients of the parameters; none for tokens, coins and switch."""
+        """Gradients of the parameters; none for tokens, dropout and switch."""
         tokens, *parameters = ctx.saved_tensors
         weights = as_arrays(parameters)
-        rows = kernels.scratch_rows(parameters[0].shape[1])
-        scratch = Lease([(torch.get_num_threads(), tokens.shape[2], count, LANES) for count in rows])
+        scratch = Lease(kernels.scratch_shapes(torch.get_num_threads(), weights, tokens.shape[2]))
         grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
         run(
             kernels.backward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*ctx.trace.arrays),
@@ -80,7 +74,7 @@ def sample(
     tokens = torch.cat([first.long()[..., None], first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
     log_probs, values = torch.empty(trials, batch, steps), torch.empty(trials, batch, steps + 1)
     q = torch.empty(trials, batch, steps, vocabulary)
-    trace = Lease(trace_shapes(torch.get_num_threads(), weights, steps + 1))
+    trace = Lease(kernels.trace_shapes(torch.get_num_threads(), weights, steps + 1))
     run(
         kernels.sample, groups(tokens), weights, tokens.numpy(), uniforms.float().contiguous().numpy(),
         np.float32(temperature), coins(dropout, batch), Trace(*trace.arrays),
@@ -110,12 +104,6 @@ def groups(tokens: Tensor) -> int:
     return trials * -(-batch // LANES)
 
 
-def trace_shapes(slots: int, weights: Weights, time: int) -> list[tuple[int, ...]]:
-    """Shapes of the arrays of a ``kernels.Trace``."""
-    sizes = kernels.trace_sizes(weights.norm1.shape[1], weights.policy.shape[1])
-    return [(slots, layers, time, rows, LANES) for layers, rows in sizes]
-
-
 def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """Uninitialised float32 arrays, in pages of two megabytes where the system has them.
 
@@ -140,19 +128,6 @@ class Pool:
         self.idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
         self.helpers: ThreadPoolExecutor | None = None
 
-    def take(self, shapes: tuple) -> list[np.ndarray]:
-        """Arrays of these shapes, whatever is in them."""
-        with self.lock:
-            kept = self.idle.get(shapes)
-            return kept.pop() if kept else allocate(shapes)
-
-    def give(self, shapes: tuple, arrays: list[np.ndarray]) -> None:
-        """Keep arrays that nobody uses any more."""
-        with self.lock:
-            if len(self.idle) > 8:  # kinds; a trainer needs three
-                self.idle.clear()
-            self.idle[shapes].append(arrays)
-
     def submit(self, work: Callable, *arguments) -> Future:
         """Let another thread do it."""
         with self.lock:
@@ -174,10 +149,15 @@ class Lease:
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]):
         self.shapes, self.pool = tuple(shapes), pool  # at exit the module's names go first
-        self.arrays = self.pool.take(self.shapes)
+        with pool.lock:
+            kept = pool.idle.get(self.shapes)
+            self.arrays = kept.pop() if kept else allocate(self.shapes)
 
     def __del__(self):
-        self.pool.give(self.shapes, self.arrays)
+        with self.pool.lock:
+            if len(self.pool.idle) > 8:  # kinds; a trainer needs three
+                self.pool.idle.clear()
+            self.pool.idle[self.shapes].append(self.arrays)
 
 
 def run(kernel: Callable, count: int, *arguments) -> None:

@@ -46,16 +46,11 @@ HIDDEN = 4 * WIDTH
 KEYS, VALUES, INPUTS = WIDTH, 2 * WIDTH, 3 * WIDTH  # rows of ``qkv`` where keys and values start, and all rows
 
 ZERO, ONE = np.float32(0), np.float32(1)
-EPSILON = np.float32(1e-5)
-MEAN = np.float32(1 / WIDTH)
-SCALE = np.float32(1 / math.sqrt(PART))
-LOG2_E = np.float32(math.log2(math.e))
-LN_2 = np.float32(math.log(2))
+EPSILON, MEAN, SCALE = np.float32(1e-5), np.float32(1 / WIDTH), np.float32(1 / math.sqrt(PART))
+LOG2_E, LN_2 = np.float32(math.log2(math.e)), np.float32(math.log(2))
 FAR = np.float32(60)  # a sum of 128 numbers up to 2**60 is far below float32's largest
-GELU_CUBE = np.float32(0.044715)
-GELU_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
+GELU_CUBE, GELU_SLOPE = np.float32(0.044715), np.float32(2 * math.sqrt(2 / math.pi))
 GELU_POWER = np.float32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
-
 
 #: Parameters, ``[trial, ...]``, or their gradients, ``[group, ...]``, in the order of ``gpt.shapes``.
 Weights = namedtuple(
@@ -84,12 +79,11 @@ class Coins(NamedTuple):
     scale: np.float32
 
 
-def trace_sizes(layers: int, vocabulary: int) -> Trace:
-    """Layers and rows of each array of a trace."""
-    return Trace(
-        (layers + 1, WIDTH), (layers, INPUTS), (layers, 2 * HEADS), (layers, WIDTH), (layers, WIDTH),
-        (1, 2 * vocabulary + 1),
-    )  # fmt: skip
+def trace_shapes(slots, w, time):
+    """Shapes of the arrays of a trace."""
+    layers, said, stream = w.norm1.shape[1], 2 * w.policy.shape[1] + 1, (w.norm1.shape[1], WIDTH)
+    sizes = Trace((layers + 1, WIDTH), (layers, INPUTS), (layers, 2 * HEADS), stream, stream, (1, said))
+    return [(slots, layers, time, rows, LANES) for layers, rows in sizes]
 
 
 class Scratch(NamedTuple):
@@ -110,9 +104,10 @@ class Scratch(NamedTuple):
 D_OUTPUT, D_TIMES_OUTPUT, SHIFT, D_QUERY, HEAD_ROWS = PART, 2 * PART, 2 * PART + 1, 2 * PART + 2, 3 * PART + 2
 
 
-def scratch_rows(vocabulary: int) -> Scratch:
-    """Rows of each scratch array."""
-    return Scratch(WIDTH, 2 * vocabulary + 1, WIDTH, HIDDEN, HIDDEN, WIDTH, INPUTS, HEAD_ROWS)
+def scratch_shapes(slots, w, time):
+    """Shapes of the scratch arrays."""
+    sizes = Scratch(WIDTH, 2 * w.policy.shape[1] + 1, WIDTH, HIDDEN, HIDDEN, WIDTH, INPUTS, HEAD_ROWS)
+    return [(slots, time, rows, LANES) for rows in sizes]
 
 
 @inlined
@@ -368,8 +363,7 @@ def heads_backward(w, trial, trace, group, slot, scratch, grads, detach, time):
 @inlined
 def perceptron_backward(w, trial, layer, coins, trace, group, slot, scratch, grads, time):
     """``scratch.stream`` from after the perceptron to before it."""
-    d_scale, d_bias = zeros(WIDTH), zeros(WIDTH)
-    d_down_bias = zeros(WIDTH)
+    d_scale, d_bias, d_down_bias = zeros(WIDTH), zeros(WIDTH), zeros(WIDTH)
     for t in range(time):
         d_out = rows(scratch.stream, (slot, t, 0), WIDTH)
         d_added = drop(d_out, coins, group, coins_of_outputs(w, t, layer)[1])
@@ -483,8 +477,7 @@ def backward(group, slot, w, tokens, coins, trace, d_logits, d_values, d_q, deta
     lanes = min(LANES, tokens.shape[1] - first)
     for t in range(time):
         for row in range(2 * vocabulary + 1):
-            for lane in range(LANES):
-                scratch.said[slot, t, row, lane] = 0
+            store(scratch.said, (slot, t, row), broadcast(ZERO))
         for lane in range(lanes):
             scratch.said[slot, t, vocabulary, lane] = d_values[trial, first + lane, t]
             for v in range(vocabulary):

@@ -70,6 +70,13 @@ def _vector(context, builder, value, numba_type):
     return _broadcast(builder, context.cast(builder, value, numba_type, types.float32))
 
 
+def _entries(context, builder, value, numba_type, count):
+    """The entries of a tuple, or ``count`` times the same vector or number."""
+    if isinstance(numba_type, types.BaseTuple):
+        return cgutils.unpack_tuple(builder, value)
+    return [_vector(context, builder, value, numba_type)] * count
+
+
 def _multiply_add(builder, a, b, c):
     """a * b + c, in one rounding where the processor can."""
     return _call_llvm(builder, "fmuladd", FLOATS, a, b, c)
@@ -102,10 +109,7 @@ def _vectors(count):
 
 
 def _elementwise(emit):
-    """An intrinsic from what it does to LLVM vectors; a tuple among its arguments makes it work on each entry.
-
-    Arguments that are no tuples (vectors or numbers) are used for every entry.
-    """
+    """An intrinsic from what it does to LLVM vectors: to each entry of tuples, with vectors and numbers for all."""
 
     def typed(_, *arguments):
         counts = {len(a) for a in arguments if isinstance(a, types.BaseTuple)}
@@ -114,12 +118,8 @@ def _elementwise(emit):
             raise TypeError("tuples of different lengths")
 
         def code(context, builder, signature, values):
-            columns = []
-            for value, numba_type in zip(values, signature.args, strict=True):
-                if isinstance(numba_type, types.BaseTuple):
-                    columns.append(cgutils.unpack_tuple(builder, value))
-                else:
-                    columns.append([_vector(context, builder, value, numba_type)] * (count or 1))
+            each = zip(values, signature.args, strict=True)
+            columns = [_entries(context, builder, value, numba_type, count or 1) for value, numba_type in each]
             results = [emit(builder, *entries) for entries in zip(*columns, strict=True)]
             return results[0] if count is None else context.make_tuple(builder, signature.return_type, results)
 
@@ -129,6 +129,7 @@ def _elementwise(emit):
     return intrinsic(typed)
 
 
+broadcast = _elementwise(lambda builder, number: number)  # a vector with the number in each lane
 multiply = _elementwise(lambda builder, a, b: builder.fmul(a, b))
 subtract = _elementwise(lambda builder, a, b: builder.fsub(a, b))
 multiply_add = _elementwise(_multiply_add)  # a * b + c
@@ -154,16 +155,25 @@ _operator(operator.mul, multiply)
 _operator(operator.truediv, _elementwise(lambda builder, a, b: builder.fdiv(a, b)))
 
 
-@intrinsic(prefer_literal=True)
-def rows(_, array, index, count):
-    """``count`` vectors, a constant number, the first of which is ``array[index]``."""
+def _from_memory(read):
+    """An intrinsic that gives ``count`` vectors, a constant number, read one by one from ``array[index]`` on."""
 
-    def code(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
-        loaded = [_aligned(builder.load(_row(builder, address, i))) for i in range(count.literal_value)]
-        return context.make_tuple(builder, signature.return_type, loaded)
+    def typed(_, array, index, count):
+        def code(context, builder, signature, values):
+            address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
+            found = [read(builder, address, i) for i in range(count.literal_value)]
+            return context.make_tuple(builder, signature.return_type, found)
 
-    return _vectors(count.literal_value)(array, index, count), code
+        return _vectors(count.literal_value)(array, index, count), code
+
+    return intrinsic(prefer_literal=True)(typed)
+
+
+rows = _from_memory(lambda builder, address, i: _aligned(builder.load(_row(builder, address, i))))
+#: Numbers, each in every lane: the array has no lanes and is a row of a network's matrix, the same for all sequences.
+weights = _from_memory(
+    lambda builder, address, i: _broadcast(builder, builder.load(builder.gep(address, [ir.IntType(64)(i)])))
+)
 
 
 @inlined
@@ -172,49 +182,29 @@ def load(array, index):
     return rows(array, index, 1)[0]
 
 
-@intrinsic(prefer_literal=True)
-def weights(_, array, index, count):
-    """``count`` numbers, a constant number of them, ``array[index, 0]`` and on, each in every lane of a vector.
+def _to_memory(write):
+    """An intrinsic that writes a vector to ``array[index]``, or a tuple of them there and behind it."""
 
-    ``array`` has no lanes: it is one row of a network's matrix, the same for all sequences.
-    """
+    def typed(_, array, index, value):
+        def code(context, builder, signature, values):
+            address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
+            for i, entry in enumerate(_entries(context, builder, values[2], signature.args[2], 1)):
+                write(builder, address, i, entry)
+            return context.get_dummy_value()
 
-    def code(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
-        numbers = [builder.load(builder.gep(address, [ir.IntType(64)(i)])) for i in range(count.literal_value)]
-        spread = [_broadcast(builder, number) for number in numbers]
-        return context.make_tuple(builder, signature.return_type, spread)
+        return types.void(array, index, value), code
 
-    return _vectors(count.literal_value)(array, index, count), code
-
-
-@intrinsic
-def store(_, array, index, value):
-    """Write a vector to ``array[index]``, or a tuple of them there and behind it."""
-
-    def code(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
-        several = isinstance(signature.args[2], types.BaseTuple)
-        for number, entry in enumerate(cgutils.unpack_tuple(builder, values[2]) if several else [values[2]]):
-            _aligned(builder.store(entry, _row(builder, address, number)))
-        return context.get_dummy_value()
-
-    return types.void(array, index, value), code
+    return intrinsic(typed)
 
 
-@intrinsic
-def store_totals(_, array, index, value):
-    """Write the sum over the lanes of each vector of a tuple to ``array[index, 0]`` and on; no lanes there."""
+def _store_total(builder, address, i, entry):
+    # In an order of LLVM's choice: faster than one lane after the other, and more exact.
+    total = _call_llvm(builder, "vector.reduce.fadd", FLOAT, FLOAT(0.0), entry, flags=("reassoc",))
+    builder.store(total, builder.gep(address, [ir.IntType(64)(i)]))
 
-    def code(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], signature.args[1], values[1])
-        for number, entry in enumerate(cgutils.unpack_tuple(builder, values[2])):
-            # In an order of LLVM's choice: faster than one lane after the other, and more exact.
-            total = _call_llvm(builder, "vector.reduce.fadd", FLOAT, FLOAT(0.0), entry, flags=("reassoc",))
-            builder.store(total, builder.gep(address, [ir.IntType(64)(number)]))
-        return context.get_dummy_value()
 
-    return types.void(array, index, value), code
+store = _to_memory(lambda builder, address, i, entry: _aligned(builder.store(entry, _row(builder, address, i))))
+store_totals = _to_memory(_store_total)  # the sum over the lanes of each vector; the array has no lanes
 
 
 @intrinsic(prefer_literal=True)
@@ -235,10 +225,7 @@ def dot(_, a, b, start):
     def code(context, builder, signature, values):
         result = _vector(context, builder, values[2], signature.args[2])
         ones = cgutils.unpack_tuple(builder, values[0])
-        if isinstance(signature.args[1], types.BaseTuple):
-            others = cgutils.unpack_tuple(builder, values[1])
-        else:
-            others = [_vector(context, builder, values[1], signature.args[1])] * len(ones)
+        others = _entries(context, builder, values[1], signature.args[1], len(ones))
         for one, other in zip(ones, others, strict=True):
             result = _multiply_add(builder, one, other, result)
         return result
@@ -273,11 +260,9 @@ def survivors(_, a, keys, index, number, threshold, scale):
             stays = builder.icmp_unsigned(">=", coin, bound)
             return builder.select(stays, builder.fmul(value, scale), ir.Constant(FLOATS, [0.0] * LANES))
 
-        if not isinstance(signature.args[0], types.BaseTuple):
-            return survivor(values[0], 0)
-        entries = cgutils.unpack_tuple(builder, values[0])
+        entries = _entries(context, builder, values[0], a, 1)
         kept = [survivor(value, number) for number, value in enumerate(entries)]
-        return context.make_tuple(builder, signature.return_type, kept)
+        return context.make_tuple(builder, a, kept) if isinstance(a, types.BaseTuple) else kept[0]
 
     return a(a, keys, index, number, threshold, scale), code
 
@@ -293,18 +278,13 @@ def any_above(_, a, bound):
     return types.boolean(a, bound), code
 
 
-@intrinsic
-def _add_to_exponent(_, a, shifted):
+def _add_to_exponent(builder, a, shifted):
     """``a * 2**n`` where ``shifted`` is n + ROUNDER, whose lowest bits are n."""
-
-    def code(_context, builder, _signature, values):
-        bits, whole = (builder.bitcast(value, INTEGERS) for value in values)
-        exponent = builder.shl(whole, ir.Constant(INTEGERS, [23] * LANES))
-        return builder.bitcast(builder.add(bits, exponent), FLOATS)
-
-    return vector(a, shifted), code
+    bits, whole = (builder.bitcast(value, INTEGERS) for value in (a, shifted))
+    return builder.bitcast(builder.add(bits, builder.shl(whole, ir.Constant(INTEGERS, [23] * LANES))), FLOATS)
 
 
+add_to_exponent = _elementwise(_add_to_exponent)
 ROUNDER = np.float32(1.5 * 2**23)  # float32 numbers of this size are whole: adding it rounds
 LOWEST, HIGHEST = np.float32(-126), np.float32(126)  # powers of two that float32 can hold, with all bits
 # 2**x = 1 + C1 x + ... + C5 x^5 on [-1/2, 1/2]: the fit whose largest relative error, 1e-7, is smallest.
@@ -323,4 +303,4 @@ def exp2(a):
     p = multiply_add(rest, p, C2)
     p = multiply_add(rest, p, C1)
     p = multiply_add(rest, p, np.float32(1))
-    return _add_to_exponent(p, shifted)
+    return add_to_exponent(p, shifted)
