@@ -19,8 +19,10 @@ from actde_nb.checks import CheckpointError, ResultsError, SettingError
 from actde_nb.learning.config import Config
 from actde_nb.learning.files import reserved
 from actde_nb.learning.train import Trainer
+from actde_nb.policies.gpt import GPTConfig
 from actde_nb.study import results, runs
 from actde_nb.study.runs import GPTSettings, PretrainedSettings, PrisonerWorld, Run
+from actde_nb.tabular.examples import PAYOFFS
 
 # Small, and with dropout, so that its stream of random draws is part of what must continue.
 CONFIG = Config(trials=3, updates=48, sequences=6, games=10, learning_rate=1e-2, checkpoint_every=8)
@@ -351,6 +353,12 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
 def test_settings_of_the_prisoner_are_checked(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+def test_every_setting_of_world_and_network_arrives():
+    work = runs.trainer(Run(Config(trials=1), PrisonerWorld("b=1"), GPTSettings(2, 4, 8, 101, 0.2, True)))
+    assert work.policy.config == GPTConfig(2, 4, 8, 101, 2, 0.2, True)
+    np.testing.assert_array_equal(work.world.payoffs, PAYOFFS["b=1"])
 
 
 def test_a_run_of_the_softmax_of_q(tmp_path):
