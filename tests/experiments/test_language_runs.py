@@ -27,6 +27,7 @@ CONFIG = language_config(
     algorithm="apa", trials=2, updates=16, batch=8, steps=4, warmup=4, checkpoint_every=4, evaluate_every=8,
     beta=0.2, whiten=False,
 )  # fmt: skip
+MAKE = LanguageWorld.make  # tests replace it
 NETWORK = PretrainedSettings("small", pretraining=20, masked=True)
 RUN = Run(CONFIG, LanguageWorld(), NETWORK)
 
@@ -64,6 +65,32 @@ def toy(monkeypatch, tmp_path):
 def test_settings_that_are_not_allowed(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+def test_every_setting_of_world_and_network_arrives():
+    world = MAKE(LanguageWorld("hp_cap", "We had a very"), seed=0)
+    assert (world.prompt, world.reward) == ("We had a very", "hp_cap")
+    taught = [MAKE(LanguageWorld("learned"), seed).reward.accuracy for seed in (0, 1)]
+    assert taught[0] != taught[1]
+    fluent = NETWORK.policy(TOY)
+    assert (fluent.config.width, fluent.settings.steps, fluent.config.detach_heads) == (32, 20, False)
+    assert fluent.legal is not None
+    assert PretrainedSettings().policy(TOY).legal is None
+    assert PretrainedSettings(critic="detached").policy(TOY).config.detach_heads
+    assert PretrainedSettings(critic="separate").policy(TOY).temperature == 0
+    assert PretrainedSettings(temperature=0.3).policy(TOY).temperature == 0.3
+
+
+def test_what_a_run_is_evaluated_with():
+    def known(**parts):
+        before = runs.evaluation(replace(RUN, **parts))
+        return before.price, before.unit, before.masked, before.has_q
+
+    assert known() == (0.2, 0.2, True, False)
+    assert known(network=replace(NETWORK, masked=False)) == (0.2, 0.2, False, False)
+    tied = replace(NETWORK, temperature=0.3)
+    assert known(config=replace(CONFIG, algorithm="critic"), network=tied) == (None, 0.3, True, True)
+    assert known(config=replace(CONFIG, algorithm="ppo")) == (None, None, True, False)
 
 
 def test_the_price_of_a_nat():

@@ -17,7 +17,9 @@ import xarray as xr
 from actde_nb.checks import CheckpointError, ResultsError, SettingError
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import GPTSettings, PretrainedSettings, PrisonerWorld, Run
+from actde_nb.networks.gpt import GPTConfig
 from actde_nb.paths import ROOT
+from actde_nb.tables.games import PAYOFFS
 from actde_nb.training.config import Config
 from actde_nb.training.files import reserved
 from actde_nb.training.trainer import Trainer
@@ -351,6 +353,12 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
 def test_settings_of_the_prisoner_are_checked(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+def test_every_setting_of_world_and_network_arrives():
+    work = runs.trainer(Run(Config(trials=1), PrisonerWorld("b=1"), GPTSettings(2, 4, 8, 101, 0.2, True)))
+    assert work.policy.config == GPTConfig(2, 4, 8, 101, 2, 0.2, True)
+    np.testing.assert_array_equal(work.world.payoffs, PAYOFFS["b=1"])
 
 
 def test_a_run_of_the_softmax_of_q(tmp_path):
