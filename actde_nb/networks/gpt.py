@@ -189,8 +189,6 @@ def dropout_of(config: GPTConfig, generators: Draws, trials: int, batch: int) ->
 
 
 # The pieces, in the order in which a token meets them; sampling uses the same ones.
-
-
 def embed(params: Params, tokens: Tokens, start: int) -> Stream:
     """What the token is plus where it stands; the first of ``tokens`` stands at position ``start``."""
     positions = params["position_embedding"][:, start : start + tokens.shape[2]]

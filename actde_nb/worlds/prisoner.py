@@ -1,7 +1,7 @@
 """The prisoner's dilemma against one's own previous move, as a stream of tokens.
 
-Tokens are moves: 0 cooperates, 1 defects. Every move but the first is a game against the move before
-it, so ``ccddc`` holds the games cc, cd, dd, dc, each named by the move before and then the move now.
+Tokens are moves: 0 cooperates, 1 defects. Every move but the first is a game against the move before it, so ``ccddc``
+holds the games cc, cd, dd, dc, each named by the move before and then the move now.
 The set-up is that of Turner and Einhorn (2023), section "Prisoner's dilemma".
 """
 
@@ -82,8 +82,7 @@ class PrisonersDilemma:
     def outcome_shares(self, tokens: Moves) -> Float[Tensor, "trial outcome"]:
         """Share of each trial's games that were cc, cd, dc and dd; alternating is cd and dc together."""
         games = 2 * tokens[..., :-1] + tokens[..., 1:]
-        kinds = torch.arange(4, device=tokens.device)
-        return (games.flatten(1)[..., None] == kinds).float().mean(1)
+        return (games.flatten(1)[..., None] == torch.arange(4, device=tokens.device)).float().mean(1)
 
     def statistics(self, tokens: Moves, logits: Said, q: Said) -> Statistics:
         """Outcome shares, and by the last move: probability of cooperating, and c minus d in logits and in q.

@@ -12,8 +12,7 @@ import numpy as np
 from actde_nb.worlds.grammar import END, START, Grammar
 
 Choice = Mapping[str, float]
-#: Word to valence and probability.
-Coloured = Mapping[str, tuple[float, float]]
+Coloured = Mapping[str, tuple[float, float]]  # word to valence and probability
 
 SUBJECTS = {"We": 0.3, **dict.fromkeys(("I", "You", "They", "She", "He", "Friends", "Neighbours"), 0.1)}
 VERBS = {"had": 0.35, "threw": 0.2, "planned": 0.15, "attended": 0.1, "enjoyed": 0.1, "hated": 0.1}

@@ -30,20 +30,17 @@ class Network(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tokens, dropout, detach, *parameters):
         """Run the network and keep what the way back needs."""
-        weights = as_arrays(parameters)
-        trials, batch, time = tokens.shape
-        vocabulary = parameters[0].shape[1]
-        logits, q = (torch.empty(trials, batch, time, vocabulary) for _ in range(2))
-        values = torch.empty(trials, batch, time)
-        trace = Lease(kernels.trace_shapes(groups(tokens), weights, time))
-        ctx.trace, ctx.coins, ctx.detach = trace, coins(dropout, batch), detach
+        weights, vocabulary = as_arrays(parameters), parameters[0].shape[1]
+        said = [torch.empty(*tokens.shape, *axes) for axes in ([vocabulary], [], [vocabulary])]
+        trace = Lease(kernels.trace_shapes(groups(tokens), weights, tokens.shape[2]))
+        ctx.trace, ctx.coins, ctx.detach = trace, coins(dropout, tokens.shape[1]), detach
         tokens = tokens.long().contiguous()
         run(
             kernels.forward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*trace.arrays),
-            logits.numpy(), values.numpy(), q.numpy(),
+            *(part.numpy() for part in said),
         )  # fmt: skip
         ctx.save_for_backward(tokens, *parameters)
-        return logits, values, q
+        return tuple(said)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -55,8 +52,7 @@ class Network(torch.autograd.Function):
         grads = Weights(*(np.zeros((groups(tokens), *weight.shape[1:]), np.float32) for weight in weights))
         run(
             kernels.backward, groups(tokens), weights, tokens.numpy(), ctx.coins, Trace(*ctx.trace.arrays),
-            *(gradient.contiguous().numpy() for gradient in upstream), ctx.detach,
-            Scratch(*scratch.arrays), grads,
+            *(gradient.contiguous().numpy() for gradient in upstream), ctx.detach, Scratch(*scratch.arrays), grads,
         )  # fmt: skip
         totals = [torch.from_numpy(grad.reshape(len(tokens), -1, *grad.shape[1:]).sum(1)) for grad in grads]
         totals[DOWN] = totals[DOWN].mT
@@ -68,12 +64,10 @@ def sample(
     first: Tensor, uniforms: Tensor, temperature: float, dropout: Dropout, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """Tokens, log-probabilities, values and q, as the door's function."""
-    weights = as_arrays(parameters)
-    trials, batch, steps = uniforms.shape
-    vocabulary = parameters[0].shape[1]
+    weights, (trials, batch, steps) = as_arrays(parameters), uniforms.shape
     tokens = torch.cat([first.long()[..., None], first.new_zeros(uniforms.shape, dtype=torch.long)], -1)
     log_probs, values = torch.empty(trials, batch, steps), torch.empty(trials, batch, steps + 1)
-    q = torch.empty(trials, batch, steps, vocabulary)
+    q = torch.empty(trials, batch, steps, parameters[0].shape[1])
     trace = Lease(kernels.trace_shapes(torch.get_num_threads(), weights, steps + 1))
     run(
         kernels.sample, groups(tokens), weights, tokens.numpy(), uniforms.float().contiguous().numpy(),
