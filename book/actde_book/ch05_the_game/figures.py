@@ -59,11 +59,9 @@ def one_player(payoffs: Float[np.ndarray, "2 2"], moves: str) -> Figure:
 
 @figure
 def strategy_values(
-    discounts: Float[np.ndarray, "discounts"],
-    returns: Float[np.ndarray, "4 2 discounts"],
-    equal: tuple[float, float],
-    switches: tuple[float, float],
-) -> Figure:
+    discounts: Float[np.ndarray, "discounts"], returns: Float[np.ndarray, "4 2 discounts"],
+    equal: tuple[float, float], switches: tuple[float, float],
+) -> Figure:  # fmt: skip
     """Return of each strategy over the discount, after either move; the best strategy's range is tinted."""
     fig, axes = panels(2, height=3.5, sharex=True)
     names = list(STRATEGY_LOOK)
@@ -89,11 +87,9 @@ def strategy_values(
 
 @figure
 def optimal_map(
-    ratios: Float[np.ndarray, "ratios"],
-    discounts: Float[np.ndarray, "discounts"],
-    best: Int[np.ndarray, "discounts ratios"],
-    designs: Mapping[str, float],
-) -> Figure:
+    ratios: Float[np.ndarray, "ratios"], discounts: Float[np.ndarray, "discounts"],
+    best: Int[np.ndarray, "discounts ratios"], designs: Mapping[str, float],
+) -> Figure:  # fmt: skip
     """The best strategy for every designed matrix and every discount, with the equal-return discounts."""
     fig, axes = panels(height=5.6)
     axes.pcolormesh(ratios, discounts, best, cmap=ListedColormap(TINTS), vmin=-0.5, vmax=3.5, shading="nearest")
@@ -125,11 +121,9 @@ def optimal_map(
 
 @figure
 def policy_square(
-    curve: Float[np.ndarray, "temperatures 2 2"],
-    at_one: Float[np.ndarray, "2 2"],
-    line: Float[np.ndarray, "2 2"],
+    curve: Float[np.ndarray, "temperatures 2 2"], at_one: Float[np.ndarray, "2 2"], line: Float[np.ndarray, "2 2"],
     untrained: Float[np.ndarray, "networks 2"],
-) -> Figure:
+) -> Figure:  # fmt: skip
     """All players with a memory of one move; below, the middle enlarged. Contours: share of alternating games."""
     fig, (whole, middle) = panels(2, height=5.4)
     for axes, (low, high), levels in (
