@@ -55,11 +55,8 @@ def main() -> None:
         np.array([[-14.0, 0], [-13.9, 0], [-14.2, 0]]),
         np.linspace(0, 100, 101),
     )
-    for weighting in ("uniform", "on_policy"):
-        spent = seconds(
-            lambda weighting=weighting: mean_field(ring(), 1.0, start, times, prior=prior, weighting=weighting)
-        )
-        print(f"mean_field, ring to time 100, {weighting}: {1e3 * spent:.0f} ms")
+    spent = seconds(lambda: mean_field(ring(), 1.0, start, times, prior=prior))
+    print(f"mean_field, ring to time 100: {1e3 * spent:.0f} ms")
 
 
 if __name__ == "__main__":

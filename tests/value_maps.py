@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from scipy.special import softmax
 
-from actde_nb import checks
-from actde_nb.tables.fixed_points import MAPS, Map, _derivative, invariant_interval, state_values
+from actde_nb.tables.fixed_points import Map, _value_slopes, invariant_interval, state_values
 from actde_nb.tables.mdp import MDP, Tables, backup, log_anchor
 
 
@@ -51,9 +51,14 @@ def jacobian(
 
     Arguments are those of :func:`value_map`. At a tie ``"max"`` takes the first of the largest.
     """
-    checks.one_of("bootstrap", bootstrap, MAPS)
     anchor = log_anchor(mdp, temperature, prior, initial_q)
-    return _derivative(mdp, q, anchor, temperature, bootstrap)
+    slopes = {
+        "expected": _value_slopes(q, anchor, temperature),
+        "max": np.eye(q.shape[-1])[q.argmax(-1)],
+        "soft": softmax(anchor + q / temperature, axis=-1),
+    }[bootstrap]
+    full = mdp.discount * mdp.transitions[..., None] * slopes[..., None, None, :, :]
+    return full.reshape(*q.shape[:-2], mdp.rewards.size, mdp.rewards.size)
 
 
 @dataclass(frozen=True)

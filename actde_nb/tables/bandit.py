@@ -21,32 +21,12 @@ from scipy.special import entr, softmax
 from actde_nb import checks
 from actde_nb.checks import SettingError
 
-BASELINES = ("value", "action_value", "exact_value", "none")
-
-
-GRADIENTS = ("logit", "softmax")
-
-
-REDUCTIONS = ("sum", "mean", "arm_mean")
-
-
-CLOCKS = ("visits", "episodes")
-
-
 Records = Float[np.ndarray, "records runs arms"]
 
 
 @dataclass(frozen=True)
 class Bandit:
-    """Rewards of the arms.
-
-    Args:
-        rewards: mean reward of each arm, [arms].
-        noise: standard deviation of each arm's Gaussian noise, [arms] or one number for all.
-
-    Raises:
-        SettingError: fewer than two arms, a number that is not finite, a negative deviation.
-    """
+    """Mean reward of each arm, [arms], and standard deviation of its Gaussian noise, [arms] or one number for all."""
 
     rewards: ArrayLike
     noise: ArrayLike = 0.0
@@ -78,11 +58,10 @@ class StepSize:
 
     def __post_init__(self):
         checks.positive("step size scale", self.scale)
-        if not (np.isfinite(self.power) and self.power >= 0):
-            raise SettingError(f"step size power = {self.power}: allowed are finite numbers of zero or more")
+        checks.at_least_zero("step size power", self.power)
         if not self.offset > -1:
             raise SettingError(f"step size offset = {self.offset}: allowed are numbers above -1")
-        checks.one_of("step size clock", self.clock, CLOCKS)
+        checks.one_of("step size clock", self.clock, ("visits", "episodes"))
 
     def at(self, count: Int[np.ndarray, "..."] | int) -> Float[np.ndarray, "..."] | float:
         """Step for update number ``count`` (1 is the first)."""
@@ -109,9 +88,6 @@ class Rule:
         critic_reduction: how a batch's errors reach q: their ``"sum"``, their ``"mean"`` over the
             batch, or their ``"arm_mean"`` over the episodes that took the arm. The logits always
             move by the mean over the batch. With ``batch=1`` the three are the same.
-
-    Raises:
-        SettingError: an unknown name, a batch below one, whitening of single episodes.
     """
 
     baseline: Literal["value", "action_value", "exact_value", "none"]
@@ -124,9 +100,9 @@ class Rule:
     critic_reduction: Literal["sum", "mean", "arm_mean"] = "mean"
 
     def __post_init__(self):
-        checks.one_of("baseline", self.baseline, BASELINES)
-        checks.one_of("gradient", self.gradient, GRADIENTS)
-        checks.one_of("critic_reduction", self.critic_reduction, REDUCTIONS)
+        checks.one_of("baseline", self.baseline, ("value", "action_value", "exact_value", "none"))
+        checks.one_of("gradient", self.gradient, ("logit", "softmax"))
+        checks.one_of("critic_reduction", self.critic_reduction, ("sum", "mean", "arm_mean"))
         if self.batch < 1:
             raise SettingError(f"batch = {self.batch}: allowed are whole numbers of one or more")
         if self.whiten and self.batch < 2:
@@ -176,18 +152,11 @@ def log_spaced(episodes: int, points: int = 100) -> Int[np.ndarray, "records"]:
 
 
 def simulate(
-    bandit: Bandit,
-    rule: Rule,
-    *,
-    episodes: int,
-    rng: np.random.Generator,
-    runs: int = 1,
-    prior: ArrayLike | None = None,
-    initial_q: ArrayLike = 0.0,
-    initial_v: float = 0.0,
+    bandit: Bandit, rule: Rule, *, episodes: int, rng: np.random.Generator, runs: int = 1,
+    prior: ArrayLike | None = None, initial_q: ArrayLike = 0.0, initial_v: float = 0.0,
     record_at: Sequence[int] | Int[np.ndarray, "records"] | None = None,
     actions: Int[np.ndarray, "episodes runs"] | None = None,
-) -> Trajectory:
+) -> Trajectory:  # fmt: skip
     """Train ``runs`` policies side by side.
 
     Args:
@@ -197,20 +166,14 @@ def simulate(
         rng: source of every draw.
         runs: how many independent policies.
         prior: initial policy, [arms] or [runs, arms]; uniform if left out.
-        initial_q: initial q, broadcast to [runs, arms].
-        initial_v: initial v.
+        initial_q: broadcast to [runs, arms].
+        initial_v: a number.
         record_at: episodes after which to record, increasing, multiples of ``rule.batch``;
             :func:`log_spaced` by default.
-        actions: arms to play instead of sampling them, [episodes, runs].
-
-    Returns:
-        The recorded :class:`Trajectory`.
-
-    Raises:
-        SettingError: a count below one, a prior that is no distribution, shapes that disagree.
+        actions: arms to play instead of sampling them.
     """
     arms, batch = len(bandit.rewards), rule.batch
-    record_at = _record_at(record_at, episodes, batch)
+    record_at = _record_at("episodes", episodes, record_at, batch)
     if runs < 1:
         raise SettingError(f"runs = {runs}: allowed are whole numbers of one or more")
     if actions is not None:
@@ -257,17 +220,16 @@ class _State:
         return _State(self.logits.copy(), self.q.copy(), self.v.copy(), self.visits.copy(), self.errors.copy())
 
 
-def _record_at(record_at, episodes: int, batch: int) -> Int[np.ndarray, "records"]:
-    if episodes < 1 or episodes % batch:
-        raise SettingError(f"episodes = {episodes}: allowed are multiples of the batch of {batch}, one or more")
+def _record_at(name: str, length: int, record_at, batch: int = 1) -> Int[np.ndarray, "records"]:
+    if length < 1 or length % batch:
+        raise SettingError(f"{name} = {length}: allowed are multiples of {batch}, one or more")
     if record_at is None:
-        return np.unique(log_spaced(episodes) // batch * batch)
+        return np.unique(log_spaced(length) // batch * batch)
     record_at = np.asarray(record_at)
-    bad = len(record_at) == 0 or record_at[0] < 0 or record_at[-1] > episodes or (np.diff(record_at) <= 0).any()
+    bad = len(record_at) == 0 or record_at[0] < 0 or record_at[-1] > length or (np.diff(record_at) <= 0).any()
     if bad or (record_at % batch).any():
-        raise SettingError(
-            f"record_at = {record_at.tolist()}: allowed are increasing multiples of {batch} from 0 to {episodes}"
-        )
+        allowed = f"increasing multiples of {batch} from 0 to {length}"
+        raise SettingError(f"record_at = {record_at.tolist()}: allowed are {allowed}")
     return record_at
 
 

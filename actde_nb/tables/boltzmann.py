@@ -13,18 +13,8 @@ def boltzmann(
 ) -> Float[np.ndarray, "arms"]:
     """Policy at which ACTDE stops, ``prior * exp((rewards - initial_q) / temperature)``, normalised.
 
-    Args:
-        rewards: mean reward of each arm, [arms].
-        temperature: critic step over policy step, in reward per nat.
-        prior: initial policy, [arms]; uniform if left out.
-        initial_q: initial action values, [arms] or one number for all.
-
-    Returns:
-        Probability of each arm, [arms].
-
-    Raises:
-        ValueError: a number that is not finite, a temperature of zero or less, a prior that is no
-            distribution, shapes that disagree.
+    ``temperature`` is the critic's step over the policy's, in reward per nat; ``prior``, the initial policy, is uniform
+    if left out; ``initial_q`` are the initial action values, [arms] or one number for all.
     """
     rewards = checks.finite("rewards", rewards)
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), rewards.shape)

@@ -2,9 +2,7 @@
 
 Telescoping ties the policy to the action values, ``pi = pi_0 exp((q - q_0) / tau)`` with
 ``tau`` the ratio of the critic's step to the policy's. What is left to study is one map on tables
-of action values, :func:`value_map`: its fixed points, and conditions under which there is only one.
-The differential equation it drives is in :mod:`~actde_book.ch04_more_than_one_state.flow`, runs of the sampled update
-itself are in :mod:`~actde_book.ch04_more_than_one_state.learner`.
+of action values, ``q -> r + gamma P v(q)``, and its fixed points.
 """
 
 from dataclasses import dataclass
@@ -19,28 +17,19 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 from actde_nb.tables.mdp import MDP, States, Tables, backup, evaluate, log_anchor
 
-MAPS = ("expected", "max", "soft")
-
-
 Map = Literal["expected", "max", "soft"]
 
 
 def state_values(
     q: Tables, anchor: Float[np.ndarray, "states actions"], temperature: float, bootstrap: Map = "expected"
 ) -> States:
-    """Value of each state, from its action values, as the bootstrap has it.
+    """Value of each state, from its action values.
 
-    Args:
-        q: action values, [*batch, states, actions].
-        anchor: log-probabilities of the policy that zero action values mean, see
-            :func:`~actde_nb.tables.mdp.log_anchor`.
-        temperature: in units of reward.
-        bootstrap: see :func:`value_map`.
-
-    Returns:
-        Values, [*batch, states].
+    ``bootstrap`` is ``"expected"``, the policy's mean of q; ``"max"``, the largest q; or ``"soft"``,
+    ``tau log sum_a exp(anchor + q / tau)``. ``anchor`` are the log-probabilities of the policy that zero action
+    values mean, see :func:`~actde_nb.tables.mdp.log_anchor`.
     """
-    checks.one_of("bootstrap", bootstrap, MAPS)
+    checks.one_of("bootstrap", bootstrap, ("expected", "max", "soft"))
     if bootstrap == "max":
         return q.max(-1)
     if bootstrap == "soft":
@@ -48,20 +37,10 @@ def state_values(
     return (softmax(anchor + q / temperature, axis=-1) * q).sum(-1)
 
 
-def _value_slopes(q: Tables, anchor, temperature: float, bootstrap: str = "expected") -> Tables:
-    """Derivative of a state's value by its own action values; each row sums to one."""
-    if bootstrap == "max":
-        return np.eye(q.shape[-1])[q.argmax(-1)]
+def _value_slopes(q: Tables, anchor, temperature: float) -> Tables:
+    """Derivative of a state's value, the policy's mean of q, by its own action values; each row sums to one."""
     policy = softmax(anchor + q / temperature, axis=-1)
-    if bootstrap == "soft":
-        return policy
     return policy * (1 + (q - (policy * q).sum(-1, keepdims=True)) / temperature)
-
-
-def _derivative(mdp: MDP, q: Tables, anchor, temperature: float, bootstrap: str = "expected"):
-    slopes = _value_slopes(q, anchor, temperature, bootstrap)
-    full = mdp.discount * mdp.transitions[..., None] * slopes[..., None, None, :, :]
-    return full.reshape(*q.shape[:-2], mdp.rewards.size, mdp.rewards.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +56,12 @@ class FixedPoint:
         """Small steps return: every eigenvalue has real part below one."""
         return bool(self.eigenvalues.real.max() < 1)
 
-    @property
-    def stable_map(self) -> bool:
-        """Replacing q by its target again and again returns: every eigenvalue lies inside the unit circle."""
-        return bool(np.abs(self.eigenvalues).max() < 1)
-
 
 def fixed_points(
-    mdp: MDP,
-    temperature: float,
-    *,
-    prior: ArrayLike | None = None,
-    initial_q: ArrayLike = 0.0,
-    starts: int = 200,
+    mdp: MDP, temperature: float, *, prior: ArrayLike | None = None, initial_q: ArrayLike = 0.0, starts: int = 200,
     rng: np.random.Generator,
-) -> list[FixedPoint]:
-    """Search for all fixed points of :func:`value_map` with the expected bootstrap.
+) -> list[FixedPoint]:  # fmt: skip
+    """Search for all fixed points of the map with the expected bootstrap, by increasing mean state value.
 
     The unknowns are the state values v, since q = r + gamma P v: Newton's method runs from random v
     in the invariant box, from values of random policies, and from what damped iteration makes of
@@ -100,20 +69,8 @@ def fixed_points(
     sum to one; a list that fails this is incomplete and the search goes on with more starts. (One
     that passes may still lack a pair of opposite signs: the check is necessary, not sufficient.)
 
-    Args:
-        mdp: the model.
-        temperature: critic step over policy step, in units of reward.
-        prior: initial policy, broadcast to [states, actions]; uniform if left out.
-        initial_q: initial action values, broadcast to [states, actions].
-        starts: how many starts of either kind.
-        rng: source of the starts.
-
-    Returns:
-        Fixed points, by increasing mean state value.
-
-    Raises:
-        SettingError: a discount of one without an end, which leaves no invariant box.
-        RuntimeError: fixed points are still missing after the last search.
+    ``temperature`` is the critic's step over the policy's, in units of reward. The initial policy ``prior``, uniform
+    if left out, and ``initial_q`` are broadcast to [states, actions]. ``rng`` draws ``starts`` starts of either kind.
     """
     low, high = invariant_interval(mdp, initial_q)
     anchor = log_anchor(mdp, temperature, prior, initial_q)
@@ -141,7 +98,9 @@ def fixed_points(
 
 
 def _fixed_point(mdp: MDP, q, anchor, temperature: float) -> FixedPoint:
-    eigenvalues = np.linalg.eigvals(_derivative(mdp, q, anchor, temperature)).astype(complex)
+    slopes = _value_slopes(q, anchor, temperature)
+    derivative = (mdp.discount * mdp.transitions[..., None] * slopes).reshape(q.size, q.size)
+    eigenvalues = np.linalg.eigvals(derivative).astype(complex)
     order = np.lexsort((eigenvalues.imag, -eigenvalues.real))
     return FixedPoint(q, softmax(anchor + q / temperature, axis=-1), eigenvalues[order])
 
@@ -195,18 +154,8 @@ def invariant_interval(mdp: MDP, initial_q: ArrayLike = 0.0) -> tuple[float, flo
     """Interval that no action value leaves, on any path, while critic steps are at most one.
 
     An action after which the process may go on needs r / (1 - gamma) inside, one that may end the
-    episode needs r itself; the start needs ``initial_q``. (A separate critic v, which
-    :func:`~actde_book.ch04_more_than_one_state.learner.simulate` starts at zero, must start inside too.)
-
-    Args:
-        mdp: the model.
-        initial_q: initial action values, broadcast to [states, actions].
-
-    Returns:
-        Lower and upper end, in units of reward.
-
-    Raises:
-        SettingError: the discount is one and some action does not end the episode.
+    episode needs r itself; the start needs ``initial_q``, broadcast to [states, actions]. (A separate critic v must
+    start inside too.) Both ends are in units of reward.
     """
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), mdp.shape)
     goes_on = mdp.transitions.sum(-1) > 0

@@ -15,27 +15,14 @@ from actde_nb.checks import SettingError
 from actde_nb.tables.mdp import MDP, evaluate
 
 COOPERATE, DEFECT = 0, 1
-
-
 Payoffs = Float[np.ndarray, "2 2"]
 
 
 def designed_payoffs(cooperation: float, temptation: float) -> Payoffs:
     """Payoffs that sum to zero and whose two equal-return discounts average one half.
 
-    With ``a`` the payoff of cooperating twice and ``b`` that of defecting after cooperating, those
-    two requirements leave one choice of the rest: ``c`` (defecting twice) and ``d`` (cooperating
-    after defecting).
-
-    Args:
-        cooperation: a.
-        temptation: b, larger than \\|a\\|.
-
-    Returns:
-        The matrix ``[[a, d], [b, c]]``, indexed [move now, move before].
-
-    Raises:
-        SettingError: b is not larger than \\|a\\|.
+    ``cooperation`` (a) is the payoff of cooperating twice, ``temptation`` (b) that of defecting after cooperating;
+    the requirements leave one choice of the rest, ``[[a, d], [b, c]]`` with [move now, move before].
     """
     a, b = cooperation, temptation
     if not abs(a) < b < np.inf:
@@ -64,18 +51,7 @@ STRATEGIES: dict[str, np.ndarray] = {
 
 
 def prisoners_dilemma(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> MDP:
-    """The prisoner's dilemma against one's own previous move, which is the state.
-
-    Args:
-        payoffs: payoff of [move now, move before].
-        discount: factor on the next game's value.
-
-    Returns:
-        The process; rewards are indexed [move before, move now].
-
-    Raises:
-        SettingError: the matrix is not 2 by 2.
-    """
+    """The prisoner's dilemma against one's own previous move, the state; rewards are [move before, move now]."""
     payoffs = checks.finite("payoffs", payoffs)
     if payoffs.shape != (2, 2):
         raise SettingError(f"payoffs has shape {payoffs.shape}: allowed is (2, 2)")
@@ -83,20 +59,13 @@ def prisoners_dilemma(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> MD
 
 
 def outcome_shares(policy: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray, "*batch 3"]:
-    """Long-run share of games in which both moves cooperate, both defect, or the moves differ.
+    """Long-run share of games in which both moves cooperate, both defect, or the moves differ, in this order.
 
-    Args:
-        policy: probability of [move before, move now].
-
-    Returns:
-        Shares in the order cooperate twice, defect twice, alternate; they sum to one.
-
-    Raises:
-        SettingError: the policy repeats every move for ever, so the shares depend on the start.
+    ``policy`` is the probability of [move before, move now].
     """
     to_defect, to_cooperate = policy[..., COOPERATE, DEFECT], policy[..., DEFECT, COOPERATE]
     switching = to_defect + to_cooperate
-    if (switching == 0).any():
+    if (switching == 0).any():  # the shares would depend on the start
         raise SettingError("policy repeats every move for ever: allowed are policies that leave one of the two moves")
     both_cooperate = to_cooperate * policy[..., COOPERATE, COOPERATE] / switching
     both_defect = to_defect * policy[..., DEFECT, DEFECT] / switching
@@ -114,13 +83,7 @@ def softmax_return_lines(
 ) -> Float[np.ndarray, "strategies"]:
     """The post's dotted lines: a softmax over strategies of their return, averaged over the first move.
 
-    Args:
-        payoffs: payoff of [move now, move before].
-        discount: factor on the next game's value.
-        repeat: include the fourth strategy, which the post leaves out.
-
-    Returns:
-        Probabilities of cooperate, defect, alternate (and repeat).
+    Probabilities of cooperate, defect, alternate and, if asked for, of ``repeat``, which the post leaves out.
     """
     returns = strategy_returns(payoffs, discount).mean(-1)
     return softmax(returns if repeat else returns[:3])

@@ -16,11 +16,7 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 
 ROUNDING = 1e-12  # probability mass below this is rounding, not an end of the episode
-
-
 Tables = Float[np.ndarray, "*batch states actions"]
-
-
 States = Float[np.ndarray, "*batch states"]
 
 
@@ -33,10 +29,6 @@ class MDP:
         transitions: probability of each next state, [states, actions, states]; what a row lacks
             to one is the probability that the episode ends there.
         discount: factor on the next state's value, in [0, 1].
-
-    Raises:
-        SettingError: shapes that disagree, fewer than two actions, a number that is not finite, a
-            negative probability, a row above one, a discount outside [0, 1].
     """
 
     rewards: Float[np.ndarray, "states actions"] | ArrayLike
@@ -46,20 +38,14 @@ class MDP:
     def __post_init__(self):
         rewards = checks.finite("rewards", self.rewards)
         if rewards.ndim != 2 or rewards.shape[1] < 2 or not rewards.shape[0]:
-            raise SettingError(
-                f"rewards has shape {rewards.shape}: allowed is (states, actions) with two actions or more"
-            )
-        transitions = checks.finite("transitions", self.transitions)
-        if transitions.shape != (*rewards.shape, rewards.shape[0]):
-            raise SettingError(
-                f"transitions has shape {transitions.shape}: allowed is {(*rewards.shape, rewards.shape[0])}"
-            )
+            raise SettingError(f"rewards has shape {rewards.shape}: allowed is (states, actions), two actions or more")
+        transitions, allowed = checks.finite("transitions", self.transitions), (*rewards.shape, len(rewards))
+        if transitions.shape != allowed:
+            raise SettingError(f"transitions has shape {transitions.shape}: allowed is {allowed}")
         if (transitions < 0).any():
             raise SettingError(f"transitions has the entry {transitions.min()}: allowed are numbers of zero or more")
         if (transitions.sum(-1) > 1 + 1e-9).any():
-            raise SettingError(
-                f"transitions has a row that sums to {transitions.sum(-1).max()}: allowed is at most one"
-            )
+            raise SettingError(f"transitions has a row that sums to {transitions.sum(-1).max()}: allowed is up to one")
         object.__setattr__(self, "rewards", rewards)
         object.__setattr__(self, "transitions", transitions)
         object.__setattr__(self, "discount", float(checks.unit_interval("discount", self.discount)))
@@ -77,42 +63,24 @@ class MDP:
 
 
 def backup(mdp: MDP, next_values: States) -> Tables:
-    """Reward now plus the discounted value of what follows, :math:`r + \\gamma P v`.
-
-    Args:
-        mdp: the model.
-        next_values: value of each state, [*batch, states]; the end of an episode is worth zero.
-
-    Returns:
-        Action values, [*batch, states, actions].
-    """
+    """Reward now plus the discounted value of what follows, :math:`r + \\gamma P v`; an episode's end is worth zero."""
     return mdp.rewards + mdp.discount * np.einsum("sat,...t->...sa", mdp.transitions, next_values)
 
 
 def evaluate(mdp: MDP, policy: Tables) -> Tables:
-    """Action values of a policy, by solving the linear system exactly.
-
-    Args:
-        mdp: the model.
-        policy: probability of each action in each state, [*batch, states, actions].
-
-    Returns:
-        Expected discounted return after each action, [*batch, states, actions].
-
-    Raises:
-        SettingError: a table that is no policy; a discount of one under which an episode may never end.
-    """
-    policy = _policy(mdp, policy)
-    chain = _chain(mdp, policy)
+    """Action values of a policy (expected discounted returns), by solving the linear system exactly."""
+    if policy.shape[-2:] != mdp.shape:
+        raise SettingError(f"policy has shape {policy.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
+    if not np.allclose(policy.sum(-1), 1, rtol=0, atol=1e-9) or (policy < 0).any():
+        raise SettingError(f"policy = {policy.tolist()}: allowed are numbers of zero or more that sum to one")
+    chain = np.einsum("...sa,sat->...st", policy, mdp.transitions)
     if mdp.discount == 1:
         ending = (policy * mdp.ending).sum(-1) > 0
         ends = (_reachable(chain) & ending[..., None, :]).any(-1)
         if not ends.all():
             endless = np.flatnonzero(~ends.reshape(-1, ends.shape[-1]).all(0)).tolist()
-            raise SettingError(
-                f"discount = 1 and the episode never ends from states {endless}: "
-                "allowed are discounts below one, or policies that can end from everywhere"
-            )
+            allowed = "discounts below one, or policies that can end from everywhere"
+            raise SettingError(f"discount = 1 and the episode never ends from states {endless}: allowed are {allowed}")
     rewards = (policy * mdp.rewards).sum(-1)
     values = np.linalg.solve(np.eye(mdp.shape[0]) - mdp.discount * chain, rewards[..., None])[..., 0]
     return backup(mdp, values)
@@ -125,17 +93,10 @@ def soft_optimal_values(
 
     They solve :math:`q = r + \\gamma P\\, \\tau \\log \\sum_a \\pi_0 e^{q/\\tau}`, and the best policy is
     ``softmax_policy(q, temperature, prior)``. Solved by policy iteration, which here is Newton's
-    method on a convex equation: it rises monotonically to the only solution.
-
-    Args:
-        mdp: the model.
-        temperature: price of one nat of KL divergence, in units of reward.
-        prior: policy to stay near, broadcast to [states, actions]; uniform if left out.
-
-    Returns:
-        Action values that include the future KL charges but not the present one, [states, actions].
+    method on a convex equation: it rises monotonically to the only solution. ``temperature`` is the price of one nat
+    of divergence, in units of reward; the prior is broadcast to [states, actions], uniform if left out. The values
+    include the future charges but not the present one.
     """
-    checks.positive("temperature", temperature)
     log_prior = log_anchor(mdp, temperature, prior)
     log_policy, values = log_prior, np.full(mdp.shape[0], -np.inf)
     while True:
@@ -151,17 +112,8 @@ def soft_optimal_values(
 def log_anchor(mdp: MDP, temperature: float, prior: ArrayLike | None = None, initial_q: ArrayLike = 0.0):
     """Logarithm of the policy that zero action values mean, normalised :math:`\\pi_0 e^{-q_0/\\tau}`.
 
-    A Boltzmann policy that starts from ``prior`` at ``initial_q`` is anchored there; for an
-    ``initial_q`` that is constant over actions it is the prior itself.
-
-    Args:
-        mdp: the model, for its shape.
-        temperature: in units of reward.
-        prior: initial policy, broadcast to [states, actions]; uniform if left out.
-        initial_q: initial action values, broadcast to [states, actions].
-
-    Returns:
-        Log-probabilities, [states, actions].
+    A Boltzmann policy that starts from ``prior`` at ``initial_q`` is anchored there; for an ``initial_q`` that is
+    constant over actions it is the prior itself. Both are broadcast to [states, actions]; uniform if left out.
     """
     checks.positive("temperature", temperature)
     prior = np.full(mdp.shape, 1 / mdp.shape[1]) if prior is None else checks.probabilities("prior", prior)
@@ -170,44 +122,10 @@ def log_anchor(mdp: MDP, temperature: float, prior: ArrayLike | None = None, ini
 
 
 def softmax_policy(q: Tables, temperature: float, prior: ArrayLike | None = None, initial_q: ArrayLike = 0.0) -> Tables:
-    """Boltzmann policy :math:`\\pi_0 e^{(q - q_0)/\\tau}`, normalised over actions.
-
-    Args:
-        q: action values, [*batch, states, actions].
-        temperature: in units of reward.
-        prior: initial policy, broadcast to [states, actions]; uniform if left out.
-        initial_q: initial action values, broadcast to [states, actions].
-
-    Returns:
-        Probabilities, [*batch, states, actions].
-    """
+    """Boltzmann policy :math:`\\pi_0 e^{(q - q_0)/\\tau}`, normalised over actions; uniform prior if left out."""
     checks.positive("temperature", temperature)
     log_prior = 0.0 if prior is None else np.log(checks.probabilities("prior", prior))
     return softmax(log_prior + (q - checks.finite("initial_q", initial_q)) / temperature, axis=-1)
-
-
-def start_distribution(field: str, value: ArrayLike | None, mdp: MDP) -> Float[np.ndarray, "states"]:
-    """Check a distribution over states; uniform if ``value`` is None."""
-    if value is None:
-        return np.full(mdp.shape[0], 1 / mdp.shape[0])
-    array = checks.finite(field, value)
-    if array.shape != mdp.shape[:1]:
-        raise SettingError(f"{field} has shape {array.shape}: allowed is {mdp.shape[:1]}")
-    if (array < 0).any() or not np.isclose(array.sum(), 1, rtol=0, atol=1e-9):
-        raise SettingError(f"{field} = {array.tolist()}: allowed are numbers of zero or more that sum to one")
-    return array
-
-
-def _policy(mdp: MDP, policy: Tables) -> Tables:
-    if policy.shape[-2:] != mdp.shape:
-        raise SettingError(f"policy has shape {policy.shape}: allowed is (..., {mdp.shape[0]}, {mdp.shape[1]})")
-    if not np.allclose(policy.sum(-1), 1, rtol=0, atol=1e-9) or (policy < 0).any():
-        raise SettingError(f"policy = {policy.tolist()}: allowed are numbers of zero or more that sum to one")
-    return policy
-
-
-def _chain(mdp: MDP, policy: Tables) -> Float[np.ndarray, "*batch states states"]:
-    return np.einsum("...sa,sat->...st", policy, mdp.transitions)
 
 
 def _reachable(chain: Float[np.ndarray, "*batch states states"]) -> Bool[np.ndarray, "*batch states states"]:

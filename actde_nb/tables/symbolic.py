@@ -1,25 +1,15 @@
 """Algebra that several chapters share: two arms and their gap, the symbols of games."""
 
-from collections.abc import Callable
-
 import numpy as np
 import sympy as sp
 from jaxtyping import Float
 from scipy.optimize import brentq
 
-BETTER, WORSE, BASELINE = sp.symbols("R_1 R_2 v", real=True)
-
-
-STEP, DIFFERENCE, TIME = sp.symbols("eta Delta t", positive=True)
-
-
-GAP = sp.Symbol("x", real=True)
-
-
-PROBABILITY = sp.Symbol("pi", positive=True)
-
-
+BETTER, WORSE, BASELINE, GAP = sp.symbols("R_1 R_2 v x", real=True)
+STEP, DIFFERENCE, TIME, PROBABILITY = sp.symbols("eta Delta t pi", positive=True)
 PROBABILITY_OF_GAP = 1 / (1 + sp.exp(-GAP))
+ALPHA, TAU, BETA, TEMPERATURE, DISCOUNT = sp.symbols("alpha tau beta tau gamma", positive=True)
+PAYOFFS = sp.symbols("m_cc m_dc m_dd m_cd", real=True)  # own move after the last one: dc is d after c
 
 
 def gap_increments(baseline: sp.Expr = BASELINE) -> tuple[sp.Expr, sp.Expr]:
@@ -36,14 +26,10 @@ def expected_increment(baseline: sp.Expr = BASELINE) -> sp.Expr:
     return PROBABILITY * better + (1 - PROBABILITY) * worse
 
 
-def exact_baseline() -> sp.Expr:
-    """The policy's mean reward."""
-    return PROBABILITY * BETTER + (1 - PROBABILITY) * WORSE
-
-
 def drift() -> sp.Expr:
-    """Mean increment of the gap under the exact baseline, in ``eta``, ``Delta`` and ``pi``."""
-    increment = expected_increment(exact_baseline()).subs(BETTER, WORSE + DIFFERENCE)
+    """Mean increment of the gap when the baseline is the policy's mean reward, in ``eta``, ``Delta`` and ``pi``."""
+    baseline = PROBABILITY * BETTER + (1 - PROBABILITY) * WORSE
+    increment = expected_increment(baseline).subs(BETTER, WORSE + DIFFERENCE)
     both = PROBABILITY * (1 - PROBABILITY)  # taken out, so that SymPy prints 1 - pi rather than -(pi - 1)
     return sp.cancel(increment / both) * both
 
@@ -58,9 +44,8 @@ def growth_law() -> sp.Eq:
 
 def exact_gradient(arms: int = 3) -> list[sp.Expr]:
     """Gradient of the policy's mean reward in the logits, by differentiating the softmax."""
-    logits = sp.symbols(f"theta_1:{arms + 1}", real=True)
+    logits, rewards = (sp.symbols(f"{name}_1:{arms + 1}", real=True) for name in ("theta", "R"))
     total = sum(sp.exp(logit) for logit in logits)
-    rewards = sp.symbols(f"R_1:{arms + 1}", real=True)
     mean = sum(sp.exp(logit) * r for logit, r in zip(logits, rewards, strict=True)) / total
     back = {logit: sp.log(p) for logit, p in zip(logits, simplex(arms), strict=True)}
     return [sp.factor(mean.diff(logit).subs(back, simultaneous=True)) for logit in logits]
@@ -74,19 +59,6 @@ def simplex(arms: int) -> list[sp.Expr]:
 
 def gap_at(clock: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
     """Gap that :func:`growth_law` gives at each value of ``clock`` = eta Delta t, by root finding."""
-    law = _numeric(growth_law().lhs, GAP)
+    law = sp.lambdify(GAP, growth_law().lhs, "numpy")
     # sinh x <= x + sinh x brackets the root from above.
     return np.array([brentq(lambda x, c=c: law(x) - c, 0, np.arcsinh(c)) for c in np.asarray(clock, dtype=float)])
-
-
-def _numeric(expression: sp.Expr, argument: sp.Symbol) -> Callable:
-    return sp.lambdify(argument, expression, "numpy")
-
-
-ETA, ALPHA, TAU, BETA = sp.symbols("eta alpha tau beta", positive=True)
-
-
-TEMPERATURE, DISCOUNT = sp.symbols("tau gamma", positive=True)
-
-
-PAYOFFS = sp.symbols("m_cc m_dc m_dd m_cd", real=True)  # own move after the last one: dc is d after c

@@ -274,7 +274,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"episodes": 0}, r"episodes = 0: allowed are multiples of the batch of 1, one or more"),
+            ({"episodes": 0}, r"episodes = 0: allowed are multiples of 1, one or more"),
             ({"runs": 0}, r"runs = 0: allowed are whole numbers of one or more"),
             ({"prior": np.array([0.5, 0.4])}, r"prior = \[0.5, 0.4\]: allowed are positive numbers that sum to one"),
             ({"prior": np.array([1.0, 0.0])}, r"prior = \[1.0, 0.0\]: allowed are positive numbers"),
@@ -290,5 +290,5 @@ class TestErrors:
             simulate(WEDDING_PARTY, ppo_like(), **({"episodes": 4, "rng": RNG} | settings))
 
     def test_episodes_fill_whole_batches(self):
-        with pytest.raises(ValueError, match="episodes = 5: allowed are multiples of the batch of 2"):
+        with pytest.raises(ValueError, match="episodes = 5: allowed are multiples of 2, one or more"):
             simulate(WEDDING_PARTY, Rule("value", batch=2), episodes=5, rng=RNG)

@@ -155,5 +155,3 @@ def test_small_processes():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"temptation = 0.5 with cooperation = -0.5: allowed are finite numbers above"):
         designed_payoffs(-0.5, 0.5)
-    with pytest.raises(ValueError, match="states = 0: allowed are whole numbers of one or more"):
-        ring(0)

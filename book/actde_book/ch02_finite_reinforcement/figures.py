@@ -93,12 +93,9 @@ def learning_paths(
 
 @figure
 def temperature_family(
-    rewards: Sequence[float],
-    priors: Sequence[Sequence[float]],
-    temperatures: Sequence[float],
-    ends: Sequence[Float[np.ndarray, "runs 3"]],
-    names: Sequence[str],
-) -> Figure:
+    rewards: Sequence[float], priors: Sequence[Sequence[float]], temperatures: Sequence[float],
+    ends: Sequence[Float[np.ndarray, "runs 3"]], names: Sequence[str],
+) -> Figure:  # fmt: skip
     """End policies of three arms from several priors as the temperature falls, with the ends of runs for each prior."""
     drawn, axes = panels(height=5.4)
     looks = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"))

@@ -61,8 +61,7 @@ def whitened_flow(
         return [speed, *(-critic_step * (policy if learning == "per_visit" else np.ones(2)))]
 
     checks.one_of("learning", learning, ("together", "per_visit"))
-    times = np.linspace(0, updates, points)
-    path = _integrate(move, [0.0, *np.log(errors)], times)
+    times, path = _integrate(move, [0.0, *np.log(errors)], updates, points)
     return Flow(times, path[0], np.exp(path[1:]).T)
 
 
@@ -99,13 +98,13 @@ def corrected_flow(
         gradient = corrected_gradient(policy, bandit, state[1:], normalised, correction)
         return [policy_step * (gradient[0] - gradient[1]), *(critic_step * policy * (bandit.rewards - state[1:]))]
 
-    times = np.linspace(0, updates, points)
-    path = _integrate(move, [0.0, *initial_q], times)
+    times, path = _integrate(move, [0.0, *initial_q], updates, points)
     return Flow(times, path[0], bandit.rewards - path[1:].T)
 
 
-def _integrate(move, start: list[float], times: Float[np.ndarray, "points"]) -> Float[np.ndarray, "states points"]:
-    solution = solve_ivp(move, times[[0, -1]], start, method="LSODA", t_eval=times, rtol=1e-9, atol=1e-12)
+def _integrate(move, start: list[float], updates: float, points: int) -> tuple[np.ndarray, np.ndarray]:
+    times = np.linspace(0, updates, points)
+    solution = solve_ivp(move, (0, updates), start, method="LSODA", t_eval=times, rtol=1e-9, atol=1e-12)
     if not solution.success:
         raise ArithmeticError(f"the mean field could not be integrated: {solution.message}")
-    return solution.y
+    return times, solution.y

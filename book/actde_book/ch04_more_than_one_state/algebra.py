@@ -1,6 +1,5 @@
 """More than one state: how a value answers to its action values, and what follows from it.
 
-The symbols are module constants, so that a caller can substitute into an expression or lambdify it.
 Temperatures, rewards and values are in units of reward, logits and log-odds in nats.
 """
 
@@ -14,59 +13,32 @@ from scipy.optimize import brentq
 from actde_nb.checks import SettingError
 from actde_nb.tables.symbolic import DISCOUNT, PAYOFFS, TEMPERATURE
 
-REWARD, VALUE, Q = sp.symbols("r v q", real=True)
-
-
-LOG_ODDS = sp.Symbol("c", real=True)  # prior log-odds of the action in question
-
-
-GAP = sp.Symbol("u", real=True)  # (q_1 - q_2) / tau of two actions
-
-
+REWARD, Q = sp.symbols("r q", real=True)
+LOG_ODDS, GAP = sp.symbols("c u", real=True)  # prior log-odds of the action in question; (q_1 - q_2) / tau of two
 ROOM = sp.symbols("w_A w_B", real=True)  # gamma * v of each room
-
-
-STAY = sp.Symbol("R", positive=True)  # reward for staying in a room
-
-
+STAY, LAMBDA = sp.symbols("R lambda", positive=True)  # reward for staying in a room; decay of GAE
 _ROOT = sp.sqrt(sp.Rational(15, 2))
-
-
 POST_PAYOFFS = dict(zip(PAYOFFS, (sp.Rational(1, 2), 2, 2 - _ROOT, _ROOT - sp.Rational(9, 2)), strict=True))
-
-
 COOPERATION = sp.symbols("x y", positive=True)  # probabilities of cooperating after c and after d
-
-
 BALANCE = sp.Symbol("kappa", real=True)  # payoffs for repeating a move minus those for changing it
-
-
 CONTINUATION = sp.Symbol("w", real=True)  # gamma * (v(c) - v(d))
-
-
-LAMBDA = sp.Symbol("lambda", positive=True)
 
 
 def _sigmoid(logit: sp.Expr) -> sp.Expr:
     return 1 / (1 + sp.exp(-logit))
 
 
-# --- how a value answers to its action values -------------------------------------------------------
 def boltzmann_value(actions: int) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Symbol]]:
     """Value of the policy ``prior * exp(q / tau)``, normalised, with its action values and priors as symbols."""
-    q = sp.symbols(f"q_1:{actions + 1}", real=True)
-    prior = sp.symbols(f"p_1:{actions + 1}", positive=True)
+    q, prior = sp.symbols(f"q_1:{actions + 1}", real=True), sp.symbols(f"p_1:{actions + 1}", positive=True)
     weights = [p * sp.exp(x / TEMPERATURE) for p, x in zip(prior, q, strict=True)]
     return sum(w * x for w, x in zip(weights, q, strict=True)) / sum(weights), list(q), list(prior)
 
 
 @functools.cache
 def value_response() -> sp.Eq:
-    """How the Boltzmann value moves with one of its action values, policy included.
-
-    Checked against the derivative of :func:`boltzmann_value` for three actions and any prior.
-    """
-    pi_b, q_b, v = sp.Symbol("pi_b"), sp.Symbol("q_b"), sp.Symbol("v")
+    """How the Boltzmann value moves with one of its action values; checked for three actions and any prior."""
+    pi_b, q_b, v = sp.symbols("pi_b q_b v")
     response = pi_b * (1 + (q_b - v) / TEMPERATURE)
     value, (q, *_), (prior, *_) = boltzmann_value(3)
     policy = prior * sp.exp(q / TEMPERATURE) / sp.denom(value)
@@ -81,10 +53,9 @@ def soft_value(actions: int) -> sp.Expr:
 
 
 def overshoot() -> sp.Expr:
-    """Minus the response of a two-action value to its worse action, where positive.
+    """Minus the response of a two-action value to its worse action; s is the probability of the better one.
 
-    With s the probability of the better action, whose prior log-odds are c, this is
-    ``(1 - s) * (u * s - 1)``; the responses sum to one, so their absolute values sum to one plus twice this.
+    The responses sum to one, so where this is positive their absolute values sum to one plus twice this.
     """
     s = _sigmoid(GAP + LOG_ODDS)
     return (1 - s) * (GAP * s - 1)
@@ -92,7 +63,7 @@ def overshoot() -> sp.Expr:
 
 @functools.cache
 def overshoot_stationarity() -> sp.Expr:
-    """What must vanish where the overshoot is largest: ``2 - u * tanh((u + c) / 2)``, derived from it."""
+    """What must vanish where the overshoot is largest."""
     s = _sigmoid(GAP + LOG_ODDS)
     slope = sp.simplify(sp.diff(overshoot(), GAP) / (s * (1 - s)))
     # SymPy leaves exponentials: dividing numerator and denominator by exp((u + c) / 2) makes the tanh.
@@ -105,17 +76,13 @@ def overshoot_stationarity() -> sp.Expr:
 def largest_response() -> sp.Expr:
     """Sum of the absolute responses at their largest, as a function of the gap there: ``u / 2``."""
     s = sp.Symbol("s", positive=True)
-    at_stationarity = {GAP: 2 / (2 * s - 1)}  # tanh((u + c) / 2) = 2 s - 1
-    total = sp.factor((1 + 2 * (1 - s) * (GAP * s - 1)).subs(at_stationarity))
+    total = 1 + 2 * (1 - s) * (GAP * s - 1)
+    total = sp.factor(total.subs(GAP, 2 / (2 * s - 1)))  # at stationarity tanh((u + c) / 2) = 2 s - 1
     return sp.simplify(total.subs(s, (1 + 2 / GAP) / 2))
 
 
 def critical_gap(least_prior: float = 0.5) -> float:
-    """Gap at which a value answers most, when no action has a prior below ``least_prior``.
-
-    Raises:
-        SettingError: ``least_prior`` is not in (0, 1/2].
-    """
+    """Gap at which a value answers most, when no action has a prior below ``least_prior``."""
     if not 0 < least_prior <= 0.5:
         raise SettingError(f"least_prior = {least_prior}: allowed are numbers above 0 and up to 1/2")
     c = np.log(least_prior / (1 - least_prior))
@@ -128,15 +95,13 @@ def critical_discount(least_prior: float = 0.5) -> float:
     return float(1 / largest_response().subs(GAP, critical_gap(least_prior)))
 
 
-# --- no discount -------------------------------------------------------------------------------------
 def runaway_drift() -> sp.Expr:
-    """Expected change of the action-value gap per step, over the critic step, for two loops that pay the same.
+    """Expected change of the action-value gap u per step, over the critic step, for two loops that pay one each.
 
-    Discount 1, equal steps (temperature 1), even prior; u is the gap.
+    Discount 1, equal steps (temperature 1), even prior; values are counted from the second action value.
     """
     pi = _sigmoid(GAP)
-    value = pi * GAP  # above the second action value
-    loop = 1 + value  # reward of the loop and what follows; the same for both
+    loop = 1 + pi * GAP  # reward of the loop and what follows; the same for both
     drift = pi * (loop - GAP) - (1 - pi) * loop
     wanted = (sp.sinh(GAP) - GAP) / (1 + sp.cosh(GAP))
     if sp.simplify((drift - wanted).rewrite(sp.exp)) != 0:
@@ -144,7 +109,6 @@ def runaway_drift() -> sp.Expr:
     return wanted
 
 
-# --- worlds with more than one ending ---------------------------------------------------------------
 def stay_or_quit_flow() -> sp.Expr:
     """Mean-field velocity of q(stay) in the one-state world where quitting pays 0 and ends the episode."""
     return REWARD + DISCOUNT * Q * _sigmoid(LOG_ODDS + Q / TEMPERATURE) - Q
@@ -156,10 +120,7 @@ def stay_or_quit_reward() -> sp.Expr:
 
 
 def rooms_flow() -> tuple[sp.Expr, sp.Expr]:
-    """Mean-field velocity of the two rooms' continuation values, gamma * v.
-
-    Two rooms A and B; staying pays R and stays, switching pays nothing and moves to the other room.
-    """
+    """Mean-field velocity of the two rooms' gamma * v; staying pays R, switching to the other room nothing."""
     return tuple(
         DISCOUNT * (s * (STAY + here) + (1 - s) * there) - here
         for here, there in (ROOM, ROOM[::-1])
@@ -169,8 +130,7 @@ def rooms_flow() -> tuple[sp.Expr, sp.Expr]:
 
 def rooms_eigenvalues() -> tuple[sp.Expr, sp.Expr]:
     """Eigenvalues of the rooms' flow on the line where both rooms are worth the same: kept, then broken symmetry."""
-    flow = sp.Matrix(rooms_flow())
-    jacobian = flow.jacobian(ROOM).subs(ROOM[1], ROOM[0])
+    jacobian = sp.Matrix(rooms_flow()).jacobian(ROOM).subs(ROOM[1], ROOM[0])
     together, apart = ((jacobian * sp.Matrix([1, sign]))[0].subs(STAY, GAP * TEMPERATURE) for sign in (1, -1))
     return sp.simplify(together), sp.simplify(apart)
 
@@ -180,9 +140,7 @@ def ring_gain() -> sp.Expr:
 
     Every state offers *quit* (0, the end) and *go* (a cost, on to the next state); q is that of *go*.
     """
-    value = Q * _sigmoid(LOG_ODDS + Q / TEMPERATURE)
-    slope = sp.diff(value, Q)
-    pi = sp.Symbol("pi", positive=True)
+    slope, pi = sp.diff(Q * _sigmoid(LOG_ODDS + Q / TEMPERATURE), Q), sp.Symbol("pi", positive=True)
     at_policy = slope.subs(LOG_ODDS, sp.log(pi / (1 - pi)) - Q / TEMPERATURE)
     return sp.factor(sp.simplify(-DISCOUNT * at_policy))
 
@@ -195,12 +153,10 @@ def ring_eigenvalues(states: int) -> list[sp.Expr]:
 
 def ring_threshold(states: int) -> sp.Expr:
     """Gain above which a ring of an odd number of states turns into a cycle: 1 / cos(pi / states)."""
-    gain = sp.Symbol("k", positive=True)
     fastest = ring_eigenvalues(states)[states // 2]  # the root of unity nearest to -1
-    return sp.solve(sp.re(fastest), gain)[0]
+    return sp.solve(sp.re(fastest), sp.Symbol("k", positive=True))[0]
 
 
-# --- the prisoner's dilemma against one's own last move ---------------------------------------------
 def prisoner_logits() -> tuple[sp.Expr, sp.Expr]:
     """Log-odds of cooperating after c and after d, at any fixed point with a uniform prior."""
     cc, dc, dd, cd = PAYOFFS
@@ -211,11 +167,9 @@ def prisoner_shares() -> tuple[sp.Expr, sp.Expr, sp.Expr]:
     """Long-run fractions of games cc, dd and alternating, from the two log-odds."""
     after_c, after_d = (_sigmoid(logit) for logit in prisoner_logits())
     cooperating = after_d / (1 - after_c + after_d)
-    return (
-        cooperating * after_c,
-        (1 - cooperating) * (1 - after_d),
-        cooperating * (1 - after_c) + (1 - cooperating) * after_d,
-    )
+    defecting = 1 - cooperating
+    changes = cooperating * (1 - after_c) + defecting * after_d
+    return cooperating * after_c, defecting * (1 - after_d), changes
 
 
 def payoff_balance() -> sp.Expr:
@@ -226,9 +180,9 @@ def payoff_balance() -> sp.Expr:
 
 @functools.cache
 def share_law() -> sp.Eq:
-    """The combination of the three shares in which the values cancel, with kappa of :func:`payoff_balance`.
+    """The combination of the three shares in which the values cancel, for a uniform prior.
 
-    The prior is uniform. Checked against :func:`prisoner_shares` at temperature one, which is a choice of unit.
+    Checked against :func:`prisoner_shares` at temperature one, which is a choice of unit.
     """
     f_cc, f_dd, f_alt = sp.symbols("f_cc f_dd f_alt", positive=True)
     cc, dd, alt = (share.subs(TEMPERATURE, 1) for share in prisoner_shares())
@@ -250,12 +204,10 @@ def continuation_map() -> sp.Expr:
     return sp.simplify(DISCOUNT * (solution[v_c] - solution[v_d]))
 
 
-# --- several steps at once --------------------------------------------------------------------------
 def gae_difference(steps: int) -> sp.Expr:
-    """Policy error minus critic error of generalised advantage estimation, over a path of ``steps`` steps.
+    """Policy error minus critic error of generalised advantage estimation, over ``steps`` steps to the episode's end.
 
-    The policy moves by the discounted sum of ``r + gamma v(next) - q(here)``, the critic by the
-    lambda-return minus q. The values after the last step are zero: the episode ends.
+    The policy moves by the discounted sum of ``r + gamma v(next) - q(here)``, the critic by the lambda-return minus q.
     """
     r, v, q = (sp.symbols(f"{name}_0:{steps}", real=True) for name in "rvq")
     following = [*v[1:], 0]

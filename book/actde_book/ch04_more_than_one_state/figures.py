@@ -111,11 +111,9 @@ def broken_symmetry(world: MDP, temperature: float, fixed_points: list[FixedPoin
 
 @figure
 def limit_cycle(
-    times: Float[np.ndarray, "times"],
-    mean_field: Float[np.ndarray, "times states"],
-    sampled: Float[np.ndarray, "records states"],
-    fixed: float,
-) -> Figure:
+    times: Float[np.ndarray, "times"], mean_field: Float[np.ndarray, "times states"],
+    sampled: Float[np.ndarray, "records states"], fixed: float,
+) -> Figure:  # fmt: skip
     """The ring's orbit in the plane of two states' probabilities, and the three states' rhythm."""
     fig, (plane, rhythm) = panels(2, height=4.0, height_ratios=[1.4, 0.7])
     late = times >= times[-1] - 4  # a little more than one round

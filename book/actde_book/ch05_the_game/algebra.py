@@ -1,7 +1,7 @@
 """The prisoner's dilemma against one's own last move: its payoffs by design, and who is best at which discount.
 
 A payoff ``m_dc`` belongs to defecting now after having cooperated: move now first, move before second,
-as in :data:`~actde_book.ch04_more_than_one_state.algebra.PAYOFFS`, whose order (cc, dc, dd, cd) is used throughout.
+as in :data:`~actde_nb.tables.symbolic.PAYOFFS`, whose order (cc, dc, dd, cd) is used throughout.
 """
 
 import functools
@@ -11,16 +11,10 @@ import sympy as sp
 from actde_nb.tables.symbolic import DISCOUNT, PAYOFFS
 
 COOPERATION, TEMPTATION = sp.symbols("a b", real=True)  # the designer's two choices: m_cc and m_dc
-
-
 RATIO = sp.Symbol("rho", real=True)  # a / b; payoffs times a constant are the same game
-
-
-#: Move after a cooperation and after a defection (0 cooperates, 1 defects), in the order of ``examples.STRATEGIES``.
+#: Move after a cooperation and after a defection (0 cooperates, 1 defects), in the order of ``games.STRATEGIES``.
 STRATEGIES = {"cooperate": (0, 0), "defect": (1, 1), "alternate": (1, 0), "repeat": (0, 1)}
-
-
-#: The designer's choices behind the matrices of the published code; names are those of ``examples.PAYOFFS``.
+#: The designer's choices behind the matrices of the published code; names are those of ``games.PAYOFFS``.
 CHOICES = {
     "main": (sp.Rational(1, 2), sp.Integer(2)),
     "b=1": (sp.Rational(1, 2), sp.Integer(1)),
@@ -79,8 +73,7 @@ def design_condition() -> sp.Expr:
     chosen = {cc: COOPERATION, dc: TEMPTATION}
     zero_sum = {cd: -COOPERATION - TEMPTATION - dd}
     excess = sp.together((sum(equal_return_discounts()) - 1).subs(chosen).subs(zero_sum))
-    polynomial = sp.Poly(sp.numer(sp.cancel(excess)), dd)
-    return sp.expand(polynomial.monic().as_expr())
+    return sp.expand(sp.Poly(sp.numer(sp.cancel(excess)), dd).monic().as_expr())
 
 
 @functools.cache
@@ -91,12 +84,8 @@ def design() -> dict[sp.Symbol, sp.Expr]:
     punishment = TEMPTATION - sp.sqrt(sp.expand((TEMPTATION - root) ** 2))
     if sp.simplify(design_condition().subs(dd, punishment)) != 0:
         raise ArithmeticError(f"{punishment} does not solve the design's condition")
-    return {
-        cc: COOPERATION,
-        dc: TEMPTATION,
-        dd: punishment,
-        cd: sp.expand(-COOPERATION - TEMPTATION - punishment),
-    }
+    sucker = sp.expand(-COOPERATION - TEMPTATION - punishment)
+    return {cc: COOPERATION, dc: TEMPTATION, dd: punishment, cd: sucker}
 
 
 def published(name: str) -> dict[sp.Symbol, sp.Expr]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from actde_book.ch04_more_than_one_state.chains import optimal_values
 from actde_book.ch04_more_than_one_state.examples import ring, stay_or_quit, two_action_prior
-from actde_book.ch04_more_than_one_state.flow import mean_field, oscillation
+from actde_book.ch04_more_than_one_state.flow import mean_field, period
 from scipy.integrate import quad
 from scipy.special import expit
 
@@ -21,23 +21,18 @@ def test_mean_field_agrees_with_small_steps():
     mdp, prior = prisoners_dilemma(PAYOFFS["b=1"]), np.array([[0.3, 0.7], [0.6, 0.4]])
     start = np.array([[0.0, 1.0], [-1.0, 0.5]])
 
-    def slope(q, weighting):
+    def slope(q):
         weights = prior * np.exp(q / 0.7)
         policy = weights / weights.sum(-1, keepdims=True)
-        leave, back = policy[0, 1], policy[1, 0]
-        visits = np.array([[back], [leave]]) / (leave + back) * policy if weighting == "on_policy" else 1.0
-        return visits * (mdp.rewards + 0.5 * (policy * q).sum(-1)[None, :] - q)
+        return mdp.rewards + 0.5 * (policy * q).sum(-1)[None, :] - q
 
-    for weighting in ("uniform", "on_policy"):
-        flow = mean_field(
-            mdp, 0.7, np.stack([start, start]), np.array([0.0, 0.5, 3.0]), prior=prior, weighting=weighting
-        )
-        assert flow.shape == (3, 2, 2, 2)
-        np.testing.assert_allclose(flow[0], [start, start])
-        q, steps = start, 1000
-        for _ in range(steps):  # midpoint rule
-            q = q + 3 / steps * slope(q + 1.5 / steps * slope(q, weighting), weighting)
-        np.testing.assert_allclose(flow[-1], [q, q], atol=1e-5)
+    flow = mean_field(mdp, 0.7, np.stack([start, start]), np.array([0.0, 0.5, 3.0]), prior=prior)
+    assert flow.shape == (3, 2, 2, 2)
+    np.testing.assert_allclose(flow[0], [start, start])
+    q, steps = start, 1000
+    for _ in range(steps):  # midpoint rule
+        q = q + 3 / steps * slope(q + 1.5 / steps * slope(q))
+    np.testing.assert_allclose(flow[-1], [q, q], atol=1e-5)
 
 
 def test_the_start_decides_between_two_fixed_points():
@@ -71,22 +66,15 @@ def test_the_ring_goes_round():
     times, prior = np.linspace(0, 120, 6001), two_action_prior(14.0)
     flow = mean_field(ring(), 1.0, np.array([[-14.0, 0], [-13.9, 0], [-14.2, 0]]), times, prior=prior)
     for state in range(3):
-        cycle = oscillation(times, flow[:, state, 0])
-        assert (cycle.low, cycle.high) == pytest.approx((-16.0016, -11.3950), abs=1e-3)
-        assert cycle.period == pytest.approx(3.61386, abs=1e-4)
+        signal = flow[:, state, 0]
+        assert (signal[3000:].min(), signal[3000:].max()) == pytest.approx((-16.0016, -11.3950), abs=1e-3)
+        assert period(times, signal) == pytest.approx(3.61386, abs=1e-4)
     policy = softmax_policy(flow[3000:], 1.0, prior)[..., 0]
     assert (policy.min(), policy.max()) == pytest.approx((0.119, 0.931), abs=1e-3)
 
 
-def test_oscillation_of_a_sine():
+def test_period_of_a_sine():
     times = np.linspace(0, 100, 20_001)
-    cycle = oscillation(times, 3 + 2 * np.sin(1.7 * times))
-    assert (cycle.low, cycle.high, cycle.period) == pytest.approx((1, 5, 2 * np.pi / 1.7), abs=1e-4)
+    assert period(times, 3 + 2 * np.sin(1.7 * times)) == pytest.approx(2 * np.pi / 1.7, abs=1e-4)
     with pytest.raises(ValueError, match="signal crosses its middle upwards 0 times: allowed is twice or more"):
-        oscillation(times, np.exp(-times))
-
-
-def test_a_start_of_another_shape_is_refused():
-    main = prisoners_dilemma(PAYOFFS["main"])
-    with pytest.raises(ValueError, match=r"start has shape \(1, 2\): allowed is \(..., 2, 2\)"):
-        mean_field(main, 1.0, np.zeros((1, 2)), np.array([0.0, 1.0]))
+        period(times, np.exp(-times))
