@@ -65,11 +65,8 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
         row |= {"deviation": samples.std(ddof=1), "peak": alternating(data).mean(0).max()}
         rows.append(row | {"trials": len(samples), "first": window[0], "last": window[1]})
     data = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-    dims = {name: ("run", "estimate")[: values.ndim] for name, values in data.items()}
-    return xr.Dataset(
-        {name: (dims[name], values) for name, values in data.items()},
-        {"run": list(runs), "estimate": list(Estimate._fields)},
-    )
+    data = {name: (("run", "estimate")[: values.ndim], values) for name, values in data.items()}
+    return xr.Dataset(data, {"run": list(runs), "estimate": list(Estimate._fields)})
 
 
 def moved(data: xr.Dataset, low: float, high: float, over: float = 500) -> Float[np.ndarray, "trial"]:

@@ -111,9 +111,9 @@ def minimiser() -> sp.Eq:
 def round_response() -> sp.Eq:
     """What one exact round makes of a relative disturbance epsilon of the fixed point, to first order.
 
-    With targets ``log pi* - K + change``, each arm's stationarity is ``(1 + epsilon) (change - K - epsilon') = (change
-    - K) (1 + epsilon')``, since the multiplier must change as much as the target (sum over arms; disturbances have mean
-    zero)."""
+    With targets ``log pi* - K + change`` an arm is stationary, to first order, where
+    ``(1 + epsilon) (change - K - epsilon') = (change - K) (1 + epsilon')``, since the multiplier must change as much
+    as the target does (sum over arms; disturbances have mean zero)."""
     order, change = sp.symbols("h c", real=True)
     left = (1 + order * DISTURBANCE) * (order * change - KL - order * RESPONSE)
     right = (order * change - KL) * (1 + order * RESPONSE)

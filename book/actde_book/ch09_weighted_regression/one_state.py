@@ -7,6 +7,7 @@ normalised. Rewards and temperatures are in the same unit, losses and log-probab
 Sources: Peters and Schaal (2007), Peters et al. (2010), Peng et al. (2019), Zhu et al. (2023)."""
 
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float
@@ -145,10 +146,7 @@ def apa_inner(
 
 def repeat(update: Callable[[Arms], Arms], start: Arms, rounds: int) -> Float[np.ndarray, "rounds *batch arms"]:
     """Policies along ``rounds`` repeats of an update, the start first."""
-    path = [start]
-    for _ in range(rounds):
-        path.append(update(path[-1]))
-    return np.stack(path)
+    return np.stack(list(accumulate(range(rounds), lambda policy, _: update(policy), initial=start)))
 
 
 def lyapunov_exponent(
@@ -196,8 +194,7 @@ def apa_flow(
     """On-policy APA in several states: exact advantages, one small gradient step a round in each state."""
     policy = initial if start is None else start
     for _ in range(updates):
-        q = evaluate(mdp, policy)
-        target = np.log(initial) + advantages(policy, q) / temperature
+        target = apa_target(policy, evaluate(mdp, policy), temperature, initial)
         policy = softmax(np.log(policy) - step * apa_gradient(np.log(policy), policy, target), axis=-1)
     return policy
 

@@ -3,7 +3,7 @@
 Sentences end, so there is no cycle: a state can stand as far down as the longest way to it, and all arrows point down
 (Sugiyama, Tagawa and Toda, 1981). Arrows that pass by other rows get waypoints there."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,7 @@ SWEEPS = 12  # of the ordering; more change nothing for grammars as small as our
 SLIM = 0.5  # width of a waypoint, that of a state being 1
 
 
-@dataclass(frozen=True)
-class Arrow:
+class Arrow(NamedTuple):
     """All words that lead from one state to another, the likeliest first; ``chance`` of any of them in the state
     before, and ``flow``, how often the arrow is taken in a sentence, in the mean."""
 

@@ -83,9 +83,8 @@ def largest_sigma() -> sp.Expr:
     """The most that the mean of sigma can be: the greedy advantage if all other tokens share one value."""
     better, worse = sp.symbols("A^* A", real=True)
     mean, variance = ETA * better + (1 - ETA) * worse, ETA * better**2 + (1 - ETA) * worse**2
-    (square,) = {
-        sp.simplify(found[better] ** 2) for found in sp.solve([mean, variance - 1], [better, worse], dict=True)
-    }
+    solutions = sp.solve([mean, variance - 1], [better, worse], dict=True)
+    (square,) = {sp.simplify(found[better] ** 2) for found in solutions}
     form = (1 - ETA) / ETA
     return sp.sqrt(form + sp.simplify(square - form))
 

@@ -7,7 +7,7 @@ advantage lies above that of the sampled token, sigma.
 Source: S. Johnson, "Greedy Advantage Aware RLHF", README and code of ``sej2020/Greedy-Adv-Aware-RLHF``."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -104,8 +104,8 @@ def _factors(policy, shares, sigma, greedy, update: Update):
 def flow(
     start: Policies, rewards: ArrayLike, update: Update, *, step: float, steps: int, every: int = 1
 ) -> Float[np.ndarray, "records *batch arms"]:
-    """Policies along repeated expected updates, the start and every so many; with small steps, the flow. Where two arms
-    tie for greedy the steps alternate between the two sides; :func:`slide` is the limit of that."""
+    """Policies along repeated expected updates; with small steps, the flow. Where two arms tie for greedy the steps
+    alternate between the two sides; :func:`slide` is the limit of that."""
     logits = np.log(start)
     path = [softmax(logits, axis=-1)]
     policy = path[0]
@@ -132,8 +132,7 @@ def tie_rates(
     return sides, sides[..., pair[0]] - sides[..., pair[1]]
 
 
-@dataclass(frozen=True)
-class Slide:
+class Slide(NamedTuple):
     """Motion along a tie; ``left``: whether it ended because the tie stopped attracting."""
 
     times: Float[np.ndarray, "points"]
@@ -199,8 +198,8 @@ def sampled_runs(
     runs: int,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "records runs arms"]:
-    """On-policy runs from samples: one gradient step on each batch; statistics, a and b from the batch, as in the code.
-    The start and the policy after every ``every`` updates."""
+    """On-policy runs from samples: one gradient step on each batch, with its own statistics, a and b, as in the
+    code."""
     logits = np.tile(np.log(start), (runs, 1))
     policy = softmax(logits, axis=-1)
     path = [policy]

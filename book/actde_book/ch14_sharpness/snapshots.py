@@ -43,7 +43,11 @@ def first_above(curve: Float[np.ndarray, "rollout trial"], level: float) -> Int[
 def nearest(
     curve: Float[np.ndarray, "rollout trial"], wanted: Float[np.ndarray, "trial"], since: int = 0
 ) -> Int[np.ndarray, "trial"]:
-    """Where each trial's curve comes nearest to a number of its own, not before place ``since``."""
+    """Where each trial's curve comes nearest to a number of its own, not before place ``since``.
+
+    Raises:
+        SettingError: ``since`` beyond the curve.
+    """
     if not 0 <= since < len(curve):
         raise SettingError(f"since = {since}: allowed are 0 to {len(curve) - 1}")
     return since + np.abs(curve[since:] - wanted).argmin(0)

@@ -11,8 +11,7 @@ from actde_nb.training.trainer import Trainer
 
 
 def partial(policy: TreePolicy, rewards: Ends, v_knows: float, q_knows: float) -> Critics:
-    """Critics that know the mean reward, and a share of what tells the beginnings of sentences apart: 0 is one number
-    everywhere, 1 the policy's exact values."""
+    """Critics that know the mean reward, and a share (0 to 1) of what tells the beginnings of sentences apart."""
     values = policy.values(rewards)
     mean = values[:, :1]
     return Critics(mean + v_knows * (values - mean), mean + q_knows * (values - mean))

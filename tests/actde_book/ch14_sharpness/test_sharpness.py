@@ -73,20 +73,20 @@ def quadratics(spectra, seed=0):
         "x": torch.ones(len(spectra), 2, dtype=torch.float64),
         "y": torch.ones(len(spectra), 2, 2, dtype=torch.float64),
     }
-    return matrices, bases, loss, params
+    return matrices, loss, params
 
 
 def test_a_quadratic_of_known_spectrum():
     # One with a gap, one with a negative end, one whose eigenvalues are two values only.
     spectra = [[5.0, 2, 1, 0.5, 0, -1], [1.0, 0.9, 0.8, 0, -3, -4], [2.0, 2, 2, 2, 1, 1]]
-    _, _, loss, params = quadratics(spectra)
+    _, loss, params = quadratics(spectra)
     found = sharpness.extremes(loss, params, torch.Generator().manual_seed(1), steps=6)
     torch.testing.assert_close(found.highest, torch.tensor([5.0, 1, 2], dtype=torch.float64))
     torch.testing.assert_close(found.lowest, torch.tensor([-1.0, -4, 1], dtype=torch.float64))
 
 
 def test_fewer_steps_never_overestimate():
-    _, _, loss, params = quadratics([[5.0, 4.8, 1, 0.5, 0, -1]])
+    _, loss, params = quadratics([[5.0, 4.8, 1, 0.5, 0, -1]])
     highest = [
         sharpness.extremes(loss, params, torch.Generator().manual_seed(2), k).highest.item() for k in range(1, 7)
     ]
@@ -95,7 +95,7 @@ def test_fewer_steps_never_overestimate():
 
 
 def test_power_iteration_is_slower():
-    matrices, _, loss, params = quadratics([[5.0, 4.8, 1, 0.5, 0, -1]])
+    matrices, loss, params = quadratics([[5.0, 4.8, 1, 0.5, 0, -1]])
     vector = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     for _ in range(3):
         vector = matrices[0] @ vector
@@ -247,7 +247,7 @@ def test_along_leaves_the_network_alone():
 
 
 def test_uphill_is_the_gradient():
-    matrices, _, loss, params = quadratics([[5.0, 2, 1, 0.5, 0, -1]])
+    matrices, loss, params = quadratics([[5.0, 2, 1, 0.5, 0, -1]])
     gradient = matrices[0] @ torch.ones(6, dtype=torch.float64)
     found = sharpness.flatten(sharpness.uphill(loss, params))[0]
     torch.testing.assert_close(found, gradient / gradient.norm())
