@@ -67,9 +67,8 @@ def put(name: str, value: Any, spread: Any = 0.0) -> None:
     Args:
         name: key, unique on its page.
         value: a scalar of Python, NumPy, torch or SymPy, or a string.
-        spread: standard error of ``value`` over runs, in its units. A value with a spread is compared
-            with its reference at five times that spread, an exact one at float precision, and the
-            spread itself can be quoted as ``name_spread``.
+        spread: standard error of ``value`` over runs, in its units. It sets how far the value may move from its
+            reference (:mod:`actde_nb.pages.references`), and can be quoted as ``name_spread``.
 
     Raises:
         TypeError, ValueError: see :func:`plain`.
@@ -80,15 +79,10 @@ def put(name: str, value: Any, spread: Any = 0.0) -> None:
 
 
 def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "runs"]) -> None:
-    """Make the mean over runs available as ``name``, with its standard error as spread.
+    """Make the mean of two runs or more available as ``name``, with its standard error as spread.
 
-    Args:
-        name: key, unique on its page.
-        samples: one number a run, or one truth value: then the mean is the share of runs. A share of
-            none or of all runs has no sampling error to show; its spread is that of one run.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
+    The mean of truth values is the share of runs. A share of none or of all runs has no sampling error to show; its
+    spread is that of one run.
     """
     _several(name, samples)
     spread = sem(samples)
@@ -98,21 +92,26 @@ def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "run
 
 
 def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
-    """Make the standard deviation over runs available as ``name``, with its standard error as spread.
+    """Make the standard deviation of two runs or more available as ``name``, with its standard error as spread.
 
     The standard error is that of any distribution with a fourth moment, by the delta method.
-
-    Args:
-        name: key, unique on its page.
-        samples: one number a run.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
     """
     _several(name, samples)
     squares = (samples - samples.mean()) ** 2
     deviation = np.sqrt(squares.mean())
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
+
+
+def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
+    """Make a statistic of two runs or more available as ``name``, with its bootstrap standard error as spread.
+
+    ``statistic`` reduces an axis, as ``np.median``, ``np.min`` and ``np.max`` do.
+    """
+    _several(name, samples)
+    resampled = bootstrap(
+        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
+    )
+    put(name, statistic(samples), spread=resampled.standard_error)
 
 
 def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: str = "value") -> None:
@@ -132,24 +131,6 @@ def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: 
     for part in parts.split():
         checks.one_of("parts", part, tuple(numbers))
         put(name if part == "value" else f"{name}_{part}", numbers[part], spread=error)
-
-
-def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
-    """Make a statistic over runs available as ``name``, with its bootstrap standard error as spread.
-
-    Args:
-        name: key, unique on its page.
-        samples: one number a run.
-        statistic: reduces an axis, as ``np.median``, ``np.min`` and ``np.max`` do.
-
-    Raises:
-        ValueError: fewer than two runs, or a number that is not finite.
-    """
-    _several(name, samples)
-    resampled = bootstrap(
-        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
-    )
-    put(name, statistic(samples), spread=resampled.standard_error)
 
 
 def put_math(name: str, expression: Any) -> None:
