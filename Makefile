@@ -17,13 +17,14 @@ help:
 	@echo "make clean      remove what was built, and the environment"
 
 # One process at a time makes the environment; another waits for it, and then looks anew what is to do.
-ALONE := import fcntl, subprocess, sys; fcntl.flock(open("Makefile"), fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))
+ALONE := import fcntl, subprocess, sys; held = open("Makefile"); fcntl.flock(held, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))
 environment:
-	@$(PYTHON) -c '$(ALONE)' $(MAKE) --no-print-directory $(READY)
+	@$(PYTHON) -c '$(ALONE)' $(MAKE) --silent --no-print-directory $(READY)
 
 # The environment is made anew whenever the lock changes.
 $(PINNED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
+	@echo "making the environment in $(VENV) ..."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

@@ -130,9 +130,9 @@ def module(*arguments: str, **environment: str) -> subprocess.Popen:
 
 
 def test_help_in_a_terminal_without_boxes():
-    out, err = module("build", "--help", PYTHONIOENCODING="ascii").communicate()
+    out, err = module("--help", PYTHONIOENCODING="ascii").communicate()
     assert err == b""
-    assert b"--strict" in out
+    assert b"build" in out
 
 
 def test_a_reader_that_stops_reading_is_no_error():

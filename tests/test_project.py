@@ -1,6 +1,9 @@
 """The project's own files agree with each other."""
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -76,3 +79,24 @@ def test_data_beside_the_code_is_installed():
     folder = ROOT / "actde_nb" / "pages"
     data = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
     assert data == {path.name for pattern in patterns for path in folder.glob(pattern)}
+
+
+def test_two_makes_at_once_set_up_once(tmp_path):
+    """With a Python whose "venv" and "pip" only write down that they ran."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    pip = "#!/bin/sh\necho $3 >> log\n"
+    venv = f"mkdir -p .venv/bin; printf '{pip}' > .venv/bin/python; chmod +x .venv/bin/python"
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'[ "$2" = venv ] || exec {sys.executable} "$@"\n'
+        f"echo begun >> log; sleep 1; {venv}; echo ended >> log\n",
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    command = ["make", "environment", f"PYTHON={python}"]
+    both = [subprocess.Popen(command, cwd=tmp_path) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert (tmp_path / "log").read_text().split() == ["begun", "ended", "install", "install"]

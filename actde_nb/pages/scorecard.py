@@ -6,8 +6,7 @@ glued numbers. :func:`load` checks the rows, :func:`render` writes the page.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -34,27 +33,9 @@ LABELS = (
 ROLES = {"eq": "eq", "fig": "numref", "tab": "numref"} | dict.fromkeys(("thm", "lem", "cor", "prop", "def"), "prf:ref")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One claim: its id, what is claimed (in our words), what the source says, what comes out here (text with
-    ``{key:format}`` where the chapter's glued number goes), the verdict, the label that shows it, and the chapter that
-    both are on."""
-
-    id: str
-    claim: str
-    source: str
-    ours: str
-    verdict: str
-    where: str
-    chapter: str
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """Glue keys and formats in :attr:`ours`, in order."""
-        return GLUE.findall(self.ours)
-
-
-FIELDS = tuple(f.name for f in fields(Row) if f.name != "chapter")
+# A claim's name, unique in the book; the claim in our words; what the source says; what comes out here, a text with
+# {key:format} where the chapter's glued number goes; one of the verdicts; the label of what shows it, on that page.
+FIELDS = ("id", "claim", "source", "ours", "verdict", "where")
 TEXT = {"type": "string", "pattern": r"\S"}
 ROWS = Draft202012Validator({
     "type": "array",
@@ -67,12 +48,18 @@ ROWS = Draft202012Validator({
 })  # fmt: skip
 
 
-def load(folder: Path, notebooks: Path | None = None) -> list[Row]:
-    """Read and check all rows, ``folder/NN_name.yml``; the chapters' sources are one folder up.
+def load(folder: Path, notebooks: Path | None = None) -> list[dict[str, str]]:
+    """Read and check all rows of a book, chapter by chapter; each also gets the name of its ``chapter``.
 
-    With ``notebooks``, a folder of executed chapters, every glue key and its format are checked against the values
-    there."""
-    rows: dict[str, Row] = {}
+    Args:
+        folder: where the rows are, ``NN_name.yml``; the chapters' sources ``NN_name.md`` are one folder up.
+        notebooks: folder with the executed ``NN_name.ipynb``; if given, every glue key and its format
+            are checked against the values there.
+
+    Raises:
+        BookError: something is off; the message names file, row and field, and what is allowed.
+    """
+    rows: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*.yml")):
         chapter = folder.parent / f"{path.stem}.md"
         if not chapter.is_file():
@@ -81,10 +68,10 @@ def load(folder: Path, notebooks: Path | None = None) -> list[Row]:
         labels = {a for pattern in LABELS for found in re.finditer(pattern, source, re.M) for a in found.groups() if a}
         values = None if notebooks is None else glued(notebooks / f"{path.stem}.ipynb")
         for entry in _entries(path):
-            row = Row(**{field: " ".join(entry[field].split()) for field in FIELDS}, chapter=path.stem)
+            row = {field: " ".join(entry[field].split()) for field in FIELDS} | {"chapter": path.stem}
             if fault := _fault(row, labels, values, rows):
-                raise BookError(f"{path.name}, row {row.id}: {fault}")
-            rows[row.id] = row
+                raise BookError(f"{path.name}, row {row['id']}: {fault}")
+            rows[row["id"]] = row
     return list(rows.values())
 
 
@@ -102,19 +89,21 @@ def _entries(path: Path) -> list[dict[str, str]]:
     return entries
 
 
-def _fault(row: Row, labels: set[str], values: dict | None, earlier: dict[str, Row]) -> str | None:
+def _fault(row: dict[str, str], labels: set[str], values: dict | None, earlier: dict[str, dict]) -> str | None:
     """What is wrong with a row, if anything."""
-    if row.id in earlier:
-        return f"id: {earlier[row.id].chapter}.yml has it too"
-    if row.where not in labels:
-        return f"where = {row.where!r}: allowed are labels of {row.chapter}.md: {', '.join(sorted(labels))}"
-    if bare := GLUE_WITHOUT_FORMAT.search(row.ours):
+    chapter, ours, where = row["chapter"], row["ours"], row["where"]
+    if row["id"] in earlier:
+        return f"id: {earlier[row['id']]['chapter']}.yml has it too"
+    if where not in labels:
+        return f"where = {where!r}: allowed are labels of {chapter}.md: {', '.join(sorted(labels))}"
+    if bare := GLUE_WITHOUT_FORMAT.search(ours):
         return f"ours = {bare[0]!r}: allowed are keys with a format, as in {{key:.3f}} or {{key:s}}"
-    if not row.keys:
-        return f"ours = {row.ours!r}: allowed is a text with at least one glue key, as in {{key:.3f}}"
-    for key, form in row.keys if values is not None else ():
+    keys = GLUE.findall(ours)
+    if not keys:
+        return f"ours = {ours!r}: allowed is a text with at least one glue key, as in {{key:.3f}}"
+    for key, form in keys if values is not None else ():
         if key not in values:
-            return f"ours = {key!r}: allowed are keys glued by {row.chapter}: {', '.join(sorted(values))}"
+            return f"ours = {key!r}: allowed are keys glued by {chapter}: {', '.join(sorted(values))}"
         try:
             format(values[key], form)
         except ValueError:
@@ -122,9 +111,9 @@ def _fault(row: Row, labels: set[str], values: dict | None, earlier: dict[str, R
     return None
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[Mapping[str, str]]) -> str:
     """Return the scorecard page in MyST."""
     template = Path(__file__).with_suffix(".md.jinja").read_text(encoding="utf-8")
     page = jinja2.Template(template, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    counts = Counter(row.verdict for row in rows)
+    counts = Counter(row["verdict"] for row in rows)
     return page.render(rows=rows, verdicts=VERDICTS, counts=counts, roles=ROLES, glue=GLUE)

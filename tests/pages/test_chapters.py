@@ -84,9 +84,16 @@ def test_unknown_settings_are_one_clear_error(tmp_path: Path, scale: str, parame
         settings(chapter(tmp_path, "pass"), scale, parameters)
 
 
-def test_unknown_chapter_is_one_clear_error():
-    with pytest.raises(BookError, match=r"chapter = '77': allowed are .*01_one_reward_for_ever"):
-        chapters(["77"])
+def test_only_what_differs_from_the_defaults_is_injected(tmp_path: Path):
+    sample = chapter(tmp_path, "pass")
+    assert settings(sample, "reader", {"factor": 2}) == {}
+    assert settings(sample, "smoke", {"factor": 3}) == {"scale": "smoke", "factor": 3}
+
+
+@pytest.mark.parametrize("name", ["77", "0"])
+def test_a_name_that_fits_no_chapter_or_several_is_one_clear_error(name: str):
+    with pytest.raises(BookError, match=f"chapter = '{name}': allowed are .*01_one_reward_for_ever"):
+        chapters([name])
 
 
 def test_a_chapter_without_parameters_is_refused(tmp_path: Path):
