@@ -140,6 +140,12 @@ def test_a_world_is_who_it_is_by_what_strings_outside_the_language_earn():
     assert other.identity != WORLD.identity
 
 
+@pytest.mark.parametrize(("more", "same"), [(1e-8, False), (1e-13, True)])
+def test_a_small_difference_in_reward_counts_and_the_last_digits_do_not(more, same):
+    other = Language(GRAMMAR, reward=lambda tokens: SCORER.reward("gold")(tokens) + more)
+    assert (other.identity == WORLD.identity) is same
+
+
 @pytest.mark.parametrize(
     "change",
     [
