@@ -262,7 +262,7 @@ from actde_nb.worlds.prisoner import PrisonersDilemma
 torch.set_num_threads(int(sys.argv[1]))
 
 def train(seed):
-    config = Config(trials=2, updates=40, sequences=32, games=24, seed=seed)
+    config = Config(trials=2, updates=40, batch=32, steps=24, seed=seed)
     trainer = Trainer(PrisonersDilemma(), Network(GPTConfig(block_size=32)), config)
     trainer.run()
     return hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in trainer.parameters.values())).hexdigest()
