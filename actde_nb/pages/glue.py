@@ -79,18 +79,6 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
     put(name, deviation, spread=sem(squares) / (2 * deviation) if deviation > 0 else 0.0)
 
 
-def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
-    """Make a statistic of two runs or more available as ``name``, with its bootstrap standard error as spread.
-
-    ``statistic`` reduces an axis, as ``np.median``, ``np.min`` and ``np.max`` do.
-    """
-    _several(name, samples)
-    resampled = bootstrap(
-        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
-    )
-    put(name, statistic(samples), spread=resampled.standard_error)
-
-
 def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: str = "value") -> None:
     """Make the parts of an estimate (value, ends of its interval, standard error) that the prose quotes available.
 
