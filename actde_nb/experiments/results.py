@@ -167,11 +167,7 @@ def _canonical(attributes: Mapping[str, Any]) -> bytes:
 
 
 def write(data: xr.Dataset, path: Path) -> None:
-    """Write ``data`` to ``path`` in one move, in place of what is there.
-
-    Raises:
-        OSError: naming ``path``, which is as it was.
-    """
+    """Write ``data`` to ``path`` in one move, in place of what is there."""
     # Compression comes with chunks, which cost more than they save in small arrays.
     encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
     # In memory: the library ends the process when a disk is full.
@@ -179,11 +175,7 @@ def write(data: xr.Dataset, path: Path) -> None:
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read what :func:`write` wrote.
-
-    Raises:
-        ResultsError: there is no such file, it is damaged, it is not one of ours, or another process has it open.
-    """
+    """Read what :func:`write` wrote."""
     if not path.is_file():
         raise ResultsError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     try:

@@ -240,9 +240,6 @@ class Run:
         config: how to train.
         world: what earns rewards.
         network: what is trained.
-
-    Raises:
-        SettingError: parts that do not go together.
     """
 
     config: Config
@@ -277,11 +274,7 @@ class Run:
 
 
 def run_of(settings: Mapping[str, Any]) -> Run:
-    """The run with these settings; on the processor, wherever it was made.
-
-    Raises:
-        ResultsError: settings that this version does not know, or does not allow.
-    """
+    """The run with these settings; on the processor, wherever it was made."""
     try:
         world = dict(settings["world"])
         kind = WORLDS[world.pop("kind")]
@@ -325,12 +318,6 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
         run: what to do.
         path: a file that does not exist, or holds this run.
         progress: show a bar with rate, time left, and the present share of alternating games or mean reward.
-
-    Raises:
-        ResultsError: ``path`` holds something else, or another process works on it.
-        CheckpointError: the state beside it is another run's, or damaged.
-        Diverged: a number is not finite.
-        OSError: ``path`` cannot be written.
     """
     there = claim(path, run)
     if there is not None and results.settings_of(there)["config"]["updates"] >= run.config.updates:
@@ -381,11 +368,7 @@ def dataset(work: Trainer, run: Run, points: int = results.POINTS) -> xr.Dataset
 
 
 def claim(path: Path, run: Run) -> xr.Dataset | None:
-    """What ``path`` holds of ``run`` already, or None; settings named in ``config.RESUMABLE`` may differ.
-
-    Raises:
-        ResultsError: it holds something that is not this run's.
-    """
+    """What ``path`` holds of ``run`` already, or None; settings named in ``config.RESUMABLE`` may differ."""
     if not path.exists():
         return None
     try:
@@ -415,10 +398,6 @@ def recompute(data: xr.Dataset, updates: int, trials: Sequence[int] = (0, 1)) ->
 
     Returns:
         The stretch, whose points are windows of the same length.
-
-    Raises:
-        ResultsError: settings that this version does not know.
-        SettingError: no updates, or none of the trials is there.
     """
     checks.whole("updates", updates)
     run = run_of(results.settings_of(data))

@@ -20,23 +20,14 @@ def write(work: Trainer, run: Run, path: Path) -> None:
 
 
 def from_checkpoint(run: Run, state: Path, path: Path) -> None:
-    """Keep the parameters that ``state``, left behind by the training of ``run``, ends with.
-
-    Raises:
-        CheckpointError: another run's, or damaged.
-    """
+    """Keep the parameters that ``state``, left behind by the training of ``run``, ends with."""
     work = trainer(run)
     checkpoint.load(work, state)
     write(work, run, path)
 
 
 def read(path: Path) -> Trainer:
-    """The run with its networks as they were at the end; its curves are not there, nor the optimiser's memory.
-
-    Raises:
-        CheckpointError: there is no such file, it is damaged, or it is not one of ours.
-        ResultsError: settings that this version does not know.
-    """
+    """The run with its networks as they were at the end; its curves are not there, nor the optimiser's memory."""
     tensors, header = read_tensors(path, FORMAT)
     work = trainer(run_of(json.loads(header["settings"])), json.loads(header["trials"]))
     shapes = {name: tuple(value.shape) for name, value in work.parameters.items()}
