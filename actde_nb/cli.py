@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from actde_nb import paths
 from actde_nb.checks import BookError, Mendable, whole
-from actde_nb.experiments import runs, weights
+from actde_nb.experiments import runs
 from actde_nb.experiments.results import read, settings_of
 from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
 from actde_nb.pages import references
@@ -214,7 +214,7 @@ def results_train(files: Files = ()) -> None:
         run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
         runs.train(run, path)
         if path.stem in WITH_WEIGHTS and not networks.exists():
-            weights.from_checkpoint(run, runs.state_beside(path), networks)
+            runs.keep_networks(run, runs.state_beside(path), networks)
 
 
 Stored = (

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from actde_nb import cli, paths
 from actde_nb.checks import BookError
-from actde_nb.experiments import results, weights
+from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import GPTSettings, PrisonerWorld, Run
 from actde_nb.pages import chapters
 from actde_nb.training.config import Config
@@ -223,4 +223,4 @@ def test_final_networks_are_kept_where_a_chapter_asks_for_them(command, monkeypa
     for name in ("one", "two"):
         assert command("results", "train", str(tmp_path / f"{name}.nc"))[0] == 0
     assert not (tmp_path / "one.safetensors").exists()
-    assert weights.read(tmp_path / "two.safetensors").update == 8
+    assert runs.read_networks(tmp_path / "two.safetensors").update == 8

@@ -22,14 +22,11 @@ WORDS = 300  # words of which the log-ratio and the advantage are kept
 class Evaluation:
     """What is known of the policies of a run: exactly over all sentences, and from samples where they leave them.
 
-    Attributes:
-        initial: the policy before training on the sentences of the tree, a stack of one.
-        known: each reward of all sentences, float64: the optimised one, ``gold``, and whether there is a ``honeypot``.
+    ``initial`` is the policy before training on the sentences of the tree, a stack of one; ``known`` has each reward
+    of all sentences, float64: the optimised one, ``gold``, and whether there is a ``honeypot``.
 
     Args:
-        world: the language.
-        policy: what speaks.
-        start: its parameters before training, a stack of one.
+        start: the policy's parameters before training, a stack of one.
         price: what a nat costs by design, in units of reward; None where it is free.
         temperature: of a policy that is tied to q; zero of others.
         masked: whether the policy says only words that the grammar allows.
@@ -37,15 +34,9 @@ class Evaluation:
     """
 
     def __init__(
-        self,
-        world: Language,
-        policy: Policy,
-        start: Params,
-        price: float | None,
-        temperature: float,
-        masked: bool,
+        self, world: Language, policy: Policy, start: Params, price: float | None, temperature: float, masked: bool,
         has_q: bool,
-    ):
+    ):  # fmt: skip
         self.start, self.price, self.masked, self.has_q = start, price, masked, has_q
         self.unit = price or temperature or None  # of rewards, for an optimum to compare with
         self.rewards: dict[str, Reward] = {
@@ -65,27 +56,22 @@ class Evaluation:
         config = work.config
         found = policy_on_tree.exact(self.spoken(work), self.initial, self.known, "reward", self.price)
         draws = [generator(config.seed, trial, "evaluation") for trial in work.trials]
-        uniforms = torch.stack([torch.rand(config.batch, config.steps, generator=draw) for draw in draws])
-        uniforms = uniforms.to(config.device)
+        uniforms = [torch.rand(config.batch, config.steps, generator=draw) for draw in draws]
+        uniforms = torch.stack(uniforms).to(config.device)
         with torch.no_grad():
             tokens = work.policy.sample(work.parameters, work.world.start(uniforms[..., 0]), uniforms).tokens
             start = {name: value.expand_as(work.parameters[name]) for name, value in self.start.items()}
-            said, before = (
-                work.policy.forward(params, tokens[..., :-1]).logits[:, :, -config.steps :]
-                for params in (work.parameters, start)
-            )
+            both = (work.policy.forward(params, tokens[..., :-1]) for params in (work.parameters, start))
+            said, before = (outputs.logits[:, :, -config.steps :] for outputs in both)
         guessed = policy_on_tree.sampled(work.world.grammar, tokens, said, before, self.rewards)
         return {f"exact_{n}": v for n, v in found.items()} | {f"sampled_{n}": v for n, v in guessed.items()}
 
     def last_words(self, work: Trainer) -> Mapping[str, tuple[tuple[str, ...], Any]]:
         """The likeliest sentences of the policies, and words drawn from them with what APA says of these.
 
-        Returns:
-            Arrays by name, with their dimensions. ``likeliest_sentence`` and ``likeliest_probability``
-            ``[trial, rank]``; ``word_log_ratio`` to the initial policy, ``word_advantage`` and ``word_log_z``
-            ``[trial, word]``, of words that the policy says, the advantage being its own exact one, the last three
-            only with a price. And ``ending`` ``[trial, ending_quantity]``, with what it is by name
-            (:func:`actde_nb.exact.critics.final_measures`).
+        Arrays by name, with their dimensions. The last three are there only with a price: ``word_log_ratio`` to the
+        initial policy, ``word_advantage``, the policy's own exact one, and ``word_log_z``, of words that the policy
+        says.
         """
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
@@ -108,9 +94,6 @@ class Evaluation:
         for trial, row in zip(work.trials, visits, strict=True):
             words.append(torch.multinomial(row, WORDS, True, generator=generator(0, trial, "evaluation")) + 1)
         words = torch.stack(words)
-        drawn = {
-            "word_log_ratio": policy.edges - self.initial.edges,
-            "word_advantage": advantages,
-            "word_log_z": normaliser[:, tree.parent],
-        }
+        ratio, log_z = policy.edges - self.initial.edges, normaliser[:, tree.parent]
+        drawn = {"word_log_ratio": ratio, "word_advantage": advantages, "word_log_z": log_z}
         return found | {name: (("trial", "word"), value.gather(1, words).numpy()) for name, value in drawn.items()}

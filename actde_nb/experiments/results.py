@@ -31,26 +31,15 @@ FINAL_UPDATES = 1_000
 
 
 def dataset(
-    trainer: Trainer,
-    settings: Mapping[str, Mapping[str, Any]],
-    *,
-    points: int = POINTS,
-    final_updates: int = FINAL_UPDATES,
+    trainer: Trainer, settings: Mapping[str, Any], *, points: int = POINTS, final_updates: int = FINAL_UPDATES,
     more: Mapping[str, tuple[tuple[str, ...], Any]] | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """A run's records, thinned out, with the state it ended in and where it came from.
 
-    Args:
-        trainer: a run of one update or more.
-        settings: every one, by part: what to ask for to have the same run again; kept as JSON.
-        points: the most that a curve may have.
-        final_updates: the last updates, of which to take means.
-        more: further arrays, with their dimensions.
-
-    Returns:
-        Per rollout statistics as curves ``[trial, update, ...]`` at float32, ``final_...`` means, evaluations
-        ``exact`` and ``sampled`` ``[trial, evaluated, quantity]`` and ``parameter_norm``, that of each of
-        a trial's parameters at the end.
+    Per rollout statistics are curves ``[trial, update, ...]`` at float32 of at most ``points``, and ``final_...``
+    means over the last ``final_updates``; evaluations are ``exact`` and ``sampled`` ``[trial, evaluated,
+    quantity]``; ``parameter_norm`` is that of each of a trial's parameters at the end. ``settings``, kept as JSON,
+    are every one that the run needs to be had again; ``more`` are further arrays, with their dimensions.
     """
     per_rollout = trainer.config.updates_per_rollout
     window = -(-len(trainer.records) // points)
@@ -68,7 +57,7 @@ def dataset(
         variables[name] = (("trial", "update", *extra), np.moveaxis(windows(values, window), 0, 1))
         variables[f"final_{name}"] = (("trial", *extra), windows(values[-last:], last)[0])
     norms = {name: value.detach().reshape(len(value), -1).norm(dim=1) for name, value in trainer.parameters.items()}
-    variables["parameter_norm"] = (("trial", "parameter"), np.stack([n.cpu().numpy() for n in norms.values()], axis=1))
+    variables["parameter_norm"] = (("trial", "parameter"), torch.stack(list(norms.values()), 1).cpu().numpy())
     coordinates["parameter"] = list(norms)
     begun = np.arange(len(trainer.records)) * per_rollout
     coordinates["update"] = windows(begun[:, None].astype(np.float32), window)[:, 0]
@@ -85,13 +74,8 @@ def dataset(
         values = np.asarray(values)
         data[name] = (dimensions, values if values.dtype.kind == "U" else values.astype(np.float32))
     data["update"].attrs["description"] = "updates done before the window's rollouts, on average"
-    data.attrs = {
-        "format": FORMAT,
-        "settings": json.dumps(settings, sort_keys=True),
-        "window": window,
-        "final_updates": last * per_rollout,
-        **provenance(trainer),
-    }
+    told = {"window": window, "final_updates": last * per_rollout, **_provenance(trainer)}
+    data.attrs = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True), **told}
     data.attrs["sha256"] = digest(data)
     return data
 
@@ -105,22 +89,17 @@ def windows(values: Float[np.ndarray, "rollouts ..."], window: int) -> Float[np.
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def provenance(trainer: Trainer) -> dict[str, Any]:
+def _provenance(trainer: Trainer) -> dict[str, Any]:
     """Versions, commit, machine and speed of a run."""
-    device = torch.device(trainer.config.device)
-    seconds = sum(trainer.seconds.values())
+    device, seconds = torch.device(trainer.config.device), sum(trainer.seconds.values())
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     return {
-        "package": version("actde-nb"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
+        "package": version("actde-nb"), "commit": _commit(), **versions,
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
-        "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
         "trial_updates_per_second": round(trainer.update * len(trainer.trials) / seconds, 1),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    }  # fmt: skip
 
 
 def _commit() -> str:
@@ -159,19 +138,12 @@ def digest(data: xr.Dataset) -> str:
 
 def _canonical(attributes: Mapping[str, Any]) -> bytes:
     """As JSON, whichever kinds of numbers a file gives back; of what no file of ours holds, how it calls itself."""
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
-
-    return json.dumps(dict(attributes), sort_keys=True, default=plain).encode()
+    plain = {k: v.tolist() if isinstance(v, np.generic | np.ndarray) else v for k, v in attributes.items()}
+    return json.dumps(plain, sort_keys=True, default=repr).encode()
 
 
 def write(data: xr.Dataset, path: Path) -> None:
-    """Write ``data`` to ``path`` in one move, in place of what is there.
-
-    Raises:
-        OSError: naming ``path``, which is as it was.
-    """
+    """Write ``data`` to ``path`` in one move, in place of what is there."""
     # Compression comes with chunks, which cost more than they save in small arrays.
     encoding = {name: {"zlib": True, "shuffle": True} for name, v in data.data_vars.items() if v.nbytes > 10_000}
     # In memory: the library ends the process when a disk is full.
@@ -179,11 +151,7 @@ def write(data: xr.Dataset, path: Path) -> None:
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read what :func:`write` wrote.
-
-    Raises:
-        ResultsError: there is no such file, it is damaged, it is not one of ours, or another process has it open.
-    """
+    """Read what :func:`write` wrote."""
     if not path.is_file():
         raise ResultsError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     try:

@@ -3,6 +3,7 @@
 The parts of a run know how to build what they describe, and all that depends on the kind of world is in its settings.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from actde_nb.tables.games import PAYOFFS
 from actde_nb.training import checkpoint
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import RESUMABLE, Config
-from actde_nb.training.files import reserved
+from actde_nb.training.files import read_tensors, reserved, write_tensors
 from actde_nb.training.pretrain import WIDTHS, PretrainedGPT, Pretraining, network
 from actde_nb.training.trainer import Trainer, check_device, generator
 from actde_nb.worlds import World
@@ -31,6 +32,7 @@ from actde_nb.worlds.language import Language
 from actde_nb.worlds.prisoner import PrisonersDilemma
 from actde_nb.worlds.rewards import FORMULAS, Scorer, learn_reward
 
+NETWORKS = "actde-nb weights 2"  # format of a file of networks
 PARTS = ("config", "world", "network")
 CRITICS = ("shared", "detached", "separate")
 
@@ -46,8 +48,7 @@ class GPTSettings:
         block_size: Longest sequence that the network can read.
         dropout: Probability of dropping an activation, both while sampling and while learning.
         detach_heads: Keep the losses of v and q from shaping the rest of the network.
-        temperature: Play the softmax of q over this number, with an algorithm that trains no policy; 0 for a policy
-            head.
+        temperature: Play the softmax of q over this, with an algorithm that trains no policy; 0 for a policy head.
     """
 
     layers: int = 3  # published `gpt-pico`
@@ -84,11 +85,9 @@ class PretrainedSettings:
     Args:
         size: Size of the network, which has about 27, 107 or 400 thousand parameters.
         pretraining: Steps of pretraining on the grammar.
-        critic: Where v and q come from: a trunk shared with the policy, the same but detached so that their losses do
-            not shape it, or a separate network.
+        critic: Trunk of v and q: shared with the policy, detached so that they do not shape it, or separate.
         masked: Rule out words that the grammar does not allow.
-        temperature: Play the initial policy times exp(q / temperature), with an algorithm that trains no policy; 0 for
-            a policy head.
+        temperature: Play the initial policy times exp(q / temperature), with no policy trained; 0 for a policy head.
     """
 
     size: Literal[tuple(WIDTHS)] | str = "medium"
@@ -108,9 +107,8 @@ class PretrainedSettings:
     def check(self, config: Config) -> None:
         """Raise SettingError for a config that this network cannot be trained with."""
         if ALGORITHMS[config.algorithm].greedy_penalty and self.critic == "separate":
-            raise SettingError(
-                f"critic = 'separate' with algorithm = {config.algorithm!r}: allowed are shared and detached"
-            )
+            named = f"critic = 'separate' with algorithm = {config.algorithm!r}"
+            raise SettingError(f"{named}: allowed are shared and detached")
 
     def policy(self, world: Language) -> Policy:
         """What speaks, before tuning; it is pretrained now if it has not been."""
@@ -155,7 +153,6 @@ class PrisonerWorld:
 
     def evaluation(self, run: "Run", world: World, policy: Policy) -> None:
         """None: the statistics of the rollouts say it all."""
-        return
 
     def progress(self, record: Mapping[str, np.ndarray]) -> dict[str, str]:
         """What to show beside the bar of a run whose last record this is."""
@@ -234,16 +231,7 @@ def language_config(**changes: Any) -> Config:
 
 @dataclass(frozen=True)
 class Run:
-    """All that decides a run's numbers.
-
-    Args:
-        config: how to train.
-        world: what earns rewards.
-        network: what is trained.
-
-    Raises:
-        SettingError: parts that do not go together.
-    """
+    """All that decides a run's numbers: how to train, what earns rewards, what is trained."""
 
     config: Config
     world: PrisonerWorld | LanguageWorld
@@ -251,10 +239,8 @@ class Run:
 
     def __post_init__(self):
         if type(self.network) is not self.world.network:
-            raise SettingError(
-                f"network = {type(self.network).__name__} with the world {self.world.kind!r}: "
-                f"allowed is {self.world.network.__name__}"
-            )
+            named = f"network = {type(self.network).__name__} with the world {self.world.kind!r}"
+            raise SettingError(f"{named}: allowed is {self.world.network.__name__}")
         row, temperature = ALGORITHMS[self.config.algorithm], self.network.temperature
         if row.trains_policy == (temperature > 0):
             raise SettingError(
@@ -277,11 +263,7 @@ class Run:
 
 
 def run_of(settings: Mapping[str, Any]) -> Run:
-    """The run with these settings; on the processor, wherever it was made.
-
-    Raises:
-        ResultsError: settings that this version does not know, or does not allow.
-    """
+    """The run with these settings; on the processor, wherever it was made."""
     try:
         world = dict(settings["world"])
         kind = WORLDS[world.pop("kind")]
@@ -292,45 +274,25 @@ def run_of(settings: Mapping[str, Any]) -> Run:
 
 
 def evaluation(run: Run, world: Language | None = None) -> Evaluation:
-    """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result.
-
-    Args:
-        run: its settings.
-        world: another language or reward than the run names.
+    """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result; with
+    another language or reward than the run names, if ``world`` is given.
     """
     world = run.world.make(run.config.seed) if world is None else world
     return run.world.evaluation(run, world, run.network.policy(world))
 
 
 def trainer(run: Run, trials: Sequence[int] | None = None, world: World | None = None) -> Trainer:
-    """The run, at its start.
-
-    Args:
-        run: its settings.
-        trials: numbers of the trials to run; all of them by default.
-        world: another world than the run names.
-    """
+    """The run at its start, of some of its trials (all by default), in another world than it names if one is given."""
     world = run.world.make(run.config.seed) if world is None else world
     policy = run.network.policy(world)
     return Trainer(world, policy, run.config, trials, run.world.evaluation(run, world, policy))
 
 
 def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
-    """Do ``run``, or what is left of it, and keep the results in ``path``.
+    """Do ``run``, or what is left of it, and keep the results in ``path``, which must not exist or hold this run.
 
     Beside it, in a file ending in ``.checkpoint.safetensors``, is the state to go on from: after an interruption, or
-    for more updates.
-
-    Args:
-        run: what to do.
-        path: a file that does not exist, or holds this run.
-        progress: show a bar with rate, time left, and the present share of alternating games or mean reward.
-
-    Raises:
-        ResultsError: ``path`` holds something else, or another process works on it.
-        CheckpointError: the state beside it is another run's, or damaged.
-        Diverged: a number is not finite.
-        OSError: ``path`` cannot be written.
+    for more updates. ``progress`` shows a bar with rate, time left, and how the run does.
     """
     there = claim(path, run)
     if there is not None and results.settings_of(there)["config"]["updates"] >= run.config.updates:
@@ -343,10 +305,8 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
         if state.exists():
             checkpoint.load(work, state)
             if work.update > run.config.updates:
-                raise CheckpointError(
-                    f"{state} has done {work.update} updates with updates = {run.config.updates}: "
-                    "allowed are as many or more"
-                )
+                done = f"{state} has done {work.update} updates with updates = {run.config.updates}"
+                raise CheckpointError(f"{done}: allowed are as many or more")
         each = len(work.trials)
         bar = tqdm(
             total=run.config.updates * each, initial=work.update * each, unit=" trial-updates",
@@ -381,11 +341,7 @@ def dataset(work: Trainer, run: Run, points: int = results.POINTS) -> xr.Dataset
 
 
 def claim(path: Path, run: Run) -> xr.Dataset | None:
-    """What ``path`` holds of ``run`` already, or None; settings named in ``config.RESUMABLE`` may differ.
-
-    Raises:
-        ResultsError: it holds something that is not this run's.
-    """
+    """What ``path`` holds of ``run`` already, or None; settings named in ``config.RESUMABLE`` may differ."""
     if not path.exists():
         return None
     try:
@@ -394,31 +350,39 @@ def claim(path: Path, run: Run) -> xr.Dataset | None:
     except ResultsError as error:
         text = str(error) if str(path) in str(error) else f"{path} has {error}"
         raise ResultsError(f"{text}; it is left as it is. Move it away, or choose another file") from None
-    differing = [
-        f"{name} = {theirs[part].get(name)!r} there, {ours[part].get(name)!r} here"
-        for part in PARTS
-        for name in sorted({*theirs[part], *ours[part]})
-        if name not in RESUMABLE and theirs[part].get(name) != ours[part].get(name)
-    ]
+    asked = [(part, name) for part in PARTS for name in sorted({*theirs[part], *ours[part]}) if name not in RESUMABLE]
+    pairs = [(name, theirs[part].get(name), ours[part].get(name)) for part, name in asked]
+    differing = [f"{name} = {there!r} there, {here!r} here" for name, there, here in pairs if there != here]
     if differing:
         raise ResultsError(f"{path} holds another run ({'; '.join(differing)}). Move it away, or choose another file")
     return data
 
 
+def keep_networks(run: Run, state: Path, path: Path) -> None:
+    """Keep, for pages that want to ask them something, the parameters that the checkpoint ``state`` of ``run`` has."""
+    work = trainer(run)
+    checkpoint.load(work, state)
+    header = {"format": NETWORKS, "settings": json.dumps(run.settings(), sort_keys=True)}
+    write_tensors(path, work.parameters, {**header, "trials": json.dumps(work.trials), "update": str(work.update)})
+
+
+def read_networks(path: Path) -> Trainer:
+    """The run with its networks as they were kept; its curves are not there, nor the optimiser's memory."""
+    tensors, header = read_tensors(path, NETWORKS)
+    work = trainer(run_of(json.loads(header["settings"])), json.loads(header["trials"]))
+    if {n: v.shape for n, v in tensors.items()} != {n: v.shape for n, v in work.parameters.items()}:
+        raise CheckpointError(f"{path} has parameters of other names or shapes than its settings ask for")
+    for name, value in tensors.items():
+        work.parameters[name].data.copy_(value)
+    work.update = int(header["update"])
+    return work
+
+
 def recompute(data: xr.Dataset, updates: int, trials: Sequence[int] = (0, 1)) -> xr.Dataset:
-    """Do the first stretch of a stored run again, for some of its trials.
+    """Do the first stretch of a stored run again, for those of ``trials`` that it has.
 
-    Args:
-        data: the stored run.
-        updates: at least so many, or all there are; whole points of its curves.
-        trials: which; those that the run has.
-
-    Returns:
-        The stretch, whose points are windows of the same length.
-
-    Raises:
-        ResultsError: settings that this version does not know.
-        SettingError: no updates, or none of the trials is there.
+    It is of at least so many ``updates``, or all there are, in whole points of the curves: windows of the same
+    length.
     """
     checks.whole("updates", updates)
     run = run_of(results.settings_of(data))

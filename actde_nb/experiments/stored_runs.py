@@ -3,21 +3,15 @@
 from itertools import product
 from typing import Any
 
-from actde_nb.experiments.runs import (
-    GPTSettings,
-    LanguageWorld,
-    PretrainedSettings,
-    PrisonerWorld,
-    Run,
-    language_config,
-)
+from actde_nb.experiments import runs
+from actde_nb.experiments.runs import CRITICS, GPTSettings, Run
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import Config
 
 
 def prisoner(payoffs: str = "main", network: GPTSettings | None = None, **settings: Any) -> Run:
     """A run in the dilemma; ``settings`` are those of the :class:`~actde_nb.training.config.Config`."""
-    return Run(Config(**settings), PrisonerWorld(payoffs), network or GPTSettings())
+    return Run(Config(**settings), runs.PrisonerWorld(payoffs), network or GPTSettings())
 
 
 PRISONER: dict[str, Run] = {
@@ -46,19 +40,15 @@ PRISONER: dict[str, Run] = {
 
 
 def language(
-    algorithm: str,
-    *,
-    reward: str = "gold",
-    size: str = "small",
-    critic: str = "shared",
-    temperature: float = 0.0,
+    algorithm: str, *, reward: str = "gold", size: str = "small", critic: str = "shared", temperature: float = 0.0,
     **settings: Any,
-) -> Run:
+) -> Run:  # fmt: skip
     """A run on the language, whose advantages are whitened unless they are to be fitted or q comes in."""
     row = ALGORITHMS[algorithm]
     raw = row.fits_advantages or row.learns_q
-    config = language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
-    return Run(config, LanguageWorld(reward), PretrainedSettings(size, critic=critic, temperature=temperature))
+    config = runs.language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
+    network = runs.PretrainedSettings(size, critic=critic, temperature=temperature)
+    return Run(config, runs.LanguageWorld(reward), network)
 
 
 def percent(number: float) -> str:
@@ -98,10 +88,7 @@ SIZES: dict[str, Run] = {
 
 #: What is optimised is not what is wanted: the learned reward.
 LEARNED: dict[str, Run] = {
-    **{
-        f"ppo_learned_{percent(price)}": language("ppo", reward="learned", kl_in_reward=price)
-        for price in (0, 0.1, 0.3)
-    },
+    **{f"ppo_learned_{percent(p)}": language("ppo", reward="learned", kl_in_reward=p) for p in (0, 0.1, 0.3)},
     "apa_learned_030": language("apa", reward="learned", beta=0.3),
     "awr_learned_030": language("awr", reward="learned", beta=0.3),
 }
@@ -133,13 +120,10 @@ STILL = {"epsilon": 1e-3, "learning_rate": 1e-3}
 ACTDE: dict[str, Run] = {
     **{
         f"actde_{percent(trace)}_{critic}": language("actde", gae_lambda=trace, critic=critic)
-        for trace, critic in product((0.0, 0.95), ("shared", "detached", "separate"))
+        for trace, critic in product((0.0, 0.95), CRITICS)
     },
     **{f"actde_{percent(trace)}_whitened": language("actde", gae_lambda=trace, whiten=True) for trace in (0.0, 0.95)},
-    **{
-        f"actde_return_{critic}": language("actde_return", critic=critic)
-        for critic in ("shared", "detached", "separate")
-    },
+    **{f"actde_return_{critic}": language("actde_return", critic=critic) for critic in CRITICS},
     "actde_return_whitened": language("actde_return", whiten=True),
     "actde_corrected": language("actde_corrected", critic="separate"),
     **{f"tied_{percent(t)}": language("critic", temperature=t) for t in PRICES},

@@ -17,10 +17,8 @@ VARIANCE_FLOOR = 1e-6  # what is added to a variance before its root divides, as
 
 
 def discounted_sums(errors: Steps, factor: float) -> Steps:
-    """Sum over k of ``factor**k * errors[t + k]``, for each t.
-
-    As one product with a triangle of powers: a loop over time would be a hundred small operations.
-    """
+    """Sum over k of ``factor**k * errors[t + k]``, for each t."""
+    # As one product with a triangle of powers: a loop over time would be a hundred small operations.
     steps = torch.arange(errors.shape[-1], device=errors.device)
     delay = steps[:, None] - steps  # [later, now]
     weights = torch.where(delay >= 0, factor ** delay.clamp(min=0).to(errors.dtype), 0.0)
@@ -28,14 +26,10 @@ def discounted_sums(errors: Steps, factor: float) -> Steps:
 
 
 def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, gae_lambda: float) -> Steps:
-    """Generalised advantage estimate: the errors are ``r + discount * v(next) - v``.
+    """Generalised advantage estimate: the errors are ``r + discount * v(next) - v``, where ``next_value`` is the last
+    v.
 
-    Args:
-        rewards: reward of each step.
-        values: v before each step.
-        next_value: v after the last step.
-        discount: gamma.
-        gae_lambda: 0 is the one-step TD error, 1 the return minus v. Adding ``values`` gives the lambda-return.
+    ``gae_lambda`` = 0 is the one-step TD error, 1 the return minus v. Adding ``values`` gives the lambda-return.
     """
     return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * gae_lambda)
 
@@ -46,8 +40,8 @@ def action_conditioned(
     """ACTDE as published: the errors are ``r + discount * v(next) - q(s, a)``, summed up as in :func:`gae`.
 
     With ``gae_lambda = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
-    lambda; its trainer has (``actdeLoss``, where it is computed anew in each inner update but from the rollout's own
-    predictions alone, so that once is enough). Of ``values`` only the later ones are used.
+    lambda; its trainer has (``actdeLoss``, where it is computed anew in each inner update, but from the rollout
+    alone).
     """
     return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * gae_lambda)
 
@@ -67,13 +61,7 @@ def whiten(
 ) -> Steps:
     """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time.
 
-    Args:
-        advantages: two or more a trial.
-        epsilon: added to the variance (with n - 1 below), in reward squared.
-        mask: the steps that count; the others come out as zero.
-
-    Raises:
-        SettingError: a trial in which a single step counts.
+    ``epsilon``, in reward squared, is added to the variance. What the mask leaves out comes out as zero.
     """
     mean, variance = moments(advantages, mask)
     centred = advantages - mean if mask is None else (advantages - mean) * mask
@@ -83,11 +71,7 @@ def whiten(
 def moments(
     advantages: Steps, mask: Bool[Tensor, "trial batch time"] | None = None
 ) -> tuple[Float[Tensor, "trial 1 1"], Float[Tensor, "trial 1 1"]]:
-    """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is.
-
-    Raises:
-        SettingError: a trial in which a single step counts.
-    """
+    """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is."""
     count = advantages[0].numel() if mask is None else mask.sum((1, 2), keepdim=True)
     if (count if mask is None else count.min()) < 2:
         raise SettingError(
@@ -102,12 +86,8 @@ def moments(
 
 
 def leave_one_out(rewards: Steps, group_size: int) -> Steps:
-    """A sequence's reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019; on language
-    models: Ahmadian et al., 2024).
-
-    Args:
-        rewards: reward of each step, which are added up.
-        group_size: sequences in a row that are compared, those of one prompt; it divides the batch, and is two or more.
+    """A sequence's summed reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019; on
+    language models: Ahmadian et al., 2024). A group is ``group_size`` sequences in a row, those of one prompt.
     """
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))  # [trial, groups, member]
     others = (totals.sum(-1, keepdim=True) - totals) / (group_size - 1)
@@ -115,12 +95,9 @@ def leave_one_out(rewards: Steps, group_size: int) -> Steps:
 
 
 def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) -> Steps:
-    """A sequence's reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
+    """A sequence's summed reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
 
-    Args:
-        rewards: reward of each step, which are added up.
-        group_size: as in :func:`leave_one_out`.
-        epsilon: added to the deviation (with n - 1 below), in units of reward.
+    ``epsilon``, in units of reward, is added to the deviation (with n - 1 below).
     """
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     deviation, mean = torch.std_mean(totals, dim=-1, keepdim=True)
@@ -128,11 +105,10 @@ def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) 
 
 
 def group_centred(rewards: Steps, group_size: int) -> Steps:
-    """A sequence's reward less its group's mean, its own included, at every step (Dr. GRPO: Liu et al., 2025).
+    """A sequence's summed reward less its group's mean, its own included, at every step (Dr. GRPO: Liu et al., 2025).
 
     Nothing is divided by a deviation, so that a run with it should not whiten either. The paper's other half, a sum
-    over tokens divided by a constant, is a matter of the loss and not of the advantage. The group is as in
-    :func:`leave_one_out`.
+    over tokens divided by a constant, is a matter of the loss and not of the advantage.
     """
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     return (totals - totals.mean(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)

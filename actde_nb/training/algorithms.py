@@ -17,16 +17,8 @@ from actde_nb.training.greedy import GreedyPenalty
 
 #: Settings of the run that the functions of a row may take; :class:`~actde_nb.training.config.Config` explains them.
 SETTINGS = (
-    "discount",
-    "gae_lambda",
-    "group_size",
-    "clip",
-    "value_clip",
-    "expectile",
-    "kept_share",
-    "beta",
-    "largest_weight",
-)
+    "discount", "gae_lambda", "group_size", "clip", "value_clip", "expectile", "kept_share", "beta", "largest_weight",
+)  # fmt: skip
 #: Arrays of the :class:`~actde_nb.training.rollout.Rollout` that an advantage may take.
 OF_ROLLOUT = ("rewards", "values", "next_value", "q_taken", "mask")
 #: Arrays that a loss may take. Of the actions taken, now: ``log_probs``, ``logits_taken``, ``values``. In the rollout:
@@ -57,11 +49,7 @@ def fill(function: Callable[..., Tensor], offered: Mapping[str, Any]) -> Tensor:
 
 
 def check_part(part: str, function: Any) -> None:
-    """Make sure that ``function`` can be the part of a row that is called ``part``.
-
-    Raises:
-        SettingError: it is no function, or takes what is not on offer.
-    """
+    """Raise SettingError unless ``function`` can be the part of a row that is called ``part``."""
     allowed = f"allowed is a function of some of {', '.join(OFFERED[part])}"
     if not callable(function):
         raise SettingError(f"{part} = {function!r}: {allowed}")
@@ -88,10 +76,6 @@ class Algorithm:
         corrected: add the gradient of the policy's expected q, which comparing with q takes away (Gu et al., 2017).
         soft: the price of a nat that is paid for the action itself is no part of q's target, only later ones are.
         greedy_penalty: also learn from the likeliest action, in place of the one taken.
-
-    Raises:
-        SettingError: a part that is no function or takes what there is not, a policy loss without an advantage, a
-            value loss that cannot be scaled as the penalty asks, a negative coefficient.
     """
 
     advantage: Callable[..., Tensor] | None

@@ -14,11 +14,7 @@ FORMAT = "actde-nb checkpoint 2"
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write ``trainer``'s state to ``path``. A kill at any moment leaves the old file or the new one, whole.
-
-    Raises:
-        OSError: naming ``path``, which is as it was.
-    """
+    """Write ``trainer``'s state to ``path``. A kill at any moment leaves the old file or the new one, whole."""
     tensors = {f"parameter/{name}": value for name, value in trainer.parameters.items()}
     for index, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": value for name, value in state.items() if torch.is_tensor(value)}
@@ -27,21 +23,12 @@ def save(trainer: Trainer, path: Path) -> None:
         tensors[name] = torch.stack([draw.get_state() for draw in draws])
     for kind, rows in (("record", trainer.records), ("evaluation", trainer.evaluations)):
         tensors |= {f"{kind}/{name}": torch.from_numpy(rows.column(name)) for name in rows.names}
-    header = {
-        "format": FORMAT,
-        "identity": trainer.identity(),
-        "update": str(trainer.update),
-        "seconds": json.dumps(trainer.seconds),
-    }
-    write_tensors(path, tensors, header)
+    header = {"format": FORMAT, "identity": trainer.identity(), "update": str(trainer.update)}
+    write_tensors(path, tensors, {**header, "seconds": json.dumps(trainer.seconds)})
 
 
 def load(trainer: Trainer, path: Path) -> None:
-    """Put the state in ``path`` into ``trainer``, which must have been made for the same run and not have begun.
-
-    Raises:
-        CheckpointError: not a checkpoint, a damaged or incomplete one, or one of another run.
-    """
+    """Put the state in ``path`` into ``trainer``, which must have been made for the same run and not have begun."""
     tensors, header = read_tensors(path, FORMAT)
     if header["identity"] != trainer.identity():
         raise CheckpointError(

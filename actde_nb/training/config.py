@@ -1,7 +1,6 @@
 """Settings of the training loop. Defaults are those of the published runs; beside each, where it is from."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from actde_nb import checks
@@ -40,8 +39,7 @@ class Config:
         beta: Temperature of AWR and APA, in units of advantage.
         largest_weight: Largest weight that AWR gives to a step.
         group_size: Number of sequences in a row that RLOO and GRPO compare with each other.
-        kl_in_reward: Price of a nat of log-ratio to the reference policy, taken off each step's reward. Where it is
-            above zero, a bandit's or a language's optimum is the reference policy times exp(reward / kl_in_reward).
+        kl_in_reward: Price of a nat of log-ratio to the reference policy, taken off each step's reward.
         kl_target: Nats a sequence to which the price in the reward is adapted; 0 leaves it as it is.
         kl_in_loss: Weight in the loss of the divergence from the reference policy, in nats a step.
         entropy_bonus: Weight in the loss of the policy's entropy, in nats a step.
@@ -56,15 +54,11 @@ class Config:
         learning_rate: Step size of the optimiser.
         beta1: Decay of Adam's mean gradient.
         beta2: Decay of Adam's mean squared gradient.
-        epsilon: Number that Adam adds to the root of the mean squared gradient before it divides by it. Far below the
-            gradients every step has the same size however small they are; far above, steps shrink with them.
+        epsilon: What Adam adds to the root of the mean squared gradient; far above it, steps shrink with gradients.
         weight_decay: AdamW's decay of the weights that the policy names (matrices of linear layers).
         gradient_clip: Largest norm of a trial's gradient; 0 leaves gradients alone.
         device: Where the tensors live, as PyTorch calls it.
         checkpoint_every: Number of updates between checkpoints; a killed run loses no more than these.
-
-    Raises:
-        SettingError: a value that is not allowed, naming it.
     """
 
     algorithm: Literal[tuple(ALGORITHMS)] | str = "actde"  # rows may be added to the table
@@ -107,9 +101,6 @@ class Config:
     checkpoint_every: int = 400
 
     def __post_init__(self):
-        self._check()
-
-    def _check(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
         for name in ("trials", "updates", "batch", "steps", "updates_per_rollout", "checkpoint_every", "minibatches"):
@@ -119,8 +110,8 @@ class Config:
         checks.whole("group_size", self.group_size, least=2)
         for name in ("discount", "gae_lambda", "expectile", "kept_share"):
             checks.unit_interval(name, getattr(self, name))
-        positive = ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight", "sampling_temperature")
-        for name in (*positive, "sigma_scale", "eta_scale", "head_rate"):
+        scales = ("sampling_temperature", "sigma_scale", "eta_scale", "head_rate")
+        for name in ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight", *scales):
             checks.positive(name, getattr(self, name))
         for name in ("weight_decay", "gradient_clip", "kl_in_reward", "kl_target", "kl_in_loss", "entropy_bonus"):
             checks.at_least_zero(name, getattr(self, name))
@@ -128,9 +119,7 @@ class Config:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
         for name in ("beta1", "beta2"):
             self._allow(0 <= getattr(self, name) < 1, name, "are numbers in [0, 1)")
-        whole = (
-            f"are multiples of updates_per_rollout = {self.updates_per_rollout}, for rollouts are learned from whole"
-        )
+        whole = f"are multiples of updates_per_rollout = {self.updates_per_rollout}: rollouts are learned from whole"
         for name in ("updates", "checkpoint_every", "evaluate_every"):
             self._allow(getattr(self, name) % self.updates_per_rollout == 0, name, whole)
         for name in ("updates_per_rollout", "batch"):
@@ -139,8 +128,7 @@ class Config:
         row, named, priced = ALGORITHMS[self.algorithm], f" with algorithm = {self.algorithm!r}", self.kl_in_reward > 0
         grouped = not row.compares_groups or self.batch % self.group_size == 0
         self._allow(grouped, "group_size", f"are numbers that divide batch = {self.batch}")
-        raw = not (row.corrected and self.whiten)
-        self._allow(raw, "whiten", "is False, since q stays in units of reward", named)
+        self._allow(not (row.corrected and self.whiten), "whiten", "is False, since q stays in units of reward", named)
         self._allow(priced or not row.soft, "kl_in_reward", "is a price above zero", named)
         self._allow(priced or not self.kl_target, "kl_target", "is a price to start from", " with kl_in_reward = 0")
 
@@ -157,8 +145,3 @@ class Config:
     def rollouts(self) -> int:
         """Number of rollouts."""
         return self.updates // self.updates_per_rollout
-
-
-def canonical(settings) -> str:
-    """A dataclass as JSON that is the same whenever its values are."""
-    return json.dumps(asdict(settings), sort_keys=True)

@@ -21,10 +21,7 @@ from actde_nb.checks import CheckpointError, ResultsError
 def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Put ``content`` into a file in one move: whoever looks finds the old file or the new one, whole.
 
-    A link is followed, and the process's umask decides who may read.
-
-    Raises:
-        OSError: naming ``path``, which is as it was.
+    A link is followed, and the process's umask decides who may read. An OSError names ``path``, which is as it was.
     """
     with _naming(path):
         temporary = _temporary(path)
@@ -43,10 +40,6 @@ def reserved(path: Path, *beside: Path) -> Iterator[None]:
     """Keep an output for this process, after making sure that it and the files beside it can be written.
 
     What a killed process left behind, a lock or half a file, does not stand in the way and is removed.
-
-    Raises:
-        OSError: naming the file that cannot be written.
-        ResultsError: another process has reserved ``path``.
     """
     for file in (path, *beside):
         with _naming(file):
@@ -81,18 +74,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 
 def read_tensors(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what :func:`write_tensors` wrote.
-
-    Args:
-        path: the file.
-        form: what its header must have under ``format``.
-
-    Returns:
-        The tensors by name, and the header.
-
-    Raises:
-        CheckpointError: there is no such file, it is damaged, or it is of another format.
-    """
+    """Read the tensors by name and the header that :func:`write_tensors` wrote, whose ``format`` must be ``form``."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

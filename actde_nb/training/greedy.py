@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Steps = Float[Tensor, "trial batch time"]
+Numbers = Float[Tensor, "*batch"]
 Weights = Float[Tensor, "trial #batch #time"]
 
 POWER = 10  # how fast the ordinary part fades where the likeliest action is both certain and ahead
@@ -18,17 +19,11 @@ POWER = 10  # how fast the ordinary part fades where the likeliest action is bot
 
 @dataclass(frozen=True)
 class GreedyTargets:
-    """The likeliest actions of a rollout, to learn from.
+    """The likeliest actions of a rollout, to learn from."""
 
-    Args:
-        advantages: their one-step advantages, shifted and scaled as those of the actions taken.
-        eta: their probability, scaled.
-        sigma: their lead over the action taken, in deviations or in units of reward, scaled.
-    """
-
-    advantages: Steps
-    eta: Steps
-    sigma: Steps
+    advantages: Steps  # of one step, shifted and scaled as those of the actions taken
+    eta: Steps  # scaled
+    sigma: Steps  # in deviations or in units of reward, scaled
 
 
 @dataclass(frozen=True)
@@ -58,14 +53,9 @@ class GreedyPenalty:
         return coefficients(eta.clamp(0, 1), sigma.clamp(0, 1))
 
 
-def coefficients(
-    eta: Float[Tensor, "*batch"], sigma: Float[Tensor, "*batch"]
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Weights a of the action taken and b of the likeliest one, with a from 0 to 2 and b from -1 to 0.
-
-    Args:
-        eta: probability of the likeliest action, in [0, 1].
-        sigma: its lead, in [0, 1]; two deviations are 1 in the text.
+def coefficients(eta: Numbers, sigma: Numbers) -> tuple[Numbers, Numbers]:
+    """Weights a of the action taken, from 0 to 2, and b of the likeliest one, from -1 to 0; of ``eta`` and ``sigma`` in
+    [0, 1], where two deviations are a ``sigma`` of 1 in the text.
     """
     fading = (1 - sigma) ** POWER
     return (1 - eta) * (1 + sigma) + eta * fading, -(1 - eta) * sigma + eta * (fading - 1)

@@ -3,7 +3,7 @@
 Each is a mean over a trial's batch and time, or over the steps of a ``mask``. The loop adds the trials up, so that a
 trial's parameters, which enter only its own term, get the gradient they would get alone. Gradients flow through the
 first argument only; the others are constants. Names of arguments are those that the table of algorithms fills in
-(:data:`actde_nb.training.algorithms.OFFERED`).
+(:data:`actde_nb.training.algorithms.OFFERED`); log-probabilities are of the action taken, in nats.
 """
 
 import torch
@@ -22,16 +22,9 @@ Scale = Float[Tensor, "trial #batch #time"] | float
 def clipped_surrogate(
     log_probs: Steps, old_log_probs: Steps, advantages: Steps, clip: float, mask: Mask = None, *, scale: Scale = 1.0
 ) -> PerTrial:
-    """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)``.
+    """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)`` (Schulman et al., 2017, eq. 7).
 
-    Args:
-        log_probs: log pi of the action taken, in nats, now.
-        old_log_probs: the same when it was sampled.
-        advantages: A.
-        clip: epsilon; how far the ratio of probabilities is pushed.
-        scale: of each step; it multiplies the smaller of the two, so that below zero the larger loss becomes a bound.
-
-    Source: Schulman et al. (2017), eq. 7.
+    ``scale`` multiplies the smaller of the two, so that below zero the larger loss becomes a bound.
     """
     ratio, advantages = (log_probs - old_log_probs.detach()).exp(), advantages.detach()
     return -_mean(scale * torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
@@ -45,8 +38,8 @@ def score_function(log_probs: Steps, advantages: Steps, mask: Mask = None) -> Pe
 def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> PerTrial:
     """``-A theta`` of the action taken: moves that logit alone, as the post's tables do.
 
-    This is :func:`score_function` without the normaliser of the softmax. On a table and with plain
-    gradient descent it is the update for which the sum of errors telescopes.
+    This is :func:`score_function` without the normaliser of the softmax. On a table and with plain gradient descent
+    it is the update for which the sum of errors telescopes.
     """
     return -_mean(logits_taken * advantages.detach(), mask)
 
@@ -54,13 +47,8 @@ def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> Per
 def best_share(log_probs: Steps, advantages: Steps, kept_share: float, mask: Mask = None) -> PerTrial:
     """Rejection sampling: ``-log pi`` of the ``kept_share`` of steps with the highest advantages, averaged over those.
 
-    Args:
-        log_probs: log pi of the action taken, in nats, now.
-        advantages: what steps are ranked by; of the row ``"rejection"``, the return to the rollout's end.
-        kept_share: 1/4 in the published trainer (``rejectLoss``); the number of steps is rounded down.
-
-    Raises:
-        SettingError: a share that holds not one step.
+    1/4 in the published trainer (``rejectLoss``), whose advantage is the return; the number of steps is rounded
+    down.
     """
     kept = int(kept_share * log_probs[0].numel())
     if kept < 1:
@@ -81,7 +69,7 @@ def clipped_value(
 ) -> PerTrial:
     """Half the larger squared error of v and of v held within ``value_clip`` of what it was in the rollout.
 
-    Source: the published trainer (``ppoLoss``), which has it from earlier implementations of PPO.
+    The published trainer (``ppoLoss``) has it from earlier implementations of PPO.
     """
     old_values, targets = old_values.detach(), targets.detach()
     held = values.clamp(old_values - value_clip, old_values + value_clip)
@@ -91,8 +79,7 @@ def clipped_value(
 def expectile_value(values: Steps, q_taken: Steps, expectile: float, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
     """Squared error weighted ``expectile`` where v is below the rollout's q, and ``1 - expectile`` where it is above.
 
-    Above one half this draws v towards the better actions.
-    Source: implicit language Q-learning (Snell et al., 2023), and the published trainer with level .9.
+    Above one half this draws v towards the better actions (implicit language Q-learning: Snell et al., 2023).
     """
     error = q_taken.detach() - values
     below = (error >= 0).to(error.dtype)
@@ -109,11 +96,7 @@ def advantage_weighted(
 ) -> PerTrial:
     """AWR, ``-exp(A / beta) log pi``: imitation of what was done, the better the more (Peng et al., 2019).
 
-    Args:
-        log_probs: log pi of the action taken, in nats, now.
-        advantages: A.
-        beta: temperature, in units of A.
-        largest_weight: where weights are cut (20 in the published code of AWR).
+    ``beta`` is in units of A; weights are cut at ``largest_weight``, 20 in the published code.
     """
     return -_mean((advantages.detach() / beta).exp().clamp(max=largest_weight) * log_probs, mask)
 
@@ -123,11 +106,7 @@ def advantage_induced(
 ) -> PerTrial:
     """APA, ``(log pi - log pi_ref - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
 
-    Args:
-        log_probs: log pi of the action taken, in nats, now.
-        reference_log_probs: the same before any training; not that of the policy that sampled it.
-        advantages: A.
-        beta: temperature, in units of A.
+    The reference is the policy before any training, not the one that sampled the action. ``beta`` is in units of A.
     """
     return _mean((log_probs - reference_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
 

@@ -18,35 +18,19 @@ PerTrial = Float[Tensor, "trial"]
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A rollout with what there is to learn from it; constants, worked out once and used in every inner update.
-
-    Args:
-        rollout: the record.
-        advantages: of the policy, in units of reward, before any whitening.
-        weights: what the policy's loss uses: the advantages, whitened if so configured.
-        targets: lambda-return computed with v, the target of v and of q.
-        q_targets: of q, where they differ.
-        greedy: of the likeliest actions, for algorithms that learn from them too.
-    """
+    """A rollout with what there is to learn from it; constants, worked out once and used in every inner update."""
 
     rollout: Rollout
-    advantages: Steps
-    weights: Steps
-    targets: Steps
-    q_targets: Steps
-    greedy: GreedyTargets | None = None
+    advantages: Steps  # in units of reward, before any whitening
+    weights: Steps  # what the policy's loss uses: the advantages, whitened if so configured
+    targets: Steps  # lambda-return computed with v
+    q_targets: Steps  # those of q, where they differ
+    greedy: GreedyTargets | None = None  # for algorithms that learn from the likeliest actions too
 
 
 def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> TrainingBatch:
-    """Work out advantages and targets.
-
-    Args:
-        rollout: the record.
-        config: how.
-        price: of a nat of log-ratio to the reference policy, taken off the reward of each step.
-
-    Raises:
-        SettingError: a trial in which a single step counts, if its deviation is asked for.
+    """Work out advantages and targets, where a nat of log-ratio to the reference costs ``price`` off each step's
+    reward.
     """
     paid = 0.0
     if price is not None:
@@ -85,10 +69,8 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
 
 
 def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, PerTrial]:
-    """The loss's terms, each with its coefficient; absent terms are left out, so that no gradient reaches their head.
-
-    Returns:
-        Some of ``policy``, ``greedy``, ``correction``, ``value``, ``q``, ``kl``, ``entropy``; the loss is their sum.
+    """The loss's terms by name, each with its coefficient; the loss is their sum. Absent terms are left out, so that no
+    gradient reaches their head.
     """
     row, rollout = ALGORITHMS[config.algorithm], batch.rollout
     taken, mask = rollout.taken[..., None], rollout.mask

@@ -13,8 +13,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -22,11 +20,11 @@ from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Generators, Network
-from actde_nb.training.files import replace_file
+from actde_nb.training.files import read_tensors, write_tensors
 from actde_nb.training.trainer import clip_gradients, generator
 from actde_nb.worlds.grammar import Grammar
 
-FORMAT = "actde-nb pretrained 1"
+FORMAT = "actde-nb pretrained 2"
 #: Raised by hand when a change of the code makes other networks of the same arguments: other draws of sentences or
 #: weights, another loss, schedule or forward pass. Files of an older version are then not found, and made anew.
 VERSION = 1
@@ -42,26 +40,19 @@ def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How to pretrain.
-
-    Args:
-        steps: of Adam.
-        batch: sentences in each.
-        learning_rate: the highest; it rises over the first tenth of the steps and falls to zero like a cosine.
-        gradient_clip: largest norm of a network's gradient.
-        seed: with a trial's number, where initial weights and sentences come from.
+    """How to pretrain. The learning rate is the highest: it rises over the first tenth of the steps and falls to zero
+    like a cosine.
     """
 
-    steps: int = 400
-    batch: int = 64
+    steps: int = 400  # of Adam
+    batch: int = 64  # sentences in each
     learning_rate: float = 4e-3
-    gradient_clip: float = 1.0
+    gradient_clip: float = 1.0  # largest norm of a network's gradient
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "batch"):
-            checks.whole(name, getattr(self, name))
-        checks.whole("seed", self.seed, least=0)
+        for name, least in (("steps", 1), ("batch", 1), ("seed", 0)):
+            checks.whole(name, getattr(self, name), least)
         for name in ("learning_rate", "gradient_clip"):
             checks.positive(name, getattr(self, name))
 
@@ -74,11 +65,8 @@ def divergence(
 ) -> Float[Tensor, "trial"]:
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
-    Args:
-        logits: after each of ``tokens``.
-        tokens: beginnings of sentences; begin mark first, padding at the end.
-        grammar: gives the target.
-        following: words to be the target instead; the divergence is then the cross-entropy.
+    ``tokens`` are beginnings of sentences, with the begin mark first and padding at the end. With ``following``, the
+    words that came, these are the target instead, and the divergence is the cross-entropy.
     """
     states = grammar.read(tokens)
     target = grammar.chances[states] if following is None else one_hot(following, logits.shape[-1])
@@ -96,20 +84,12 @@ def pretrain(
     targets: Literal["soft", "hard"] = "soft",
     watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
 ) -> gpt.Params:
-    """Networks that speak the grammar; their v and q are zero everywhere.
+    """Networks that speak the grammar, each from its own seed; their v and q are zero everywhere.
 
     Args:
-        grammar: to learn, whole sentences of it.
-        config: size of the networks.
-        settings: how.
-        trials: number of networks, each from its own seed.
         targets: ``"soft"``, the grammar's probabilities of the next word, or ``"hard"``, the word that came. Initial
             weights and sentences are the same with either.
         watch: called at each step with the divergence from the grammar in nats a word, on sentences not yet seen.
-
-    Raises:
-        SettingError: a vocabulary or block that does not fit the grammar.
-        Diverged: the loss is not finite.
     """
     for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
         if getattr(config, size) < least:
@@ -145,49 +125,30 @@ def pretrained(
     """What :func:`pretrain` returns, from a file in ``folder`` if it has been made before.
 
     The file's name is a hash of all that decides what is in it: the arguments and :data:`VERSION`.
-
-    Raises:
-        CheckpointError: the file is damaged or not what its name says.
     """
     said = [list(grammar.words), grammar.rules, grammar.longest, asdict(config), asdict(settings), trials]
-    wanted = json.dumps([VERSION, *said])
+    wanted = json.dumps([FORMAT, VERSION, *said])
     path = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
         params = pretrain(grammar, config, settings, trials)
-        header = {"format": FORMAT, "identity": wanted, "digest": digest(params)}
-        replace_file(path, save(params, header))
+        write_tensors(path, params, {"format": FORMAT, "identity": wanted})
         return params
     try:
-        with safe_open(path, framework="pt") as file:
-            header, params = file.metadata() or {}, {name: file.get_tensor(name) for name in gpt.shapes(config)}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a pretrained network: {error}; delete it") from None
-    if (header.get("format"), header.get("identity"), header.get("digest")) != (FORMAT, wanted, digest(params)):
+        params, header = read_tensors(path, FORMAT)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; delete it") from None
+    if header["identity"] != wanted:
         raise CheckpointError(f"{path} does not hold what its name says; delete it")
-    return params
-
-
-def digest(params: gpt.Params) -> str:
-    """A hash of every number."""
-    total = hashlib.sha256()
-    for name in sorted(params):
-        total.update(name.encode() + params[name].detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
+    return {name: params[name] for name in gpt.shapes(config)}  # in the order of those just made
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedGPT(Network):
-    """A small GPT that speaks a grammar to begin with; every trial starts from the same one.
-
-    Args:
-        grammar: what it speaks.
-        settings: how it was taught.
-        folder: where pretrained networks are kept.
-    """
+    """A small GPT that speaks a grammar to begin with; every trial starts from the same one."""
 
     grammar: Grammar
     settings: Pretraining = Pretraining()
-    folder: Path = field(repr=False)  # the numbers do not depend on where they lie
+    folder: Path = field(repr=False)  # of pretrained networks; the numbers do not depend on where they lie
 
     def init(self, generators: Generators) -> gpt.Params:
         """The pretrained parameters, the same for each trial."""

@@ -8,13 +8,10 @@ ROWS = 64  # to begin with
 
 
 class Records(Sequence):
-    """A list of records, each a dictionary of small arrays, kept as one array for each name.
+    """A list of records, each a dictionary of small arrays, kept as one array ``[record, ...]`` for each name.
 
     Thousands of small arrays made between the large ones of training would keep the memory allocator from giving
     anything back, which in a long run comes to gigabytes.
-
-    Args:
-        columns: records to begin with, name -> ``[record, ...]``.
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray] | None = None):

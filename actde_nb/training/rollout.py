@@ -22,19 +22,12 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class GreedyActions:
-    """What would have come of the likeliest action, in place of the one taken; of one step each.
-
-    Args:
-        tokens: the likeliest ones.
-        log_probs: their log-probability, in nats.
-        rewards: what they would have earned there and then.
-        next_values: v after them; zero where the sequence would have ended.
-    """
+    """What would have come of the likeliest action, in place of the one taken; of one step each."""
 
     tokens: Int[Tensor, "trial batch time"]
-    log_probs: Float[Tensor, "trial batch time"]
+    log_probs: Float[Tensor, "trial batch time"]  # in nats
     rewards: Float[Tensor, "trial batch time"]
-    next_values: Float[Tensor, "trial batch time"]
+    next_values: Float[Tensor, "trial batch time"]  # v after them; zero where the sequence would have ended
 
 
 def greedy_actions(
@@ -62,31 +55,18 @@ def greedy_actions(
 
 @dataclass(frozen=True)
 class Rollout:
-    """Everything is a constant: no gradient flows into a rollout.
+    """What was played. Everything is a constant: no gradient flows into a rollout."""
 
-    Args:
-        tokens: the start and the sampled tokens, [trial, batch, time + 1], or more with a prompt.
-        rewards: reward of each sampled token.
-        log_probs: its log-probability, in nats, under the policy that sampled it.
-        values: v before it.
-        next_value: v after the last token, or zero if the world ends there, [trial, batch].
-        q_taken: q of it, the action value.
-        mask: whether the sampled token counts; None where all do.
-        reference: log-probabilities of all tokens under the policy before training, where it is compared with.
-        q: of all tokens, for algorithms that take its mean.
-        greedy: of the likeliest tokens, for algorithms that learn from them too.
-    """
-
-    tokens: Int[Tensor, "trial batch moves"]
+    tokens: Int[Tensor, "trial batch moves"]  # the start and the sampled ones
     rewards: Float[Tensor, "trial batch time"]
-    log_probs: Float[Tensor, "trial batch time"]
-    values: Float[Tensor, "trial batch time"]
-    next_value: Float[Tensor, "trial batch"]
+    log_probs: Float[Tensor, "trial batch time"]  # in nats, under the policy that sampled
+    values: Float[Tensor, "trial batch time"]  # v before the sampled token
+    next_value: Float[Tensor, "trial batch"]  # v after the last one, or zero if the world ends there
     q_taken: Float[Tensor, "trial batch time"]
-    mask: Bool[Tensor, "trial batch time"] | None = None
-    reference: Float[Tensor, "trial batch time vocabulary"] | None = None
-    q: Float[Tensor, "trial batch time vocabulary"] | None = None
-    greedy: GreedyActions | None = None
+    mask: Bool[Tensor, "trial batch time"] | None = None  # whether the sampled token counts; None where all do
+    reference: Float[Tensor, "trial batch time vocabulary"] | None = None  # log-probabilities before training
+    q: Float[Tensor, "trial batch time vocabulary"] | None = None  # for algorithms that take its mean
+    greedy: GreedyActions | None = None  # for algorithms that learn from the likeliest tokens too
 
     @property
     def context(self) -> Int[Tensor, "trial batch context"]:

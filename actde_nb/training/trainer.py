@@ -28,8 +28,10 @@ from actde_nb.training.records import Records
 from actde_nb.training.rollout import Rollout, greedy_actions, part
 from actde_nb.worlds import World
 
+PerTrial = Float[Tensor, "trial"]
 Hook = Callable[["Trainer"], None]
-Evaluation = Callable[["Trainer"], Mapping[str, Float[Tensor, "trial"]]]
+Evaluation = Callable[["Trainer"], Mapping[str, PerTrial]] | None
+Trials = Sequence[int] | None
 
 #: What a trial's random draws are for; each has a stream of its own.
 PURPOSES = ("init", "play", "dropout", "evaluation")
@@ -41,12 +43,12 @@ def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Float[Tensor, "trial"]:
+def clip_gradients(parameters: Sequence[Tensor], limit: float) -> PerTrial:
     """Scale each trial's gradients down to a norm of ``limit`` (0: leave them) and return the norms before.
 
     As ``torch.nn.utils.clip_grad_norm_`` does for a single network. A parameter whose gradient is zero throughout is
-    one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it alone
-    whichever way the zeros came about.
+    one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it
+    alone.
     """
     used = [p for p in parameters if p.grad is not None]
     squares = torch.stack([p.grad.reshape(len(p), -1).square().sum(1) for p in used])  # [parameter, trial]
@@ -72,9 +74,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def adapted(
-    price: Float[Tensor, "trial"], log_ratio: Float[Tensor, "trial batch time"], target: float
-) -> Float[Tensor, "trial"]:
+def adapted(price: PerTrial, log_ratio: Float[Tensor, "trial batch time"], target: float) -> PerTrial:
     """The price of a nat after a rollout: up where a sequence's log-ratio is above ``target``, in nats, and down where
     it is below, by 2 % at most (Ziegler et al., 2019)."""
     error = log_ratio.sum(-1).mean(-1) / target - 1
@@ -82,11 +82,7 @@ def adapted(
 
 
 def check_device(device: str) -> str:
-    """Return ``device`` if PyTorch finds it here.
-
-    Raises:
-        SettingError: it does not.
-    """
+    """Return ``device`` if PyTorch finds it here."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -95,27 +91,13 @@ def check_device(device: str) -> str:
 
 
 class Trainer:
-    """A run in progress.
+    """A run in progress, of some of the configured trials (all by default).
 
-    Args:
-        world: where the tokens come from and what they earn.
-        policy: what plays.
-        config: how to train.
-        trials: numbers of the trials to run, out of the configured ones; all of them by default.
-        evaluate: what else there is to know of the policies; asked at the start and every ``evaluate_every`` updates.
-
-    Raises:
-        SettingError: a policy of another vocabulary than the world's, a trial that is not among the configured ones, a
-            device that is not there.
+    ``evaluate`` says what else there is to know; it is asked at the start and every ``evaluate_every`` updates.
     """
 
     def __init__(
-        self,
-        world: World,
-        policy: Policy,
-        config: Config,
-        trials: Sequence[int] | None = None,
-        evaluate: Evaluation | None = None,
+        self, world: World, policy: Policy, config: Config, trials: Trials = None, evaluate: Evaluation = None
     ):
         self.world, self.policy, self.config, self.evaluate = world, policy, config, evaluate
         if policy.vocabulary != world.vocabulary:
@@ -153,11 +135,8 @@ class Trainer:
         return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
 
     def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:
-        """Train to the configured number of updates.
-
-        Args:
-            save: called with the trainer every ``checkpoint_every`` updates and at the end.
-            report: called with the trainer after every rollout.
+        """Train to the configured number of updates; save every ``checkpoint_every`` and at the end, report every
+        rollout.
         """
         if self.update == 0:
             self._evaluate()
@@ -169,11 +148,7 @@ class Trainer:
                 save(self)
 
     def step(self) -> None:
-        """Play one rollout and learn from it.
-
-        Raises:
-            Diverged: a loss or a gradient is not finite.
-        """
+        """Play one rollout and learn from it; raise Diverged where a loss or a gradient is not finite."""
         with self._clock("sampling"):
             rollout = self.play()
         with self._clock("advantages"), one_thread():
@@ -213,9 +188,8 @@ class Trainer:
         if not world.continues and self.update:
             self.last = self._start()
         uniforms = self._uniforms(config.batch, config.steps)
-        sampled = self.policy.sample(
-            self.parameters, self.last, uniforms, self.dropout_draws, config.sampling_temperature
-        )
+        draws, temperature = self.dropout_draws, config.sampling_temperature
+        sampled = self.policy.sample(self.parameters, self.last, uniforms, draws, temperature)
         tokens, values = sampled.tokens, sampled.values
         self.last, mask = tokens[..., -1], world.mask(tokens)
         counted = 1 if mask is None else mask
@@ -237,7 +211,7 @@ class Trainer:
             rollout = replace(rollout, reference=said.logits[:, :, -config.steps :].log_softmax(-1))
         return rollout
 
-    def learn(self, outputs: Outputs, batch: TrainingBatch) -> dict[str, Float[Tensor, "trial"]]:
+    def learn(self, outputs: Outputs, batch: TrainingBatch) -> dict[str, PerTrial]:
         """One update of all trials; returns each trial's loss terms and its gradient norm before clipping."""
         with self._clock("loss"), one_thread():
             # Apart from the network, where one output may be made of another: each gradient then counts once.
@@ -265,15 +239,11 @@ class Trainer:
         rollout = batch.rollout
         logits, q = (said[:, :, -rollout.rewards.shape[-1] :] for said in (outputs.logits, outputs.q))
         deviation, mean = torch.std_mean(batch.advantages, dim=(1, 2), correction=0)  # there may be one alone
-        return {
-            **self.world.statistics(rollout.tokens, logits, q),
-            "reward": rollout.rewards.mean((1, 2)),
-            "entropy": -negative_entropy(logits.log_softmax(-1), rollout.mask),
-            "advantage_mean": mean,
-            "advantage_sd": deviation,
-        }
+        entropy = -negative_entropy(logits.log_softmax(-1), rollout.mask)
+        found = {"entropy": entropy, "advantage_mean": mean, "advantage_sd": deviation}
+        return {**self.world.statistics(rollout.tokens, logits, q), "reward": rollout.rewards.mean((1, 2)), **found}
 
-    def _check(self, quantities: dict[str, Float[Tensor, "trial"]]) -> None:
+    def _check(self, quantities: dict[str, PerTrial]) -> None:
         if torch.stack(list(quantities.values())).isfinite().all():
             return
         for name, value in quantities.items():
@@ -305,7 +275,6 @@ class Trainer:
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:
-        """Count the time of a stage."""
         start = time.perf_counter()
         try:
             yield

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from actde_nb.checks import CheckpointError, ResultsError
-from actde_nb.experiments import runs, weights
+from actde_nb.experiments import runs
 from actde_nb.training import checkpoint
 from actde_nb.training.config import Config
 from actde_nb.training.files import write_tensors
@@ -21,13 +21,14 @@ def kept(tmp_path):
     work = runs.trainer(RUN)
     work.run()
     path = tmp_path / "networks.safetensors"
-    weights.write(work, RUN, path)
+    checkpoint.save(work, tmp_path / "state.safetensors")
+    runs.keep_networks(RUN, tmp_path / "state.safetensors", path)
     return work, path
 
 
 def test_come_back_as_they_were(kept):
     work, path = kept
-    again = weights.read(path)
+    again = runs.read_networks(path)
     assert again.update == CONFIG.updates
     assert again.trials == work.trials
     for name, value in work.parameters.items():
@@ -37,33 +38,23 @@ def test_come_back_as_they_were(kept):
     assert again.play().tokens.shape == (2, 6, 11)
 
 
-def test_come_out_of_a_checkpoint(kept, tmp_path):
-    work, _ = kept
-    checkpoint.save(work, tmp_path / "state.safetensors")
-    weights.from_checkpoint(RUN, tmp_path / "state.safetensors", tmp_path / "again.safetensors")
-    again = weights.read(tmp_path / "again.safetensors")
-    assert again.update == CONFIG.updates
-    for name, value in work.parameters.items():
-        torch.testing.assert_close(again.parameters[name], value, rtol=0, atol=0)
-
-
 def test_what_is_refused(kept, tmp_path):
     _, path = kept
     with pytest.raises(CheckpointError, match="cannot be read"):
-        weights.read(tmp_path / "nothing.safetensors")
+        runs.read_networks(tmp_path / "nothing.safetensors")
     other = tmp_path / "other.safetensors"
     tensors = load_file(path)
     save_file(tensors, other)
     with pytest.raises(CheckpointError, match="has format None"):
-        weights.read(other)
-    header = {"format": weights.FORMAT, "settings": json.dumps(RUN.settings()), "trials": "[0, 1]", "update": "8"}
+        runs.read_networks(other)
+    header = {"format": runs.NETWORKS, "settings": json.dumps(RUN.settings()), "trials": "[0, 1]", "update": "8"}
     save_file(tensors, other, header)
     with pytest.raises(CheckpointError, match="is damaged"):
-        weights.read(other)
+        runs.read_networks(other)
     write_tensors(other, tensors, {**header, "settings": json.dumps({"trials": 2, "updates": 8})})
     with pytest.raises(ResultsError, match="settings that this version does not know"):
-        weights.read(other)
+        runs.read_networks(other)
     tensors.popitem()
     write_tensors(other, tensors, header)
     with pytest.raises(CheckpointError, match="other names or shapes"):
-        weights.read(other)
+        runs.read_networks(other)

@@ -101,7 +101,7 @@ def test_a_term_on_the_logits_reaches_the_q_that_they_are_made_of_once():
         CONFIG, algorithm="critic", optimiser="sgd", gradient_clip=0.0, learning_rate=1.0, entropy_bonus=1.0,
         value_coefficient=0.0,
     )  # fmt: skip
-    trainer = Trainer(WORLD, Pair(NETWORK, 0.5), config)
+    trainer = Trainer(WORLD, TiltedReference(NETWORK, 0.5), config)
     batch = prepare(trainer.play(), config)
     trainer.parameters["q.weight"].data.normal_(generator=torch.Generator().manual_seed(3))
     before = {name: value.detach().clone().requires_grad_() for name, value in trainer.parameters.items()}

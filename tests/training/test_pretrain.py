@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from actde_nb.checks import CheckpointError
 from actde_nb.networks import gpt
 from actde_nb.training import pretrain as pretraining
+from actde_nb.training.files import write_tensors
 from actde_nb.training.pretrain import Pretraining, divergence, network, pretrain, pretrained
 from actde_nb.training.trainer import generator
 from actde_nb.worlds.grammar import END, START, Grammar
@@ -107,6 +109,7 @@ def test_what_was_learned_is_kept_and_found_again(tmp_path):
     found = pretrained(TOY, SMALL, brief, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mtime_ns == written
+    assert list(made) == list(found)
     assert all((made[name] == found[name]).all() for name in made)
 
 
@@ -134,11 +137,15 @@ def test_a_damaged_file_is_refused(tmp_path):
     [path] = tmp_path.iterdir()
     tensors = load_file(path)
     tensors["policy.weight"][0, 0, 0] += 1
-    save_file(tensors, path, {"format": "actde-nb pretrained 1"})
+    with safe_open(path, framework="pt") as file:
+        save_file(tensors, path, file.metadata())
+    with pytest.raises(CheckpointError, match="is damaged: .*; delete it"):
+        pretrained(TOY, SMALL, brief, tmp_path)
+    write_tensors(path, tensors, {"format": pretraining.FORMAT, "identity": "another"})
     with pytest.raises(CheckpointError, match="does not hold what its name says; delete it"):
         pretrained(TOY, SMALL, brief, tmp_path)
     path.write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="cannot be read as a pretrained network"):
+    with pytest.raises(CheckpointError, match="cannot be read as actde-nb pretrained 2: .*; delete it"):
         pretrained(TOY, SMALL, brief, tmp_path)
 
 

@@ -8,7 +8,7 @@ from actde_book.ch07_actde_wanders.time_series import later_shares
 
 from actde_nb.compare import intervals
 from actde_nb.compare.curves import alternating, at_update, first_update, slope
-from actde_nb.experiments import results, weights
+from actde_nb.experiments import results, runs
 from actde_nb.paths import RESULTS
 from actde_nb.tables.fixed_points import fixed_points
 from actde_nb.tables.games import PAYOFFS, outcome_shares, prisoners_dilemma, softmax_return_lines
@@ -47,7 +47,7 @@ def test_race_ends_when_a_head_at_adams_pace_would_have_arrived(plain):
 def test_one_trial_collapses_onto_a_script(plain, collapsed):
     assert collapsed.tolist() == [False] * 9 + [True]
     assert plain["final_entropy"].values[~collapsed].min() > 0.3
-    work = weights.read(RESULTS / "prisoner_actde.safetensors")
+    work = runs.read_networks(RESULTS / "prisoner_actde.safetensors")
     norms = np.stack([v.detach().reshape(len(v), -1).norm(dim=1).numpy() for v in work.parameters.values()], 1)
     np.testing.assert_allclose(norms, plain["parameter_norm"].sel(parameter=list(work.parameters)).values, rtol=1e-5)
     played = work.play().tokens.numpy()[..., 10:]
@@ -90,6 +90,6 @@ def test_no_trend_after_the_first_third(plain):
 
 
 def test_weights_belong_to_the_results(plain):
-    work = weights.read(RESULTS / "prisoner_actde.safetensors")
+    work = runs.read_networks(RESULTS / "prisoner_actde.safetensors")
     assert work.trials == plain["trial"].values.tolist()
     assert work.update == results.settings_of(plain)["config"]["updates"]
