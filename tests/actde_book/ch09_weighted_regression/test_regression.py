@@ -258,6 +258,9 @@ class TestRounds:
             path = repeat(lambda p, g=gap: apa_round(p, [g, 0.0], 1.0, EVEN, downhill=True), from_gap(gap + 1e-3), 200)
             assert (abs(to_gap(path[-1]) - gap) < 1e-3) == settles
 
+    def test_repeats_keep_the_start_and_every_round(self):
+        np.testing.assert_array_equal(repeat(lambda p: 2 * p, np.array([1.0, 3.0]), 2), [[1, 3], [2, 6], [4, 12]])
+
     def test_cycle_of_three(self):
         path = repeat(lambda p: apa_round(p, [1.0, 0.5], 0.1, EVEN, downhill=True), EVEN, 300)
         np.testing.assert_allclose(path[-3:], path[-6:-3], atol=1e-9)
