@@ -7,6 +7,7 @@ import xarray as xr
 from actde_book.ch16_one_frontier import comparison
 from scipy import stats
 
+from actde_nb import paths
 from actde_nb.checks import ResultsError
 from actde_nb.compare import frontiers
 from actde_nb.exact import policy_on_tree
@@ -110,7 +111,7 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     """From even odds and rewards 0 and 1, the optimum says the better one with chance 1 / (1 + exp(-1 / beta))."""
     grammar = Grammar(("so", "a", "b"), {START: {"so": (1.0, "rest")}, "rest": {"a": (0.5, END), "b": (0.5, END)}}, 3)
     toy = Language(grammar, "so", "sent", Scorer(grammar, {"a": 0.0, "b": 1.0}, (), "so"))
-    monkeypatch.setattr(places, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     monkeypatch.setattr(runs.LanguageWorld, "make", lambda self, seed: toy)
     config = runs.language_config(trials=1, steps=2, batch=8)
     run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=5, masked=True))

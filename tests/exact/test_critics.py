@@ -8,6 +8,7 @@ import torch
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
 from tree_policies import of_sentences, path
 
+from actde_nb import paths
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.critics import (
     Critics,

@@ -11,7 +11,7 @@ Where an array has the axis ``slot``, a function writes to its own slot only.
 Attention's exponentials are powers of two, so its scores are multiplied by log2(e).
 """
 
-import math
+import math  # noqa: I001 - for the names of simd on few lines
 from collections import namedtuple
 from typing import NamedTuple
 
@@ -20,26 +20,9 @@ import numpy as np
 from actde_nb.networks.fast import HEADS, WIDTH
 from actde_nb.networks.fast.cache import compiled, inlined
 from actde_nb.networks.fast.simd import (
-    HIGHEST,
-    LANES,
-    LOWEST,
-    any_above,
-    dot,
-    exp2,
-    load,
-    maximum,
-    minimum,
-    multiply,
-    multiply_add,
-    rows,
-    square_root,
-    store,
-    store_totals,
-    subtract,
-    survivors,
-    weights,
-    zeros,
-)
+    HIGHEST, LANES, LOWEST, any_above, broadcast, dot, exp2, load, maximum, minimum, multiply, multiply_add, rows,
+    square_root, store, store_totals, subtract, survivors, weights, zeros,
+)  # fmt: skip
 
 PART = WIDTH // HEADS  # numbers in a head
 HIDDEN = 4 * WIDTH
@@ -166,7 +149,7 @@ def sigmoid_of_gelu(u):
 @inlined
 def attend(qkv, slot, layer, head, t, query, shift, coins, group, coin):
     """Sums over keys 0 to t of ``2**(score + shift)``: times the values, with dropout, and plain; largest exponent."""
-    mixed, total, top = zeros(PART), zeros(1)[0], zeros(1)[0]
+    mixed, total, top = zeros(PART), broadcast(ZERO), broadcast(ZERO)
     for j in range(t + 1):
         power = dot(query, rows(qkv, (slot, layer, j, KEYS + PART * head), PART), shift)
         top = maximum(top, power)
@@ -305,7 +288,7 @@ def norm_backward(d_out, normed, factor, scale, index):
 @inlined
 def weight_row(inputs, outputs, slot, row, time):
     """Gradient of one row of a linear layer's weight, and of its bias, from inputs and gradients of outputs."""
-    d_weight, d_bias = zeros(WIDTH), zeros(1)[0]
+    d_weight, d_bias = zeros(WIDTH), broadcast(ZERO)
     for t in range(time):
         d = load(outputs, (slot, t, row))
         d_weight = multiply_add(rows(inputs, (slot, t, 0), WIDTH), d, d_weight)
@@ -317,7 +300,7 @@ def weight_row(inputs, outputs, slot, row, time):
 def add_weights(inputs, outputs, slot, count, d_weights, d_biases, group, layer, time):
     """:func:`weight_row` for an even number of rows, two at a time, which halves the reading."""
     for row in range(0, count, 2):
-        d_weight, d_bias, d_next_weight, d_next_bias = zeros(WIDTH), zeros(1)[0], zeros(WIDTH), zeros(1)[0]
+        d_weight, d_bias, d_next_weight, d_next_bias = zeros(WIDTH), broadcast(ZERO), zeros(WIDTH), broadcast(ZERO)
         for t in range(time):
             x = rows(inputs, (slot, t, 0), WIDTH)
             d, d_next = load(outputs, (slot, t, row)), load(outputs, (slot, t, row + 1))
