@@ -275,8 +275,7 @@ def run_of(settings: Mapping[str, Any]) -> Run:
 
 def evaluation(run: Run, world: Language | None = None) -> Evaluation:
     """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result; with
-    another language or reward than the run names, if ``world`` is given.
-    """
+    another language or reward than the run names, if ``world`` is given."""
     world = run.world.make(run.config.seed) if world is None else world
     return run.world.evaluation(run, world, run.network.policy(world))
 
@@ -324,8 +323,7 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
             done = f"interrupted at update {work.update:,}"
             print(f"{path}: {done}; run the same command again to go on", file=sys.stderr)
             raise
-        data = dataset(work, run)
-        results.write(data, path)
+        results.write(data := dataset(work, run), path)
     return data
 
 

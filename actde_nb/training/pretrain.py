@@ -40,9 +40,7 @@ def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How to pretrain. The learning rate is the highest: it rises over the first tenth of the steps and falls to zero
-    like a cosine.
-    """
+    """How to pretrain; the learning rate rises to its highest over a tenth of the steps and falls like a cosine."""
 
     steps: int = 400  # of Adam
     batch: int = 64  # sentences in each
@@ -65,8 +63,8 @@ def divergence(
 ) -> Float[Tensor, "trial"]:
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
-    ``tokens`` are beginnings of sentences, with the begin mark first and padding at the end. With ``following``, the
-    words that came, these are the target instead, and the divergence is the cross-entropy.
+    ``tokens`` are beginnings of sentences, begin mark first, padding at the end. Where ``following`` words are
+    given, these are the target, and the divergence is the cross-entropy.
     """
     states = grammar.read(tokens)
     target = grammar.chances[states] if following is None else one_hot(following, logits.shape[-1])
@@ -86,10 +84,8 @@ def pretrain(
 ) -> gpt.Params:
     """Networks that speak the grammar, each from its own seed; their v and q are zero everywhere.
 
-    Args:
-        targets: ``"soft"``, the grammar's probabilities of the next word, or ``"hard"``, the word that came. Initial
-            weights and sentences are the same with either.
-        watch: called at each step with the divergence from the grammar in nats a word, on sentences not yet seen.
+    The target is the grammar's probabilities of the next word, or, ``"hard"``, the word that came, of the same
+    sentences. ``watch`` gets each step's divergence from the grammar in nats a word, on sentences not yet seen.
     """
     for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
         if getattr(config, size) < least:

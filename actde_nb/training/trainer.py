@@ -110,17 +110,14 @@ class Trainer:
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
         kept = self.parameters if config.needs_reference else {}
         self.reference = {name: value.detach().clone() for name, value in kept.items()}
-        #: Price of a nat in the reward, by trial; it moves where it is adapted.
+        # Price of a nat in the reward, by trial; it moves where it is adapted.
         self.price = torch.full((len(self.trials),), config.kl_in_reward, device=config.device)
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
-        self.last = self._start()
-        self.update = 0
-        #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
-        self.records = Records()
-        #: The same of each evaluation, with the number of updates done.
-        self.evaluations = Records()
+        self.last, self.update = self._start(), 0
+        self.records = Records()  # of each rollout: arrays ``[trial]`` or ``[trial, entry]``
+        self.evaluations = Records()  # of each evaluation, with the number of updates done
         #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
         self.seconds: dict[str, float] = {}
 
@@ -135,9 +132,7 @@ class Trainer:
         return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
 
     def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:
-        """Train to the configured number of updates; save every ``checkpoint_every`` and at the end, report every
-        rollout.
-        """
+        """Train to the configured number of updates; save at times and at the end, report after every rollout."""
         if self.update == 0:
             self._evaluate()
         while self.update < self.config.updates:
@@ -183,7 +178,7 @@ class Trainer:
 
     @torch.no_grad()
     def play(self) -> Rollout:
-        """Play one rollout on from the last token of the one before."""
+        """Play one rollout, in a world that continues on from the last token of the one before."""
         config, row, world = self.config, ALGORITHMS[self.config.algorithm], self.world
         if not world.continues and self.update:
             self.last = self._start()
