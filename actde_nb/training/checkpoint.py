@@ -7,8 +7,7 @@ import torch
 
 from actde_nb.checks import CheckpointError
 from actde_nb.training.files import read_tensors, write_tensors
-from actde_nb.training.records import Records
-from actde_nb.training.trainer import Trainer
+from actde_nb.training.trainer import Records, Trainer
 
 FORMAT = "actde-nb checkpoint 2"
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it remembers of each parameter
