@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
+from torch.optim.lr_scheduler import OneCycleLR
 
 from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
@@ -30,6 +31,8 @@ FORMAT = "actde-nb pretrained 2"
 VERSION = 1
 #: Widths of the three sizes; with two layers about 27, 107 and 400 thousand parameters without the heads of v and q.
 WIDTHS = {"small": 32, "medium": 64, "large": 128}
+
+Words = Int[Tensor, "trial batch time"]
 
 
 def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
@@ -56,10 +59,7 @@ class Pretraining:
 
 
 def divergence(
-    logits: Float[Tensor, "trial batch time token"],
-    tokens: Int[Tensor, "trial batch time"],
-    grammar: Grammar,
-    following: Int[Tensor, "trial batch time"] | None = None,
+    logits: Float[Tensor, "trial batch time token"], tokens: Words, grammar: Grammar, following: Words | None = None
 ) -> Float[Tensor, "trial"]:
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
@@ -75,13 +75,9 @@ def divergence(
 
 
 def pretrain(
-    grammar: Grammar,
-    config: gpt.GPTConfig,
-    settings: Pretraining = Pretraining(),
-    trials: int = 1,
-    targets: Literal["soft", "hard"] = "soft",
-    watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
-) -> gpt.Params:
+    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1,
+    targets: Literal["soft", "hard"] = "soft", watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
+) -> gpt.Params:  # fmt: skip
     """Networks that speak the grammar, each from its own seed; their v and q are zero everywhere.
 
     The target is the grammar's probabilities of the next word, or, ``"hard"``, the word that came, of the same
@@ -95,9 +91,8 @@ def pretrain(
     critic = [name for name in params if name.startswith(("value.", "q."))]
     learned = {name: value.requires_grad_() for name, value in params.items() if name not in critic}
     optimiser = torch.optim.Adam(learned.values(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, settings.steps + 1, pct_start=0.1, cycle_momentum=False
-    )
+    rate, steps = settings.learning_rate, settings.steps + 1
+    schedule = OneCycleLR(optimiser, rate, steps, pct_start=0.1, cycle_momentum=False)
     for step in range(settings.steps):
         sentences = torch.stack([grammar.sample(settings.batch, draw) for draw in draws])
         tokens, following = sentences[..., :-1], sentences[..., 1:]
