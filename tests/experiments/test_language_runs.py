@@ -8,6 +8,7 @@ import torch
 from toy_language import GRAMMAR
 from toy_language import WORLD as TOY
 
+from actde_nb import paths
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
@@ -38,7 +39,7 @@ def changed(**settings) -> Run:
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
     monkeypatch.setattr(LanguageWorld, "make", lambda self, seed: TOY)
-    monkeypatch.setattr(places, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(paths, "PRETRAINED", tmp_path / "pretrained")
 
 
 @pytest.mark.parametrize(
