@@ -22,15 +22,10 @@ WORDS = 300  # words of which the log-ratio and the advantage are kept
 class Evaluation:
     """What is known of the policies of a run: exactly over all sentences, and from samples where they leave them.
 
-    ``initial`` is the policy before training on the sentences of the tree, a stack of one; ``known`` has each reward
-    of all sentences, float64: the optimised one, ``gold``, and whether there is a ``honeypot``.
-
-    Args:
-        start: the policy's parameters before training, a stack of one.
-        price: what a nat costs by design, in units of reward; None where it is free.
-        temperature: of a policy that is tied to q; zero of others.
-        masked: whether the policy says only words that the grammar allows.
-        has_q: whether q is learned.
+    ``initial`` is the policy before training, with parameters ``start``, on the sentences of the tree, a stack of
+    one; ``known`` has each reward of all sentences, float64. A nat costs ``price`` by design, in units of reward
+    (None: it is free); a policy tied to q has a ``temperature`` above zero; a ``masked`` one says only words that
+    the grammar allows.
     """
 
     def __init__(

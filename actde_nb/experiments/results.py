@@ -1,8 +1,6 @@
-"""What a training run found, as labelled arrays in one netCDF file that says where it came from.
-
-Dimensions are ``trial``, ``update`` and, by variable, ``outcome``, ``last_move``, ``term`` or ``parameter``.
-Curves are means over windows of rollouts; ``final_...`` are means over the last updates of the run.
-"""
+"""What a training run found, as labelled arrays in one netCDF file that says where it came from: curves, which are
+means over windows of rollouts, and ``final_...``, means over the last updates. Dimensions are ``trial``, ``update``
+and, by variable, ``outcome``, ``last_move``, ``term`` or ``parameter``."""
 
 import hashlib
 import json

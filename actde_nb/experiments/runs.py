@@ -243,10 +243,9 @@ class Run:
             raise SettingError(f"{named}: allowed is {self.world.network.__name__}")
         row, temperature = ALGORITHMS[self.config.algorithm], self.network.temperature
         if row.trains_policy == (temperature > 0):
-            raise SettingError(
-                f"temperature = {temperature} with algorithm = {self.config.algorithm!r}: allowed is zero with "
-                "algorithms that train a policy head, and a number above zero with those that do not"
-            )
+            allowed = "zero with algorithms that train a policy head, and a number above zero with those that do not"
+            named = f"temperature = {temperature} with algorithm = {self.config.algorithm!r}"
+            raise SettingError(f"{named}: allowed is {allowed}")
         self.network.check(self.config)
 
     @property
@@ -275,8 +274,7 @@ def run_of(settings: Mapping[str, Any]) -> Run:
 
 def evaluation(run: Run, world: Language | None = None) -> Evaluation:
     """What is known of the policy that a language run starts from: ``initial`` and ``known`` of the result; with
-    another language or reward than the run names, if ``world`` is given.
-    """
+    another language or reward than the run names, if ``world`` is given."""
     world = run.world.make(run.config.seed) if world is None else world
     return run.world.evaluation(run, world, run.network.policy(world))
 
@@ -324,8 +322,7 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
             done = f"interrupted at update {work.update:,}"
             print(f"{path}: {done}; run the same command again to go on", file=sys.stderr)
             raise
-        data = dataset(work, run)
-        results.write(data, path)
+        results.write(data := dataset(work, run), path)
     return data
 
 
@@ -379,11 +376,8 @@ def read_networks(path: Path) -> Trainer:
 
 
 def recompute(data: xr.Dataset, updates: int, trials: Sequence[int] = (0, 1)) -> xr.Dataset:
-    """Do the first stretch of a stored run again, for those of ``trials`` that it has.
-
-    It is of at least so many ``updates``, or all there are, in whole points of the curves: windows of the same
-    length.
-    """
+    """Do the first stretch of a stored run again, for those of ``trials`` that it has: ``updates`` or more of them, or
+    all there are, in whole points of the curves."""
     checks.whole("updates", updates)
     run = run_of(results.settings_of(data))
     run = replace(run, config=replace(run.config, evaluate_every=0))
@@ -398,10 +392,8 @@ def recompute(data: xr.Dataset, updates: int, trials: Sequence[int] = (0, 1)) ->
 
 
 def differences(data: xr.Dataset, again: xr.Dataset) -> list[str]:
-    """Where the recomputed stretch ``again`` departs from ``data``, in words; empty if nowhere.
-
-    What may differ is said in the settings of the world; another seed or another algorithm does not pass.
-    """
+    """Where the recomputed stretch ``again`` departs from ``data`` by more than the world allows, in words; empty if
+    nowhere. Another seed or another algorithm does not pass."""
     world, found = run_of(results.settings_of(data)).world, []
     how = "on average" if world.averaged else "by up to"
     for name in world.repeated:

@@ -108,10 +108,9 @@ IN_REWARDS: dict[str, Run] = {
     for algorithm, leash in product(("gaa_reward", "gaa_batch_reward"), LEASHES)
 }
 #: As the published scripts have it: steeper cuts, sampling at .6.
+STEEP = {"kl_in_loss": 1.0, "sampling_temperature": 0.6, "sigma_scale": 3.0, "eta_scale": 2.0}
 SCRIPTS: dict[str, Run] = {
-    f"{algorithm}_{reward}_script": language(
-        algorithm, reward=reward, kl_in_loss=1.0, sampling_temperature=0.6, sigma_scale=3.0, eta_scale=2.0
-    )
+    f"{algorithm}_{reward}_script": language(algorithm, reward=reward, **STEEP)
     for algorithm, reward in product(("ppo", "gaa_code"), ("hp_cap", "hp_unc"))
 }
 

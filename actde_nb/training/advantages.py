@@ -12,6 +12,8 @@ from actde_nb.checks import SettingError
 
 Steps = Float[Tensor, "trial batch time"]
 Ends = Float[Tensor, "trial batch"]
+Mask = Bool[Tensor, "trial batch time"] | None
+PerTrial = Float[Tensor, "trial 1 1"]
 
 VARIANCE_FLOOR = 1e-6  # what is added to a variance before its root divides, as in the published trainer
 
@@ -56,28 +58,20 @@ def return_minus_q(rewards: Steps, q_taken: Steps, discount: float) -> Steps:
     return discounted_sums(rewards, discount) - q_taken
 
 
-def whiten(
-    advantages: Steps, epsilon: float = VARIANCE_FLOOR, mask: Bool[Tensor, "trial batch time"] | None = None
-) -> Steps:
-    """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time.
-
-    ``epsilon``, in reward squared, is added to the variance. What the mask leaves out comes out as zero.
-    """
+def whiten(advantages: Steps, epsilon: float = VARIANCE_FLOOR, mask: Mask = None) -> Steps:
+    """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time, or where ``mask`` is;
+    the others come out as zero. ``epsilon``, in reward squared, is added to the variance."""
     mean, variance = moments(advantages, mask)
     centred = advantages - mean if mask is None else (advantages - mean) * mask
     return centred * torch.rsqrt(variance + epsilon)
 
 
-def moments(
-    advantages: Steps, mask: Bool[Tensor, "trial batch time"] | None = None
-) -> tuple[Float[Tensor, "trial 1 1"], Float[Tensor, "trial 1 1"]]:
+def moments(advantages: Steps, mask: Mask = None) -> tuple[PerTrial, PerTrial]:
     """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is."""
     count = advantages[0].numel() if mask is None else mask.sum((1, 2), keepdim=True)
     if (count if mask is None else count.min()) < 2:
-        raise SettingError(
-            "a trial has one step that counts, which has no variance to divide by: allowed are two or more, or "
-            "whiten = False and an algorithm that asks for no deviation"
-        )
+        allowed = "allowed are two or more, or whiten = False and an algorithm that asks for no deviation"
+        raise SettingError(f"a trial has one step that counts, which has no variance to divide by: {allowed}")
     if mask is None:
         variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
         return mean, variance
@@ -87,18 +81,15 @@ def moments(
 
 def leave_one_out(rewards: Steps, group_size: int) -> Steps:
     """A sequence's summed reward less the mean of the others in its group, at every step (RLOO: Kool et al., 2019; on
-    language models: Ahmadian et al., 2024). A group is ``group_size`` sequences in a row, those of one prompt.
-    """
+    language models: Ahmadian et al., 2024). A group is ``group_size`` sequences in a row, those of one prompt."""
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))  # [trial, groups, member]
     others = (totals.sum(-1, keepdim=True) - totals) / (group_size - 1)
     return (totals - others).flatten(1)[..., None].expand_as(rewards)
 
 
 def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) -> Steps:
-    """A sequence's summed reward in standard deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
-
-    ``epsilon``, in units of reward, is added to the deviation (with n - 1 below).
-    """
+    """A sequence's summed reward in deviations from its group's mean, at every step (GRPO: Shao et al., 2024).
+    ``epsilon``, in units of reward, is added to the deviation (with n - 1 below)."""
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     deviation, mean = torch.std_mean(totals, dim=-1, keepdim=True)
     return ((totals - mean) / (deviation + epsilon)).flatten(1)[..., None].expand_as(rewards)
@@ -106,10 +97,7 @@ def group_normalised(rewards: Steps, group_size: int, *, epsilon: float = 1e-4) 
 
 def group_centred(rewards: Steps, group_size: int) -> Steps:
     """A sequence's summed reward less its group's mean, its own included, at every step (Dr. GRPO: Liu et al., 2025).
-
-    Nothing is divided by a deviation, so that a run with it should not whiten either. The paper's other half, a sum
-    over tokens divided by a constant, is a matter of the loss and not of the advantage.
-    """
+    A run with it should not whiten. The paper's other half, a sum over tokens divided by a constant, is of the loss."""
     totals = rewards.sum(-1).unflatten(1, (-1, group_size))
     return (totals - totals.mean(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)
 

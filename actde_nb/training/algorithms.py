@@ -57,35 +57,23 @@ def check_part(part: str, function: Any) -> None:
         own = argument.kind is argument.KEYWORD_ONLY and argument.default is not argument.empty
         if name not in OFFERED[part] and not own:
             called = getattr(function, "__name__", repr(function))
-            raise SettingError(
-                f"{part} = {called} takes {name!r}: {allowed}, and after a * of arguments of its own with defaults"
-            )
+            rest = "and after a * of arguments of its own with defaults"
+            raise SettingError(f"{part} = {called} takes {name!r}: {allowed}, {rest}")
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """One row. Of the functions' arguments, those in :data:`OFFERED` are filled in; others, which must come after a
-    ``*`` and have defaults, keep these.
+    ``*`` and have defaults, keep these."""
 
-    Args:
-        advantage: what the policy learns from, in units of reward; None if no policy is trained.
-        policy_loss: what makes a policy of it; None trains no policy.
-        value_loss: what v learns; None trains no v.
-        value_coefficient: weight of the value loss.
-        q_coefficient: weight of the squared error of q, whose target is the lambda-return computed with v.
-        corrected: add the gradient of the policy's expected q, which comparing with q takes away (Gu et al., 2017).
-        soft: the price of a nat that is paid for the action itself is no part of q's target, only later ones are.
-        greedy_penalty: also learn from the likeliest action, in place of the one taken.
-    """
-
-    advantage: Callable[..., Tensor] | None
-    policy_loss: Callable[..., Tensor] | None = losses.clipped_surrogate
-    value_loss: Callable[..., Tensor] | None = losses.clipped_value
+    advantage: Callable[..., Tensor] | None  # in units of reward; None if no policy is trained
+    policy_loss: Callable[..., Tensor] | None = losses.clipped_surrogate  # None trains no policy
+    value_loss: Callable[..., Tensor] | None = losses.clipped_value  # None trains no v
     value_coefficient: float = 0.1  # published trainer, `vf_coef`; the clipped loss has another 1/2 inside
-    q_coefficient: float = 0.0
-    corrected: bool = False
-    soft: bool = False
-    greedy_penalty: GreedyPenalty | None = None
+    q_coefficient: float = 0.0  # of the squared error of q, whose target is the lambda-return computed with v
+    corrected: bool = False  # add the gradient of the expected q, which comparing with q takes away (Gu et al., 2017)
+    soft: bool = False  # the price of a nat for the action itself is no part of q's target, only later ones are
+    greedy_penalty: GreedyPenalty | None = None  # learn from the likeliest action too, in place of the one taken
 
     def __post_init__(self):
         for part in OFFERED:
@@ -127,6 +115,7 @@ class Algorithm:
 
 #: Conditioned on the action, with the policy loss and coefficients by which the tables move in batches.
 _TABULAR = {"value_coefficient": 1.0, "q_coefficient": 0.5}  # 1/2 makes q's gradient its error
+_PUBLISHED = {"per_batch": True, "sampled_ratio": True}  # of the penalty
 
 #: The published trainer has the first three (`ppoLoss`, `actdeLoss`, `rejectLoss`) and the expectile as an option.
 ALGORITHMS: dict[str, Algorithm] = {
@@ -155,10 +144,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "gaa": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty()),
     "gaa_scaled": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(scales_all=True)),
     "gaa_batch": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True)),
-    "gaa_code": Algorithm(
-        advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, sampled_ratio=True, scales_all=True)
-    ),
-    "gaa_code_unscaled": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, sampled_ratio=True)),
+    "gaa_code": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(**_PUBLISHED, scales_all=True)),
+    "gaa_code_unscaled": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(**_PUBLISHED)),
     # With leads in units of reward.
     "gaa_reward": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(in_rewards=True)),
     "gaa_batch_reward": Algorithm(advantages.gae, greedy_penalty=GreedyPenalty(per_batch=True, in_rewards=True)),

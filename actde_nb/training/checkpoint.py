@@ -7,10 +7,10 @@ import torch
 
 from actde_nb.checks import CheckpointError
 from actde_nb.training.files import read_tensors, write_tensors
-from actde_nb.training.records import Records
-from actde_nb.training.trainer import Trainer
+from actde_nb.training.trainer import Records, Trainer
 
 FORMAT = "actde-nb checkpoint 2"
+ADAM = ("step", "exp_avg", "exp_avg_sq")  # what it remembers of each parameter
 
 
 def save(trainer: Trainer, path: Path) -> None:
@@ -31,9 +31,8 @@ def load(trainer: Trainer, path: Path) -> None:
     """Put the state in ``path`` into ``trainer``, which must have been made for the same run and not have begun."""
     tensors, header = read_tensors(path, FORMAT)
     if header["identity"] != trainer.identity():
-        raise CheckpointError(
-            f"{path} belongs to another run:\n  it has  {header['identity']}\n  this is {trainer.identity()}"
-        )
+        both = f"  it has  {header['identity']}\n  this is {trainer.identity()}"
+        raise CheckpointError(f"{path} belongs to another run:\n{both}")
 
     def take(name: str) -> torch.Tensor:
         try:
@@ -51,9 +50,7 @@ def load(trainer: Trainer, path: Path) -> None:
             parameter.copy_(value)
             # What Adam has moved it remembers; what no loss has reached yet it has no memory of.
             if trainer.config.optimiser == "adamw" and (moved or f"optimiser/{number}/step" in tensors):
-                memory[number] = {
-                    part: take(f"optimiser/{number}/{part}") for part in ("step", "exp_avg", "exp_avg_sq")
-                }
+                memory[number] = {part: take(f"optimiser/{number}/{part}") for part in ADAM}
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": memory, "param_groups": groups})
     trainer.last = take("last").to(trainer.config.device)

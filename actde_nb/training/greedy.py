@@ -28,20 +28,12 @@ class GreedyTargets:
 
 @dataclass(frozen=True)
 class GreedyPenalty:
-    """A second policy term, on the likeliest actions. The defaults are those of the text.
+    """A second policy term, on the likeliest actions. The defaults are those of the text."""
 
-    Args:
-        per_batch: one pair of weights for a whole batch, and not one for each step.
-        sampled_ratio: it moves the probability of the action taken, and not that of the likeliest one.
-        scales_all: the weight of the ordinary part scales the loss's other terms too.
-        in_rewards: leads are in units of reward, in which a larger prize is a larger lead, and not in deviations of
-            the rollout's advantages.
-    """
-
-    per_batch: bool = False
-    sampled_ratio: bool = False
-    scales_all: bool = False
-    in_rewards: bool = False
+    per_batch: bool = False  # one pair of weights for a whole batch, and not one for each step
+    sampled_ratio: bool = False  # move the probability of the action taken, and not that of the likeliest one
+    scales_all: bool = False  # the weight of the ordinary part scales the loss's other terms too
+    in_rewards: bool = False  # leads are in units of reward, and not in deviations of the rollout's advantages
 
     def weights(self, targets: GreedyTargets, mask: Bool[Tensor, "trial batch time"] | None) -> tuple[Weights, Weights]:
         """Weights of the ordinary part and of the penalty."""
@@ -55,7 +47,6 @@ class GreedyPenalty:
 
 def coefficients(eta: Numbers, sigma: Numbers) -> tuple[Numbers, Numbers]:
     """Weights a of the action taken, from 0 to 2, and b of the likeliest one, from -1 to 0; of ``eta`` and ``sigma`` in
-    [0, 1], where two deviations are a ``sigma`` of 1 in the text.
-    """
+    [0, 1], where two deviations are a ``sigma`` of 1 in the text."""
     fading = (1 - sigma) ** POWER
     return (1 - eta) * (1 + sigma) + eta * fading, -(1 - eta) * sigma + eta * (fading - 1)

@@ -36,25 +36,19 @@ def score_function(log_probs: Steps, advantages: Steps, mask: Mask = None) -> Pe
 
 
 def logit_step(logits_taken: Steps, advantages: Steps, mask: Mask = None) -> PerTrial:
-    """``-A theta`` of the action taken: moves that logit alone, as the post's tables do.
-
-    This is :func:`score_function` without the normaliser of the softmax. On a table and with plain gradient descent
-    it is the update for which the sum of errors telescopes.
-    """
+    """``-A theta`` of the action taken, which moves that logit alone: :func:`score_function` without the normaliser of
+    the softmax. On a table, with plain gradient descent, it is the post's update, for which the sum of errors
+    telescopes."""
     return -_mean(logits_taken * advantages.detach(), mask)
 
 
 def best_share(log_probs: Steps, advantages: Steps, kept_share: float, mask: Mask = None) -> PerTrial:
-    """Rejection sampling: ``-log pi`` of the ``kept_share`` of steps with the highest advantages, averaged over those.
-
-    1/4 in the published trainer (``rejectLoss``), whose advantage is the return; the number of steps is rounded
-    down.
-    """
-    kept = int(kept_share * log_probs[0].numel())
+    """Rejection sampling: the mean ``-log pi`` of the ``kept_share`` of steps, rounded down, with the highest
+    advantages (a quarter in the published trainer, ``rejectLoss``)."""
+    steps = log_probs[0].numel()
+    kept = int(kept_share * steps)
     if kept < 1:
-        raise SettingError(
-            f"kept_share = {kept_share} of {log_probs[0].numel()} steps: allowed are shares that hold one or more"
-        )
+        raise SettingError(f"kept_share = {kept_share} of {steps} steps: allowed are shares that hold one or more")
     if mask is None:
         best = advantages.detach().flatten(1).topk(kept, dim=1).indices
         return -log_probs.flatten(1).gather(1, best).mean(1)
@@ -67,10 +61,8 @@ def best_share(log_probs: Steps, advantages: Steps, kept_share: float, mask: Mas
 def clipped_value(
     values: Steps, old_values: Steps, targets: Steps, value_clip: float, mask: Mask = None, scale: Scale = 1.0
 ) -> PerTrial:
-    """Half the larger squared error of v and of v held within ``value_clip`` of what it was in the rollout.
-
-    The published trainer (``ppoLoss``) has it from earlier implementations of PPO.
-    """
+    """Half the larger squared error of v and of v held within ``value_clip`` of what it was in the rollout, as in the
+    published trainer (``ppoLoss``) and earlier implementations of PPO."""
     old_values, targets = old_values.detach(), targets.detach()
     held = values.clamp(old_values - value_clip, old_values + value_clip)
     return 0.5 * _mean(scale * torch.maximum((values - targets) ** 2, (held - targets) ** 2), mask)

@@ -30,8 +30,7 @@ class TrainingBatch:
 
 def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> TrainingBatch:
     """Work out advantages and targets, where a nat of log-ratio to the reference costs ``price`` off each step's
-    reward.
-    """
+    reward."""
     paid = 0.0
     if price is not None:
         paid = price[:, None, None] * rollout.log_ratio
@@ -70,8 +69,7 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
 
 def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, PerTrial]:
     """The loss's terms by name, each with its coefficient; the loss is their sum. Absent terms are left out, so that no
-    gradient reaches their head.
-    """
+    gradient reaches their head."""
     row, rollout = ALGORITHMS[config.algorithm], batch.rollout
     taken, mask = rollout.taken[..., None], rollout.mask
     outputs = Outputs(*(said[:, :, -taken.shape[2] :] for said in outputs))  # of a prompt, the last alone is asked

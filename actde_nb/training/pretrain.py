@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
+from torch.optim.lr_scheduler import OneCycleLR
 
 from actde_nb import checks
 from actde_nb.checks import CheckpointError, Diverged, SettingError
@@ -31,6 +32,8 @@ VERSION = 1
 #: Widths of the three sizes; with two layers about 27, 107 and 400 thousand parameters without the heads of v and q.
 WIDTHS = {"small": 32, "medium": 64, "large": 128}
 
+Words = Int[Tensor, "trial batch time"]
+
 
 def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
     """Size of a network for a grammar; ``size`` is one of :data:`WIDTHS`."""
@@ -40,9 +43,7 @@ def network(grammar: Grammar, size: str = "medium") -> gpt.GPTConfig:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How to pretrain. The learning rate is the highest: it rises over the first tenth of the steps and falls to zero
-    like a cosine.
-    """
+    """How to pretrain; the learning rate rises to its highest over a tenth of the steps and falls like a cosine."""
 
     steps: int = 400  # of Adam
     batch: int = 64  # sentences in each
@@ -58,15 +59,12 @@ class Pretraining:
 
 
 def divergence(
-    logits: Float[Tensor, "trial batch time token"],
-    tokens: Int[Tensor, "trial batch time"],
-    grammar: Grammar,
-    following: Int[Tensor, "trial batch time"] | None = None,
+    logits: Float[Tensor, "trial batch time token"], tokens: Words, grammar: Grammar, following: Words | None = None
 ) -> Float[Tensor, "trial"]:
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
-    ``tokens`` are beginnings of sentences, with the begin mark first and padding at the end. With ``following``, the
-    words that came, these are the target instead, and the divergence is the cross-entropy.
+    ``tokens`` are beginnings of sentences, begin mark first, padding at the end. Where ``following`` words are
+    given, these are the target, and the divergence is the cross-entropy.
     """
     states = grammar.read(tokens)
     target = grammar.chances[states] if following is None else one_hot(following, logits.shape[-1])
@@ -77,19 +75,13 @@ def divergence(
 
 
 def pretrain(
-    grammar: Grammar,
-    config: gpt.GPTConfig,
-    settings: Pretraining = Pretraining(),
-    trials: int = 1,
-    targets: Literal["soft", "hard"] = "soft",
-    watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
-) -> gpt.Params:
+    grammar: Grammar, config: gpt.GPTConfig, settings: Pretraining = Pretraining(), trials: int = 1,
+    targets: Literal["soft", "hard"] = "soft", watch: Callable[[Float[Tensor, "trial"]], None] = lambda _: None,
+) -> gpt.Params:  # fmt: skip
     """Networks that speak the grammar, each from its own seed; their v and q are zero everywhere.
 
-    Args:
-        targets: ``"soft"``, the grammar's probabilities of the next word, or ``"hard"``, the word that came. Initial
-            weights and sentences are the same with either.
-        watch: called at each step with the divergence from the grammar in nats a word, on sentences not yet seen.
+    The target is the grammar's probabilities of the next word, or, ``"hard"``, the word that came, of the same
+    sentences. ``watch`` gets each step's divergence from the grammar in nats a word, on sentences not yet seen.
     """
     for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
         if getattr(config, size) < least:
@@ -99,9 +91,8 @@ def pretrain(
     critic = [name for name in params if name.startswith(("value.", "q."))]
     learned = {name: value.requires_grad_() for name, value in params.items() if name not in critic}
     optimiser = torch.optim.Adam(learned.values(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, settings.steps + 1, pct_start=0.1, cycle_momentum=False
-    )
+    rate, steps = settings.learning_rate, settings.steps + 1
+    schedule = OneCycleLR(optimiser, rate, steps, pct_start=0.1, cycle_momentum=False)
     for step in range(settings.steps):
         sentences = torch.stack([grammar.sample(settings.batch, draw) for draw in draws])
         tokens, following = sentences[..., :-1], sentences[..., 1:]

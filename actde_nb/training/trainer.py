@@ -24,7 +24,6 @@ from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import RESUMABLE, Config
 from actde_nb.training.losses import negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
-from actde_nb.training.records import Records
 from actde_nb.training.rollout import Rollout, greedy_actions, part
 from actde_nb.worlds import World
 
@@ -35,6 +34,52 @@ Trials = Sequence[int] | None
 
 #: What a trial's random draws are for; each has a stream of its own.
 PURPOSES = ("init", "play", "dropout", "evaluation")
+ROWS = 64  # of records, to begin with
+
+
+class Records(Sequence):
+    """A list of records, each a dictionary of small arrays, kept as one array ``[record, ...]`` for each name.
+
+    Thousands of small arrays made between the large ones of training would keep the memory allocator from giving
+    anything back, which in a long run comes to gigabytes.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray] | None = None):
+        self._columns = dict(columns or {})
+        self._length = len(next(iter(self._columns.values()))) if self._columns else 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a record holds."""
+        return tuple(self._columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """All records' entries of one name, ``[record, ...]``."""
+        return self._columns[name][: self._length]
+
+    def copy(self) -> "Records":
+        """The same records, to go on differently."""
+        return Records({name: self.column(name).copy() for name in self._columns})
+
+    def append(self, record: Mapping[str, np.ndarray]) -> None:
+        """Copy a record to the end; all have the same names and shapes."""
+        if not self._columns:
+            self._columns = {name: np.empty((ROWS, *value.shape), value.dtype) for name, value in record.items()}
+        elif self._length == len(self._columns[self.names[0]]):
+            self._columns = {name: np.concatenate([c, np.empty_like(c)]) for name, c in self._columns.items()}
+        for name, value in record.items():
+            self._columns[name][self._length] = value
+        self._length += 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int | slice) -> dict[str, np.ndarray] | list[dict[str, np.ndarray]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(f"index = {index}: allowed are {-self._length} to {self._length - 1}")
+        return {name: self.column(name)[index] for name in self._columns}
 
 
 def generator(seed: int, trial: int, purpose: str, device: str = "cpu") -> torch.Generator:
@@ -110,17 +155,14 @@ class Trainer:
         self.parameters = {name: value.to(config.device).requires_grad_() for name, value in fresh.items()}
         kept = self.parameters if config.needs_reference else {}
         self.reference = {name: value.detach().clone() for name, value in kept.items()}
-        #: Price of a nat in the reward, by trial; it moves where it is adapted.
+        # Price of a nat in the reward, by trial; it moves where it is adapted.
         self.price = torch.full((len(self.trials),), config.kl_in_reward, device=config.device)
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
-        self.last = self._start()
-        self.update = 0
-        #: Per rollout, what was seen: arrays ``[trial]`` or ``[trial, entry]``.
-        self.records = Records()
-        #: The same of each evaluation, with the number of updates done.
-        self.evaluations = Records()
+        self.last, self.update = self._start(), 0
+        self.records = Records()  # of each rollout: arrays ``[trial]`` or ``[trial, entry]``
+        self.evaluations = Records()  # of each evaluation, with the number of updates done
         #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
         self.seconds: dict[str, float] = {}
 
@@ -135,9 +177,7 @@ class Trainer:
         return {**self.world.labels, "loss": ("term", names)} if names else dict(self.world.labels)
 
     def run(self, save: Hook = lambda _: None, report: Hook = lambda _: None) -> None:
-        """Train to the configured number of updates; save every ``checkpoint_every`` and at the end, report every
-        rollout.
-        """
+        """Train to the configured number of updates; save at times and at the end, report after every rollout."""
         if self.update == 0:
             self._evaluate()
         while self.update < self.config.updates:
@@ -183,7 +223,7 @@ class Trainer:
 
     @torch.no_grad()
     def play(self) -> Rollout:
-        """Play one rollout on from the last token of the one before."""
+        """Play one rollout, in a world that continues on from the last token of the one before."""
         config, row, world = self.config, ALGORITHMS[self.config.algorithm], self.world
         if not world.continues and self.update:
             self.last = self._start()

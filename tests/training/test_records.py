@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actde_nb.training.records import ROWS, Records
+from actde_nb.training.trainer import ROWS, Records
 
 
 def record(number):
