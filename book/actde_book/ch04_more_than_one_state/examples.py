@@ -50,6 +50,8 @@ def temperature_at(
             raise SettingError(f"mdp has {len(points)} fixed points at temperature {temperature}: allowed is one")
         return measure(points[0].policy) - target
 
+    if miss(between[0]) * miss(between[1]) > 0:
+        raise SettingError(f"between = {between}: allowed are temperatures on the two sides of the target")
     return brentq(miss, *between, xtol=1e-8)
 
 
@@ -60,5 +62,4 @@ def reinforcement_bound(mdp: MDP, temperature: float, initial_q: ArrayLike = 0.0
     between actions, their largest difference is added to the length.
     """
     low, high = invariant_interval(mdp, initial_q)
-    initial_q = np.broadcast_to(initial_q, mdp.shape)
-    return (high - low + float(np.ptp(initial_q, axis=-1).max())) / temperature
+    return (high - low + float(np.ptp(np.broadcast_to(initial_q, mdp.shape), axis=-1).max())) / temperature

@@ -26,8 +26,7 @@ def mean_field(
         q = flat.reshape(start.shape)
         return (backup(mdp, state_values(q, anchor, temperature, bootstrap)) - q).ravel()
 
-    span = (times[0], times[-1])
-    solved = solve_ivp(flow, span, start.ravel(), method="DOP853", t_eval=times, rtol=1e-9, atol=1e-10)
+    solved = solve_ivp(flow, times[[0, -1]], start.ravel(), method="DOP853", t_eval=times, rtol=1e-9, atol=1e-10)
     return solved.y.T.reshape(len(times), *start.shape)
 
 
