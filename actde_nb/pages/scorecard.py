@@ -1,8 +1,6 @@
 """The scorecard: every checkable claim of the sources, what it comes to here, and the verdict.
 
-Rows are data, ``book/scorecard/<chapter>.yml``, one file per chapter; each value comes from that chapter's
-glued numbers. :func:`load` checks the rows, :func:`render` writes the page.
-"""
+Rows are data, ``book/scorecard/<chapter>.yml``; each value comes from that chapter's glued numbers."""
 
 import re
 from collections import Counter
@@ -36,9 +34,8 @@ ROLES = {"eq": "eq", "fig": "numref", "tab": "numref"} | dict.fromkeys(("thm", "
 
 @dataclass(frozen=True)
 class Row:
-    """One claim: its id, what is claimed (in our words), what the source says, what comes out here (text with
-    ``{key:format}`` where the chapter's glued number goes), the verdict, the label that shows it, and the chapter that
-    both are on."""
+    """One claim in our words; in ``ours`` stands ``{key:format}`` where the chapter's glued number goes; ``where`` is
+    the label of ``chapter`` that shows it."""
 
     id: str
     claim: str
@@ -56,22 +53,16 @@ class Row:
 
 FIELDS = tuple(f.name for f in fields(Row) if f.name != "chapter")
 TEXT = {"type": "string", "pattern": r"\S"}
-ROWS = Draft202012Validator({
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": dict.fromkeys(FIELDS, TEXT) | {"verdict": {"enum": list(VERDICTS)}},
-        "required": FIELDS,
-        "additionalProperties": False,
-    },
-})  # fmt: skip
+ROWS = Draft202012Validator({"type": "array", "items": {
+    "type": "object", "properties": dict.fromkeys(FIELDS, TEXT) | {"verdict": {"enum": list(VERDICTS)}},
+    "required": FIELDS, "additionalProperties": False,
+}})  # fmt: skip
 
 
 def load(folder: Path, notebooks: Path | None = None) -> list[Row]:
     """Read and check all rows, ``folder/NN_name.yml``; the chapters' sources are one folder up.
 
-    With ``notebooks``, a folder of executed chapters, every glue key and its format are checked against the values
-    there."""
+    With ``notebooks``, a folder of executed chapters, glue keys and formats are checked against the values there."""
     rows: dict[str, Row] = {}
     for path in sorted(folder.glob("*.yml")):
         chapter = folder.parent / f"{path.stem}.md"
@@ -94,10 +85,10 @@ def _entries(path: Path) -> list[dict[str, str]]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BookError(f"{path.name}: is no YAML: {' '.join(str(error).split())}") from None
     for error in ROWS.iter_errors(entries):
-        place, (number, *field) = path.name, (*error.absolute_path,) or (None,)
-        if number is not None:
-            entry = entries[number]
-            place += f", row {entry.get('id', number + 1) if isinstance(entry, dict) else number + 1}"
+        place, field = path.name, [*error.absolute_path]
+        if field:
+            entry, number = entries[field[0]], field.pop(0) + 1
+            place += f", row {entry.get('id', number) if isinstance(entry, dict) else number}"
         raise BookError(": ".join([place, *field, error.message]))
     return entries
 
