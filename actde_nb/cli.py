@@ -3,9 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import fields, replace
-from functools import partial
+from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,20 +24,18 @@ from actde_nb.pages.render import render
 from actde_nb.training.config import Config
 
 Scale = Literal["smoke", "reader", "paper"]
-Chapters = Annotated[
-    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[CHAPTER ...]", help_behavior_hint="(default: all)")
-]
-Settings = Annotated[
-    tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")
-]
-Jobs = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 
-Files = Annotated[
-    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: all)")
-]
-Out = Annotated[
-    Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: runs/WORLD_ALGORITHM.nc in this folder)")
-]
+
+def _option(kind: Any, metavar: str, default: str, *more: Any, **names: str) -> Any:
+    return Annotated[kind, *more, tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})", **names)]
+
+
+WHICH = "names or their beginnings, such as 02."
+Chapters = _option(tuple[str, ...], "[CHAPTER ...]", "all", tyro.conf.Positional, help=WHICH)
+Settings = _option(tuple[str, ...], "NAME=VALUE ...", "none", name="set")
+Jobs = _option(int | None, "INT", "one a core", help="chapters at a time.")
+Files = _option(tuple[Path, ...], "[FILE ...]", "all", tyro.conf.Positional)
+Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder")
 
 
 def list_() -> None:
@@ -60,21 +56,14 @@ def list_() -> None:
 
 
 def execute(
-    chapters: Chapters = (),
-    scale: Scale = "reader",
-    set_: Settings = (),
-    jobs: Jobs = None,
-    force: bool = False,
+    chapters: Chapters = (), scale: Scale = "reader", set_: Settings = (), jobs: Jobs = None, force: bool = False
 ) -> None:
     """Execute chapters that changed, or whose code in the package changed.
 
     Args:
-        chapters: names or their beginnings, such as 02.
         scale: smoke takes seconds, reader is what the pages show, paper is the sources' own size.
         set_: other values for a chapter's parameters, such as seed=3; the result is kept apart.
-        jobs: chapters at a time.
-        force: execute even what is up to date.
-    """
+        force: execute even what is up to date."""
     folder = paths.executed(scale, *set_)
     for notebook in run_chapters(find_chapters(chapters), scale, folder, _parse(set_), jobs=jobs, force=force):
         print(notebook.relative_to(paths.ROOT))
@@ -85,9 +74,7 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> N
 
     Args:
         scale: size of the runs behind the pages.
-        jobs: chapters at a time.
-        strict: fail when a number is not what its reference says.
-    """
+        strict: fail when a number is not what its reference says."""
     every = find_chapters()
     notebooks = run_chapters(every, scale, paths.executed(scale), jobs=jobs)
     moved = [difference for notebook in notebooks for difference in references.differences(notebook, scale)]
@@ -104,10 +91,7 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
     """Execute chapters and make their numbers the new references, showing every difference.
 
     Args:
-        chapters: names or their beginnings, such as 02.
-        scale: which references; smoke and reader ones are kept.
-        jobs: chapters at a time.
-    """
+        scale: which references; smoke and reader ones are kept."""
     for notebook in run_chapters(find_chapters(chapters), scale, paths.executed(scale), jobs=jobs):
         changed = references.differences(notebook, scale)
         print("\n".join(map(str, changed)) or f"{notebook.stem}: as before")
@@ -117,24 +101,16 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
 def _part(usual: Any) -> Any:
     """The settings of one part of a run as a group of options, which default to those of ``usual``.
 
-    They are checked when the command runs: what is checked while options are read is reported with an inner name.
-    """
-
-    def later(**settings: Any) -> Callable[[], Any]:
-        return partial(replace, usual, **settings)
-
-    later = inspect.unwrap(later)  # without the checks at run time that tests add
-    later.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
-    later.__signature__ = inspect.Signature(
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, field.name))
-        for field in fields(usual)
+    They are checked when the command runs: what is checked while options are read is reported with an inner name."""
+    unchecked = make_dataclass(
+        "Part", [(field.name, field.type, getattr(usual, field.name)) for field in fields(usual)]
     )
-    later.__annotations__ = {field.name: field.type for field in fields(usual)}
+    unchecked.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
     # Switches take True or False, so that no help text stands beside its opposite.
-    return Annotated[Any, tyro.conf.arg(constructor=later), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
+    return Annotated[unchecked, tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
 
 
-def _training(usual: runs.Run) -> Callable[..., None]:
+def _training(usual: runs.Run, description: str) -> Any:
     """The command that trains in one of the worlds, whose options are the settings of a run."""
 
     def command(
@@ -146,26 +122,20 @@ def _training(usual: runs.Run) -> Callable[..., None]:
             config: How to train.
             world: What earns rewards.
             network: What is trained.
-            out: File of the results, with the state to go on from beside it.
-        """
-        run = runs.Run(config(), world(), network())
-        path = out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc"
-        data = runs.train(run, path)
+            out: File of the results, with the state to go on from beside it."""
+        parts = (usual.config, config), (usual.world, world), (usual.network, network)
+        run = runs.Run(*(replace(part, **vars(chosen)) for part, chosen in parts))
+        data = runs.train(run, path := out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc")
         updates = settings_of(data)["config"]["updates"]
         print(f"{path}: {updates:,} updates of {data.sizes['trial']} trials, {run.world.summary(data)}")
 
-    return command
+    return Annotated[Any, tyro.conf.subcommand(usual.world.kind, description=description, constructor=command)]
 
 
-def _world(usual: runs.Run, description: str) -> Any:
-    settings = {"description": description, "constructor": _training(usual)}
-    return Annotated[Any, tyro.conf.subcommand(usual.world.kind, **settings)]
-
-
-Training = _world(
+Training = _training(
     runs.Run(Config(), runs.PrisonerWorld(), runs.GPTSettings()),
     "Play the prisoner's dilemma against one's own previous move. The defaults are the published settings.",
-) | _world(
+) | _training(
     runs.Run(runs.language_config(), runs.LanguageWorld(), runs.PretrainedSettings()),
     "Tune a network that speaks the small language to a reward of its sentences.",
 )
@@ -175,8 +145,7 @@ def train(world: Annotated[Training, tyro.conf.arg(name="")]) -> None:
     """Train a policy, or go on where a run was interrupted, and keep the results.
 
     Args:
-        world: what to learn, and how.
-    """
+        world: what to learn, and how."""
 
 
 def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
@@ -185,8 +154,7 @@ def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...]
     Args:
         files: Results files; those of the book by default.
         updates: How many updates to do again; 0 for none.
-        trials: Which trials to do again.
-    """
+        trials: Which trials to do again."""
     whole("updates", updates, least=0)
     wrong = 0
     for path in files or [path for path in paths.stored_runs() if path.suffix == ".nc"]:
@@ -206,8 +174,7 @@ def results_train(files: Files = ()) -> None:
     """Make those of the book's stored results that are missing or shorter than they should be.
 
     Args:
-        files: Results files of the book; all of them by default.
-    """
+        files: Results files of the book; all of them by default."""
     for path in files or [paths.RESULTS / f"{name}.nc" for name in PROGRAMME]:
         if path.stem not in PROGRAMME:
             raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
@@ -227,8 +194,7 @@ def results(verb: Annotated[Stored, tyro.conf.arg(name="")]) -> None:
     """Check the book's stored results, or make them.
 
     Args:
-        verb: which of the two.
-    """
+        verb: which of the two."""
 
 
 def _parse(assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -252,9 +218,8 @@ def main() -> None:
     try:
         if sys.argv[1:2] == ["train"] and not {*runs.WORLDS, "-h", "--help"} & set(sys.argv[2:3]):
             raise BookError(f"train: choose {' or '.join(runs.WORLDS)}, as in actde-nb train prisoner --algorithm ppo")
-        tyro.extras.subcommand_cli_from_dict(
-            commands, prog="actde-nb", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
-        )
+        looks = (tyro.conf.FlagCreatePairsOff,)
+        tyro.extras.subcommand_cli_from_dict(commands, prog="actde-nb", description=__doc__, config=looks)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read what we print has read enough; Python must not print the rest at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

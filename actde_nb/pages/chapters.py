@@ -1,6 +1,7 @@
 """Chapters as sources: what they are called, what they take, what they depend on."""
 
 import ast
+import copy
 import functools
 import hashlib
 import json
@@ -9,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from actde_nb.paths import LOCK, ROOT, SOURCES, stored_runs
 
 PACKAGES = {"actde_nb": ROOT, "actde_book": SOURCES}  # where each lies
 FINDS_STORED_RUNS = "actde_nb.paths"  # no chapter comes by a stored run but through this module
-
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow,
@@ -66,10 +67,9 @@ class Chapter:
     @property
     def title(self) -> str:
         """First heading."""
-        prose = [cell.source for cell in self.notebook.cells if cell.cell_type == "markdown"]
-        for line in "\n".join(prose).splitlines():
-            if line.startswith("# "):
-                return line.removeprefix("# ")
+        prose = "\n".join(cell.source for cell in self.notebook.cells if cell.cell_type == "markdown")
+        if heading := re.search(r"^# (.*)", prose, re.M):
+            return heading[1]
         raise BookError(f"{self.source.name}: has no title, a line that begins with '# '")
 
     @property
@@ -91,10 +91,9 @@ class Chapter:
     def modules(self) -> set[str]:
         """Modules of the package that the chapter depends on, directly or not."""
         graph = _import_graph()
-        named = set()
-        for number, cell in enumerate((c for c in self.notebook.cells if c.cell_type == "code"), 1):
-            named |= _imported(self._parsed(f"code cell {number}", cell.source))
-        direct = named & graph.modules
+        cells = [cell.source for cell in self.notebook.cells if cell.cell_type == "code"]
+        trees = [self._parsed(f"code cell {number}", cell) for number, cell in enumerate(cells, 1)]
+        direct = set().union(*map(_imported, trees)) & graph.modules
         reached = direct.union(*(graph.find_upstream_modules(module) for module in direct))
         return reached | {module[: place.start()] for module in reached for place in re.finditer(r"\.", module)}
 
@@ -102,11 +101,11 @@ class Chapter:
         """Hash of everything that the executed notebook depends on."""
         digest = hashlib.sha256(self.source.read_bytes())
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
-        modules = self.modules
+        modules = sorted(self.modules)
         # Names of files are put together in the cells, so that any stored run may be one that is read.
         read = stored_runs() if FINDS_STORED_RUNS in modules else []
         digest.update(json.dumps([file.name for file in read]).encode())
-        for file in [LOCK, *(file for module in sorted(modules) for file in _module_files(module)), *read]:
+        for file in [LOCK, *chain.from_iterable(map(_module_files, modules)), *read]:
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
@@ -120,15 +119,13 @@ class Chapter:
 def chapters(names: Sequence[str] = ()) -> list[Chapter]:
     """All chapters in the order of their names, or those asked for; a number is name enough."""
     every = [Chapter(file) for file in sorted(SOURCES.glob("[!.]*.md")) if _is_notebook(file)]
-    if not names:
-        return every
     chosen = []
     for name in names:
         fitting = [c for c in every if c.name == name] or [c for c in every if c.name.startswith(name)]
         if len(fitting) != 1:
             raise BookError(f"chapter = {name!r}: allowed are {', '.join(c.name for c in every)}")
         chosen += fitting
-    return chosen
+    return chosen if names else every
 
 
 def settings(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,10 +133,10 @@ def settings(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dic
     if scale not in SCALES:
         raise BookError(f"scale = {scale!r}: allowed are {', '.join(SCALES)}")
     defaults = chapter.parameters
+    allowed = [name for name in defaults if name != "scale"]
     for name, value in parameters.items():
-        if name not in defaults or name == "scale":
-            allowed = ", ".join(n for n in defaults if n != "scale")
-            raise BookError(f"parameter = {name!r} of chapter {chapter.name}: allowed are {allowed}")
+        if name not in allowed:
+            raise BookError(f"parameter = {name!r} of chapter {chapter.name}: allowed are {', '.join(allowed)}")
         try:
             json.dumps(value)
         except TypeError:
@@ -167,7 +164,7 @@ def _python(code: str) -> ast.Module:
         return ast.Module([], [])  # %%bash and its like
 
 
-def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> dict[str, Any]:
+def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Names and values that a statement assigns, without running anything."""
     match node:
         case ast.Assign(targets=targets, value=expression):
@@ -175,27 +172,30 @@ def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> dict[str, Any]:
         case ast.AnnAssign(target=target, value=ast.expr() as expression):
             targets = [target]
         case ast.Expr() | ast.AnnAssign() | ast.Import() | ast.ImportFrom():
-            return {}
+            return
         case _:
             raise ValueError("allowed are assignments")
-    value = _value(expression, known)
-    return {name: part for target in targets for name, part in _bound(target, value)}
-
-
-def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Name(id=name) if name in known:
-            return known[name]
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in ARITHMETIC:
-            return ARITHMETIC[type(sign)](_value(left, known), _value(right, known))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, known)
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
-            return (tuple if isinstance(node, ast.Tuple) else list)(_value(part, known) for part in parts)
     try:
-        return ast.literal_eval(node)
+        value = ast.literal_eval(_Constants(known).visit(copy.deepcopy(expression)))
     except ValueError:
         raise ValueError("allowed are numbers and arithmetic, texts, lists, maps, and earlier parameters") from None
+    for target in targets:
+        yield from _bound(target, value)
+
+
+@dataclass
+class _Constants(ast.NodeTransformer):
+    """Puts the values of names and of arithmetic in their places, so that a literal is left."""
+
+    known: Mapping[str, Any]
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(self.known[node.id]) if node.id in self.known else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        operation = ARITHMETIC.get(type(node.op))
+        return ast.Constant(operation(*map(ast.literal_eval, (node.left, node.right)))) if operation else node
 
 
 def _bound(target: ast.expr, value: Any) -> Iterator[tuple[str, Any]]:
@@ -203,8 +203,8 @@ def _bound(target: ast.expr, value: Any) -> Iterator[tuple[str, Any]]:
         case ast.Name(id=name):
             yield name, value
         case ast.Tuple(elts=targets) | ast.List(elts=targets):
-            for inner, part in zip(targets, value, strict=True):
-                yield from _bound(inner, part)
+            for pair in zip(targets, value, strict=True):
+                yield from _bound(*pair)
         case _:
             raise ValueError("allowed on the left are names")
 
@@ -227,6 +227,5 @@ def _import_graph() -> grimp.ImportGraph:
 
 def _module_files(module: str) -> list[Path]:
     """The module, and data beside it under its name, such as the style sheet of ``style``."""
-    parts = module.split(".")
-    path = PACKAGES[parts[0]].joinpath(*parts)
+    path = PACKAGES[module.split(".")[0]].joinpath(*module.split("."))
     return sorted(path.parent.glob(f"{path.name}.*")) if not path.is_dir() else [path / "__init__.py"]

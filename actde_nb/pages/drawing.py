@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
@@ -13,20 +13,14 @@ from matplotlib.ticker import NullFormatter
 
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
 
-#: Corners of the triangle: left, right, top.
-CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
-
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])  # of the triangle: left, right, top
 OUTCOMES = {"alternate": ("cd", "dc"), "cooperate": ("cc",), "defect": ("dd",)}
 LAST_MOVE = {"c": ("after cooperating", LOOK["cooperate"]), "d": ("after defecting", LOOK["defect"])}
 # In the order in which conditions are given; each has a line style of its own.
 CONDITIONS = (
-    (VERMILION, "-", "o"),
-    (BLUE, "--", "s"),
-    (GREEN, "-.", "^"),
-    (PURPLE, ":", "D"),
-    (ORANGE, (0, (6, 2)), "v"),
-    (BLACK, (0, (1, 1)), "P"),
-)
+    (VERMILION, "-", "o"), (BLUE, "--", "s"), (GREEN, "-.", "^"),
+    (PURPLE, ":", "D"), (ORANGE, (0, (6, 2)), "v"), (BLACK, (0, (1, 1)), "P"),
+)  # fmt: skip
 FRONTIER = {"color": GREY, "linewidth": 5, "alpha": 0.35}
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 2}
 PATCH = {"facecolor": "white", "edgecolor": "none"}  # behind a text
@@ -59,14 +53,11 @@ def on_triangle(policy: Float[np.ndarray, "*batch 3"] | Sequence[float]) -> Floa
     return (policy @ CORNERS).T
 
 
-def triangle_grid(
-    columns: int, margin: float = 1e-3
-) -> tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"], np.ndarray, Bool[np.ndarray, "*grid"]]:
+def triangle_grid(columns: int, margin: float = 1e-3) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A grid over the triangle: columns, rows, policies at its points, and which have all arms above ``margin``."""
     across, up = np.linspace(0, 1, columns), np.linspace(0, CORNERS[2, 1], columns)
     x, y = np.meshgrid(across, up)
-    top = y / CORNERS[2, 1]
-    right = x - top / 2
+    right = x - (top := y / CORNERS[2, 1]) / 2
     policy = np.stack([1 - top - right, right, top], axis=-1)
     inside = (policy > margin).all(-1)
     return across, up, np.where(inside[..., None], policy, 1 / 3), inside
@@ -79,7 +70,7 @@ def to_plane(policy: Float[np.ndarray, "*batch 3"], velocity: Float[np.ndarray, 
 
 def line_of(look: Mapping) -> dict:
     """A look without its marker."""
-    return {name: value for name, value in look.items() if name != "marker"}
+    return {name: look[name] for name in look if name != "marker"}
 
 
 def marks(axes: Axes, x: np.ndarray | float, y: np.ndarray | float, look: Mapping, **more) -> None:
@@ -96,13 +87,10 @@ def lines(
     axes.plot(x, middle(samples, 0), label=label, **line_of(look))
 
 
-def curves(
-    axes: Axes, data: xr.Dataset, samples: Float[np.ndarray, "trial update"], label: str | None = None, **look
-) -> None:
+def curves(axes: Axes, data: xr.Dataset, samples: np.ndarray, label: str | None = None, **look) -> None:
     """The same over the updates of a run, with solid thin lines and the mean of the trials that are there."""
-    update = data["update"].values
-    axes.plot(update, samples.T, linewidth=0.6, alpha=0.45, color=look["color"])
-    axes.plot(update, np.nanmean(samples, 0), label=label, **look)
+    axes.plot(data["update"].values, samples.T, linewidth=0.6, alpha=0.45, color=look["color"])
+    axes.plot(data["update"].values, np.nanmean(samples, 0), label=label, **look)
 
 
 def game_shares(axes: Axes, title: str, data: xr.Dataset, ribbon: bool = False) -> None:

@@ -38,21 +38,23 @@ def differences(notebook: Path, scale: str) -> list[Difference]:
     """Compare what an executed notebook glued with its references, number by number.
 
     How far a value may move is said by its reference alone, so that a number cannot pass by becoming noisy. A spread
-    is its value's tolerance: it may shrink, but neither vanish nor grow by more than half.
-    """
+    is its value's tolerance: it may shrink, but neither vanish nor grow by more than half."""
     file = reference_file(notebook.stem, scale)
     reference = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     now = glued(notebook)
     found = []
     for key in sorted(reference.keys() | now.keys()):
-        before, after = reference.get(key), now.get(key)
-        tolerance = _tolerance(before, reference.get(key + SPREAD, 0.0))
+        before, after, spread = reference.get(key), now.get(key), reference.get(key + SPREAD, 0.0)
+        words = [value is None or isinstance(value, bool | str) for value in (before, after)]
+        tolerance = 0.0 if words[0] else max(SPREADS * math.hypot(spread, spread), RELATIVE * abs(before), ABSOLUTE)
         if key.endswith(SPREAD) and key.removesuffix(SPREAD) in reference.keys() & now.keys():
             before, after = before or 0.0, after or 0.0
             tolerance = (GROWTH - 1) * before + ABSOLUTE
             agree = after - before <= tolerance < math.inf and (after > 0 or before <= ABSOLUTE)
+        elif any(words):
+            agree = before == after and type(before) is type(after)
         else:
-            agree = _agree(before, after, tolerance)
+            agree = abs(before - after) <= tolerance < math.inf
         if not agree:
             found.append(Difference(notebook.stem, key, before, after, tolerance))
     return found
@@ -65,15 +67,3 @@ def record(notebook: Path, scale: str) -> None:
     new = file.with_name(f".{file.name}")
     new.write_text(json.dumps(glued(notebook), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(new, file)
-
-
-def _tolerance(reference: Scalar | None, spread: float) -> float:
-    if isinstance(reference, bool | str) or reference is None:
-        return 0.0
-    return max(SPREADS * math.hypot(spread, spread), RELATIVE * abs(reference), ABSOLUTE)
-
-
-def _agree(before: Scalar | None, after: Scalar | None, tolerance: float) -> bool:
-    if before is None or after is None or isinstance(before, bool | str) or isinstance(after, bool | str):
-        return before == after and type(before) is type(after)
-    return abs(before - after) <= tolerance < math.inf

@@ -49,16 +49,9 @@ ROWS = Draft202012Validator({
 
 
 def load(folder: Path, notebooks: Path | None = None) -> list[dict[str, str]]:
-    """Read and check all rows of a book, chapter by chapter; each also gets the name of its ``chapter``.
+    """Read and check all rows, ``folder/NN_name.yml``, chapter by chapter; each also gets the name of its ``chapter``.
 
-    Args:
-        folder: where the rows are, ``NN_name.yml``; the chapters' sources ``NN_name.md`` are one folder up.
-        notebooks: folder with the executed ``NN_name.ipynb``; if given, every glue key and its format
-            are checked against the values there.
-
-    Raises:
-        BookError: something is off; the message names file, row and field, and what is allowed.
-    """
+    With ``notebooks``, a folder of executed chapters, glue keys and formats are checked against the values there."""
     rows: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*.yml")):
         chapter = folder.parent / f"{path.stem}.md"

@@ -12,15 +12,10 @@ ARRAY_LIKE = [stringify_annotation(ArrayLike, mode) for mode in ("smart", "fully
 
 def _shorten(app, what, name, obj, options, signature, return_annotation):
     """Name NumPy's ArrayLike instead of writing it out, and leave out what a default factory is called."""
-
-    def short(text: str | None) -> str | None:
-        if text is None:
-            return None
-        for long in ARRAY_LIKE:
-            text = text.replace(long, "ArrayLike")
-        return text.replace("<factory>", "...")
-
-    return short(signature), short(return_annotation)
+    for long, short in (*((long, "ArrayLike") for long in ARRAY_LIKE), ("<factory>", "...")):
+        signature = signature and signature.replace(long, short)
+        return_annotation = return_annotation and return_annotation.replace(long, short)
+    return signature, return_annotation
 
 
 def _escape(app, what, name, obj, options, lines):

@@ -1,8 +1,7 @@
 """One look for every figure: legible on a phone, in dark mode and without colour vision.
 
 Faces stay white and opaque, because the page's dark mode dims images rather than inverting them.
-Colours are Okabe and Ito's; whatever differs in colour differs in line style or marker too.
-"""
+Colours are Okabe and Ito's; whatever differs in colour differs in line style or marker too."""
 
 import functools
 from collections.abc import Callable
@@ -34,14 +33,10 @@ LOOK = {
 
 # Things of one kind that have no look of their own, in order.
 SERIES = [
-    {"color": BLUE, "linestyle": "-", "marker": "o"},
-    {"color": ORANGE, "linestyle": "-.", "marker": "s"},
-    {"color": GREEN, "linestyle": "--", "marker": "^"},
-    {"color": VERMILION, "linestyle": ":", "marker": "D"},
-]
-
+    {"color": BLUE, "linestyle": "-", "marker": "o"}, {"color": ORANGE, "linestyle": "-.", "marker": "s"},
+    {"color": GREEN, "linestyle": "--", "marker": "^"}, {"color": VERMILION, "linestyle": ":", "marker": "D"},
+]  # fmt: skip
 WIDTH = 6.4  # inches; wider figures shrink their labels below what a phone can show
-
 STYLE = Path(__file__).with_suffix(".mplstyle")
 
 
@@ -64,13 +59,9 @@ def panels(rows: int = 1, columns: int = 1, height: float = 3.6, **kwargs) -> tu
 
 
 def band(
-    axes: Axes,
-    x: Num[np.ndarray, "points"],
-    samples: Float[np.ndarray, "points runs"],
-    label: str,
-    quantiles: tuple[float, float] = (0.05, 0.95),
-    **look,
-) -> None:
+    axes: Axes, x: Num[np.ndarray, "points"], samples: Float[np.ndarray, "points runs"], label: str,
+    quantiles: tuple[float, float] = (0.05, 0.95), **look,
+) -> None:  # fmt: skip
     """Median over runs as a line, the given quantiles as a band around it."""
     low, middle, high = np.quantile(samples, [quantiles[0], 0.5, quantiles[1]], axis=1)
     axes.plot(x, middle, label=label, **look)
