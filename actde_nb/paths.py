@@ -42,8 +42,7 @@ def reserved(folder: Path) -> Iterator[None]:
     """Refuse to make ``folder`` while another process does; what a killed process had reserved is free.
 
     Raises:
-        BookError: another process is at it.
-    """
+        BookError: another process is at it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         held = FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=0)

@@ -1,8 +1,7 @@
 """Methods at the same divergence from where they started, since reward can be bought with nats.
 
 A run at its end is compared with a curve, such as an exact frontier, or with a method that has a knob, whose
-settings are joined by straight lines. Both go trial by trial.
-"""
+settings are joined by straight lines. Both go trial by trial."""
 
 from collections.abc import Sequence
 
@@ -22,8 +21,7 @@ def between(
 
     On the line between the two settings whose divergences (or numbers of ``at``) are nearest below and above; NaN
     outside all of them. ``quantity`` and ``source`` are as for :func:`actde_nb.compare.frontiers.curve`; fewer than
-    two settings, or another number of trials, are a SettingError.
-    """
+    two settings, or another number of trials, are a SettingError."""
     if len(settings) < 2 or any(run.sizes["trial"] != len(kl) for run in settings):
         sizes = [run.sizes["trial"] for run in settings]
         raise SettingError(
@@ -47,7 +45,6 @@ def apart(
 ) -> Estimate:
     """By how much a quantity at the end is higher than that of another method at the same ``at``.
 
-    A trial outside all settings is a SettingError.
-    """
+    A trial outside all settings is a SettingError."""
     ours, there = (frontiers.last(data, name, source) for name in (quantity, at))
     return intervals.mean(ours - between(settings, there, quantity, source, at), level)

@@ -3,8 +3,7 @@
 A run is known in two ways, exactly over all sentences of the language, and from samples, which hold outside it too.
 The exact numbers are withheld (NaN) where a policy leaves the language; by default the sampled ones stand in there.
 The trial is the unit. Intervals are Student's; trials of the same number share their draws between runs, so two runs
-are compared trial by trial.
-"""
+are compared trial by trial."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,8 +66,7 @@ def paired(
 ) -> Estimate:
     """By how much a quantity at the end is higher than in the reference, trial by trial.
 
-    Of trials that both have; where either has no exact number, the samples of both are compared (``"best"``).
-    """
+    Of trials that both have; where either has no exact number, the samples of both are compared (``"best"``)."""
     common = np.intersect1d(data["trial"], reference["trial"])
     both = [run.sel(trial=common) for run in (data, reference)]
     ways = [[last(run, quantity, way) for run in both] for way in _ways(both, quantity, source)]
@@ -87,8 +85,7 @@ def possible(run: Run, betas: Sequence[float] | Float[np.ndarray, "beta"]) -> di
     """The exact frontier of a run: what the best policies have, around the network that the run starts from.
 
     ``betas`` are prices of a nat; the network is pretrained now if it has not been. Returns
-    ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`.
-    """
+    ``reward``, ``kl``, ``entropy``, ``gold`` and ``honeypot``, as :func:`actde_nb.exact.policy_on_tree.frontier`."""
     before = evaluation(run)
     found = policy_on_tree.frontier(before.initial.sentences[0], before.known["reward"], list(betas), before.known)
     return {name: values.numpy() for name, values in found.items()}

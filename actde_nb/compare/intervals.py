@@ -2,8 +2,7 @@
 
 The trial is the unit: however long a run, its trials are the sample. Intervals are Student's, for differences Welch's
 (1947), which lets the two runs have different spreads. Fewer than two trials, numbers that are not finite and levels
-outside (0, 1) are a SettingError.
-"""
+outside (0, 1) are a SettingError."""
 
 import warnings
 from typing import NamedTuple

@@ -5,8 +5,7 @@ gives to words outside the language is set aside first: it is reported as ``leak
 given that it stays inside. Where too much leaks, that says little of the policy, and the numbers are withheld (NaN).
 
 Rewards come at the end of a sentence and are not discounted, so that the action value of a word is the value of the
-node that it leads to. All is float64, in nats and in units of reward; arrays lead with ``trial``.
-"""
+node that it leads to. All is float64, in nats and in units of reward; arrays lead with ``trial``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,8 +129,7 @@ def log_z(initial: TreePolicy, advantages: Float[Tensor, "trial node"], beta: fl
     """APA's normaliser at each inner node, log of the sum over words of ``initial * exp(advantage / beta)``.
 
     APA takes Z for 1 (Zhu et al., 2023). If the policy is ``initial * exp(advantage / beta) / Z`` with its own
-    advantages, then log Z is minus its divergence from ``initial`` at the node.
-    """
+    advantages, then log Z is minus its divergence from ``initial`` at the node."""
     checks.positive("beta", beta)
     tree = initial.tree
     terms = (initial.edges + advantages / beta)[..., 1:]
@@ -142,8 +140,7 @@ def advantage_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"]
     """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
 
     It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
-    that it is not the policy of :func:`optimum`. By one induction from the ends.
-    """
+    that it is not the policy of :func:`optimum`. By one induction from the ends."""
     checks.positive("beta", beta)
     tree, edges = initial.tree, torch.zeros_like(initial.edges)
     values = torch.zeros_like(edges).index_copy(-1, tree.leaves, reward.expand(len(edges), -1))

@@ -25,8 +25,7 @@ class Evaluation:
     ``initial`` is the policy before training, with parameters ``start``, on the sentences of the tree, a stack of
     one; ``known`` has each reward of all sentences, float64. A nat costs ``price`` by design, in units of reward
     (None: it is free); a policy tied to q has a ``temperature`` above zero; a ``masked`` one says only words that
-    the grammar allows.
-    """
+    the grammar allows."""
 
     def __init__(
         self, world: Language, policy: Policy, start: Params, price: float | None, temperature: float, masked: bool,
@@ -66,8 +65,7 @@ class Evaluation:
 
         Arrays by name, with their dimensions. The last three are there only with a price: ``word_log_ratio`` to the
         initial policy, ``word_advantage``, the policy's own exact one, and ``word_log_z``, of words that the policy
-        says.
-        """
+        says."""
         policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
         sentences = [[grammar.decode(tree.sentences[i]) for i in row] for row in which.tolist()]

@@ -37,8 +37,7 @@ def dataset(
     Per rollout statistics are curves ``[trial, update, ...]`` at float32 of at most ``points``, and ``final_...``
     means over the last ``final_updates``; evaluations are ``exact`` and ``sampled`` ``[trial, evaluated,
     quantity]``; ``parameter_norm`` is that of each of a trial's parameters at the end. ``settings``, kept as JSON,
-    are every one that the run needs to be had again; ``more`` are further arrays, with their dimensions.
-    """
+    are every one that the run needs to be had again; ``more`` are further arrays, with their dimensions."""
     per_rollout = trainer.config.updates_per_rollout
     window = -(-len(trainer.records) // points)
     last = min(max(final_updates // per_rollout, 1), len(trainer.records))

@@ -48,8 +48,7 @@ class GPTSettings:
         block_size: Longest sequence that the network can read.
         dropout: Probability of dropping an activation, both while sampling and while learning.
         detach_heads: Keep the losses of v and q from shaping the rest of the network.
-        temperature: Play the softmax of q over this, with an algorithm that trains no policy; 0 for a policy head.
-    """
+        temperature: Play the softmax of q over this, with an algorithm that trains no policy; 0 for a policy head."""
 
     layers: int = 3  # published `gpt-pico`
     heads: int = 3
@@ -87,8 +86,7 @@ class PretrainedSettings:
         pretraining: Steps of pretraining on the grammar.
         critic: Trunk of v and q: shared with the policy, detached so that they do not shape it, or separate.
         masked: Rule out words that the grammar does not allow.
-        temperature: Play the initial policy times exp(q / temperature), with no policy trained; 0 for a policy head.
-    """
+        temperature: Play the initial policy times exp(q / temperature), with no policy trained; 0 for a policy head."""
 
     size: Literal[tuple(WIDTHS)] | str = "medium"
     pretraining: int = 800
@@ -129,8 +127,7 @@ class PrisonerWorld:
     """The prisoner's dilemma against one's own previous move.
 
     Args:
-        payoffs: Payoffs of the game, by the name that the book gives them.
-    """
+        payoffs: Payoffs of the game, by the name that the book gives them."""
 
     payoffs: Literal[tuple(PAYOFFS)] | str = "main"  # post
 
@@ -170,8 +167,7 @@ class LanguageWorld:
 
     Args:
         reward: Reward that is optimised; "learned" is a network that learned from preferences.
-        prompt: Words that every sentence begins with.
-    """
+        prompt: Words that every sentence begins with."""
 
     reward: Literal[(*FORMULAS, "learned")] | str = "gold"
     prompt: str = "We had a"
@@ -290,8 +286,7 @@ def train(run: Run, path: Path, *, progress: bool = True) -> xr.Dataset:
     """Do ``run``, or what is left of it, and keep the results in ``path``, which must not exist or hold this run.
 
     Beside it, in a file ending in ``.checkpoint.safetensors``, is the state to go on from: after an interruption, or
-    for more updates. ``progress`` shows a bar with rate, time left, and how the run does.
-    """
+    for more updates. ``progress`` shows a bar with rate, time left, and how the run does."""
     there = claim(path, run)
     if there is not None and results.settings_of(there)["config"]["updates"] >= run.config.updates:
         if progress:

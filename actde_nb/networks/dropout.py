@@ -2,8 +2,7 @@
 
 A call of the network draws one 32-bit key for each trial from that trial's generator. What is then dropped follows from
 the key, the sequence, the position and the place in the network, by a hash. The compiled network can therefore work the
-coins out again on its way back, instead of remembering fifty million of them, and both ways drop the same numbers.
-"""
+coins out again on its way back, instead of remembering fifty million of them, and both ways drop the same numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -78,8 +77,7 @@ class Dropout:
     def __call__(self, x: Stream, place: int, start: int = 0) -> Stream:
         """``x`` with some numbers zeroed and the others scaled up so that the mean stays.
 
-        Its first token, at position ``start``, has the coins from ``place`` on, a number from ``places``.
-        """
+        Its first token, at position ``start``, has the coins from ``place`` on, a number from ``places``."""
         if not self.active:
             return x
         time, width = (torch.arange(size, device=x.device) for size in x.shape[2:])

@@ -7,8 +7,7 @@ without bias. Two linear heads stand beside the policy's, for the value of a his
 Every parameter leads with the axis ``trial``: independent networks in one stack. Those of the
 blocks have ``layer`` as their second axis.
 
-Names of axes in comments: S trial, B batch, T time, C width, H head, D width of a head, V vocabulary.
-"""
+Names of axes in comments: S trial, B batch, T time, C width, H head, D width of a head, V vocabulary."""
 
 import math
 from collections.abc import Callable
@@ -42,8 +41,7 @@ class GPTConfig:
     """Size of the network; the defaults are the published ones ("gpt-pico" of the prisoner's dilemma code).
 
     Dropout applies wherever generators for it are passed; the published code has 0.1. Without ``compiled`` all is plain
-    PyTorch: the same dropout and draws, and the same numbers up to rounding.
-    """
+    PyTorch: the same dropout and draws, and the same numbers up to rounding."""
 
     layers: int = 3
     heads: int = 3
@@ -110,8 +108,7 @@ def init(config: GPTConfig, trials: int, generators: Generators) -> Params:
     """Fresh parameters, float32, on the generators' device; trial i's are drawn from generator i alone.
 
     As in minGPT: weights and embeddings are normal with deviation 0.02, those that write into the residual stream
-    with 0.02 / sqrt(2 layers); biases are zero and layer norms do nothing.
-    """
+    with 0.02 / sqrt(2 layers); biases are zero and layer norms do nothing."""
     if len(generators) != trials or trials < 1:
         raise SettingError(f"generators has {len(generators)} entries: allowed is one for each of trials = {trials}")
 
@@ -133,8 +130,7 @@ def forward(
     """Run every trial's network over its own sequences; position t has seen tokens 0 to t.
 
     ``needed`` are places whose outputs matter, with each all earlier ones of its sequence; None for all. What comes out
-    elsewhere is finite and means nothing; without dropout it is not read (:mod:`actde_nb.networks.packing`).
-    """
+    elsewhere is finite and means nothing; without dropout it is not read (:mod:`actde_nb.networks.packing`)."""
     check(params, config, tokens)
     dropout = dropout_of(config, dropout_generators, *tokens.shape[:2])
     if config.compiled:

@@ -30,8 +30,7 @@ def greedy_tokens(
 
     The tokens not taken are read all at once: each sees the sequence up to its place, from the keys and values that
     the sequence left, and itself. (The published code has one whole pass for each place.) What the networks say is
-    joined, and ruled out, as in :func:`actde_nb.networks.sampling.sample`.
-    """
+    joined, and ruled out, as in :func:`actde_nb.networks.sampling.sample`."""
     time = tokens.shape[2]
     if time >= config.block_size:
         raise SettingError(f"tokens has {time} places: allowed are fewer than block_size = {config.block_size}")

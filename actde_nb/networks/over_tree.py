@@ -2,8 +2,7 @@
 
 Sequences that begin alike share keys and values, so that a node costs one token, not one sentence. Nodes go through the
 network layer by layer: a node needs its ancestors' keys and values of the same layer, and these come from the layer
-before.
-"""
+before."""
 
 import math
 from collections.abc import Sequence
@@ -33,8 +32,7 @@ class Prefixes(Protocol):
 def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int | None = BATCH) -> gpt.Outputs:
     """What the network says at every node that asks for a prediction, nodes of ``inner`` in place of the batch.
 
-    ``batch`` is nodes at once, of all trials and of one level; None for all, which is quicker to differentiate.
-    """
+    ``batch`` is nodes at once, of all trials and of one level; None for all, which is quicker to differentiate."""
     trials, asked, inner = len(params["token_embedding"]), len(tree.prompt), tree.inner
     deepest = asked + len(tree.levels) - 1
     if deepest > config.block_size + 1:

@@ -2,8 +2,7 @@
 
 Sentences begin with the same prompt, and most end before the longest does. What the network does place by place, it
 therefore does for a *pack*: of each trial the common beginning once, then the places that are needed. Attention, which
-looks across places, gets them spread out again.
-"""
+looks across places, gets them spread out again."""
 
 from dataclasses import dataclass
 
@@ -20,8 +19,7 @@ class Packing:
     """Where each row of the pack comes from, and where each place finds its row.
 
     Sequences are padded to a multiple of :data:`LANES` places. Those that are padding or not needed find some row or
-    other; no needed place may look at them.
-    """
+    other; no needed place may look at them."""
 
     source: Int[Tensor, "trial row"]  # of each trial's rows, the place among that trial's places
     row: Int[Tensor, "trial place"]  # of each trial's places, the row

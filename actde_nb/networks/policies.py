@@ -136,8 +136,7 @@ class TiltedReference(TwoNetworks):
     """The policy before training times exp(q / temperature), normalised: what it says follows from q.
 
     Here the second network is what the first was before training, and stays so. The first one's v and q are learned;
-    its own policy is not asked.
-    """
+    its own policy is not asked."""
 
     temperature: float
 

@@ -1,8 +1,7 @@
 """Numbers on their way from a computation to a sentence.
 
 A chapter hands every number that its prose quotes to :func:`put`; the page shows it through MyST-NB's
-glue roles, and the regression tests read the same values back with :func:`glued`.
-"""
+glue roles, and the regression tests read the same values back with :func:`glued`."""
 
 import ast
 import json

@@ -1,8 +1,7 @@
 """The scorecard: every checkable claim of the sources, what it comes to here, and the verdict.
 
 Rows are data, ``book/scorecard/<chapter>.yml``, one file per chapter; each value comes from that chapter's
-glued numbers. :func:`load` checks the rows, :func:`render` writes the page.
-"""
+glued numbers. :func:`load` checks the rows, :func:`render` writes the page."""
 
 import re
 from collections import Counter

@@ -6,8 +6,7 @@ An episode is one draw of an arm and its reward. A critic holds what was expecte
 is shared. All runs advance together: arrays are ``[record, run, arm]``, numbers are float64.
 
 Source of the two main rules: Turner and Einhorn (2023), sections on the advantage equation and on
-the action-conditioned TD error.
-"""
+the action-conditioned TD error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,8 +47,7 @@ class StepSize:
 
     ``StepSize(a)`` is constant; ``StepSize(1, power=1)`` makes a critic the running mean.
     ``clock`` says what n counts: updates of the arm in question (``"visits"``) or all episodes.
-    A state value has no arms, so its n always counts episodes.
-    """
+    A state value has no arms, so its n always counts episodes."""
 
     scale: float
     power: float = 0.0
@@ -87,8 +85,7 @@ class Rule:
         whiten_epsilon: added to the batch variance, in reward squared.
         critic_reduction: how a batch's errors reach q: their ``"sum"``, their ``"mean"`` over the
             batch, or their ``"arm_mean"`` over the episodes that took the arm. The logits always
-            move by the mean over the batch. With ``batch=1`` the three are the same.
-    """
+            move by the mean over the batch. With ``batch=1`` the three are the same."""
 
     baseline: Literal["value", "action_value", "exact_value", "none"]
     policy_step: StepSize = field(default_factory=lambda: StepSize(1.0))
@@ -170,8 +167,7 @@ def simulate(
         initial_v: a number.
         record_at: episodes after which to record, increasing, multiples of ``rule.batch``;
             :func:`log_spaced` by default.
-        actions: arms to play instead of sampling them.
-    """
+        actions: arms to play instead of sampling them."""
     arms, batch = len(bandit.rewards), rule.batch
     record_at = _record_at("episodes", episodes, record_at, batch)
     if runs < 1:

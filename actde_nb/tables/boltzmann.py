@@ -14,8 +14,7 @@ def boltzmann(
     """Policy at which ACTDE stops, ``prior * exp((rewards - initial_q) / temperature)``, normalised.
 
     ``temperature`` is the critic's step over the policy's, in reward per nat; ``prior``, the initial policy, is uniform
-    if left out; ``initial_q`` are the initial action values, [arms] or one number for all.
-    """
+    if left out; ``initial_q`` are the initial action values, [arms] or one number for all."""
     rewards = checks.finite("rewards", rewards)
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), rewards.shape)
     checks.positive("temperature", temperature)

@@ -2,8 +2,7 @@
 
 Telescoping ties the policy to the action values, ``pi = pi_0 exp((q - q_0) / tau)`` with
 ``tau`` the ratio of the critic's step to the policy's. What is left to study is one map on tables
-of action values, ``q -> r + gamma P v(q)``, and its fixed points.
-"""
+of action values, ``q -> r + gamma P v(q)``, and its fixed points."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,8 +26,7 @@ def state_values(
 
     ``bootstrap`` is ``"expected"``, the policy's mean of q; ``"max"``, the largest q; or ``"soft"``,
     ``tau log sum_a exp(anchor + q / tau)``. ``anchor`` are the log-probabilities of the policy that zero action
-    values mean, see :func:`~actde_nb.tables.mdp.log_anchor`.
-    """
+    values mean, see :func:`~actde_nb.tables.mdp.log_anchor`."""
     checks.one_of("bootstrap", bootstrap, ("expected", "max", "soft"))
     if bootstrap == "max":
         return q.max(-1)
@@ -155,8 +153,7 @@ def invariant_interval(mdp: MDP, initial_q: ArrayLike = 0.0) -> tuple[float, flo
 
     An action after which the process may go on needs r / (1 - gamma) inside, one that may end the
     episode needs r itself; the start needs ``initial_q``, broadcast to [states, actions]. (A separate critic v must
-    start inside too.) Both ends are in units of reward.
-    """
+    start inside too.) Both ends are in units of reward."""
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), mdp.shape)
     goes_on = mdp.transitions.sum(-1) > 0
     if mdp.discount == 1 and goes_on.any():

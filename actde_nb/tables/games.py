@@ -2,8 +2,7 @@
 
 The prisoner's dilemma is the post's (Turner and Einhorn, 2023): a player meets his own previous
 move, so the state is that move. Moves and states are numbered 0 = cooperate, 1 = defect, and a
-payoff matrix is indexed ``[move now, move before]``.
-"""
+payoff matrix is indexed ``[move now, move before]``."""
 
 import numpy as np
 from jaxtyping import Float
@@ -22,8 +21,7 @@ def designed_payoffs(cooperation: float, temptation: float) -> Payoffs:
     """Payoffs that sum to zero and whose two equal-return discounts average one half.
 
     ``cooperation`` (a) is the payoff of cooperating twice, ``temptation`` (b) that of defecting after cooperating;
-    the requirements leave one choice of the rest, ``[[a, d], [b, c]]`` with [move now, move before].
-    """
+    the requirements leave one choice of the rest, ``[[a, d], [b, c]]`` with [move now, move before]."""
     a, b = cooperation, temptation
     if not abs(a) < b < np.inf:
         raise SettingError(f"temptation = {b} with cooperation = {a}: allowed are finite numbers above |cooperation|")
@@ -61,8 +59,7 @@ def prisoners_dilemma(payoffs: Payoffs | ArrayLike, discount: float = 0.5) -> MD
 def outcome_shares(policy: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray, "*batch 3"]:
     """Long-run share of games in which both moves cooperate, both defect, or the moves differ, in this order.
 
-    ``policy`` is the probability of [move before, move now].
-    """
+    ``policy`` is the probability of [move before, move now]."""
     to_defect, to_cooperate = policy[..., COOPERATE, DEFECT], policy[..., DEFECT, COOPERATE]
     switching = to_defect + to_cooperate
     if (switching == 0).any():  # the shares would depend on the start
@@ -83,7 +80,6 @@ def softmax_return_lines(
 ) -> Float[np.ndarray, "strategies"]:
     """The post's dotted lines: a softmax over strategies of their return, averaged over the first move.
 
-    Probabilities of cooperate, defect, alternate and, if asked for, of ``repeat``, which the post leaves out.
-    """
+    Probabilities of cooperate, defect, alternate and, if asked for, of ``repeat``, which the post leaves out."""
     returns = strategy_returns(payoffs, discount).mean(-1)
     return softmax(returns if repeat else returns[:3])

@@ -2,8 +2,7 @@
 
 Axes are ``[state, action]`` and ``[state, action, next state]``; policies may carry batch axes in
 front. Rewards are numbers without noise, all values are in units of reward, temperatures too.
-A row of transition probabilities may sum to less than one: the missing mass ends the episode.
-"""
+A row of transition probabilities may sum to less than one: the missing mass ends the episode."""
 
 from dataclasses import dataclass, replace
 
@@ -28,8 +27,7 @@ class MDP:
         rewards: reward of each action in each state, [states, actions].
         transitions: probability of each next state, [states, actions, states]; what a row lacks
             to one is the probability that the episode ends there.
-        discount: factor on the next state's value, in [0, 1].
-    """
+        discount: factor on the next state's value, in [0, 1]."""
 
     rewards: Float[np.ndarray, "states actions"] | ArrayLike
     transitions: Float[np.ndarray, "states actions states"] | ArrayLike
@@ -95,8 +93,7 @@ def soft_optimal_values(
     ``softmax_policy(q, temperature, prior)``. Solved by policy iteration, which here is Newton's
     method on a convex equation: it rises monotonically to the only solution. ``temperature`` is the price of one nat
     of divergence, in units of reward; the prior is broadcast to [states, actions], uniform if left out. The values
-    include the future charges but not the present one.
-    """
+    include the future charges but not the present one."""
     log_prior = log_anchor(mdp, temperature, prior)
     log_policy, values = log_prior, np.full(mdp.shape[0], -np.inf)
     while True:
@@ -113,8 +110,7 @@ def log_anchor(mdp: MDP, temperature: float, prior: ArrayLike | None = None, ini
     """Logarithm of the policy that zero action values mean, normalised :math:`\\pi_0 e^{-q_0/\\tau}`.
 
     A Boltzmann policy that starts from ``prior`` at ``initial_q`` is anchored there; for an ``initial_q`` that is
-    constant over actions it is the prior itself. Both are broadcast to [states, actions]; uniform if left out.
-    """
+    constant over actions it is the prior itself. Both are broadcast to [states, actions]; uniform if left out."""
     checks.positive("temperature", temperature)
     prior = np.full(mdp.shape, 1 / mdp.shape[1]) if prior is None else checks.probabilities("prior", prior)
     initial_q = checks.shape("initial_q", checks.finite("initial_q", initial_q), mdp.shape)

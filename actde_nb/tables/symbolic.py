@@ -15,8 +15,7 @@ PAYOFFS = sp.symbols("m_cc m_dc m_dd m_cd", real=True)  # own move after the las
 def gap_increments(baseline: sp.Expr = BASELINE) -> tuple[sp.Expr, sp.Expr]:
     """What one episode adds to the gap: if the better arm was taken, and if the worse one was.
 
-    The error of the arm taken is added to that arm's logit; the worse arm's logit counts negatively.
-    """
+    The error of the arm taken is added to that arm's logit; the worse arm's logit counts negatively."""
     return STEP * (BETTER - baseline), -STEP * (WORSE - baseline)
 
 

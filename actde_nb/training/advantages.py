@@ -1,8 +1,7 @@
 """How much better was it than expected? Pure functions of arrays ``[trial, batch, time]``.
 
 All advantages are sums over later errors, weighted by powers of ``discount * gae_lambda``
-(generalised advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error.
-"""
+(generalised advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,8 +30,7 @@ def gae(rewards: Steps, values: Steps, next_value: Ends, discount: float, gae_la
     """Generalised advantage estimate: the errors are ``r + discount * v(next) - v``, where ``next_value`` is the last
     v.
 
-    ``gae_lambda`` = 0 is the one-step TD error, 1 the return minus v. Adding ``values`` gives the lambda-return.
-    """
+    ``gae_lambda`` = 0 is the one-step TD error, 1 the return minus v. Adding ``values`` gives the lambda-return."""
     return discounted_sums(rewards + discount * _next(values, next_value) - values, discount * gae_lambda)
 
 
@@ -43,8 +41,7 @@ def action_conditioned(
 
     With ``gae_lambda = 0`` this is the action-conditioned TD error of the post's tables. The post's text has no
     lambda; its trainer has (``actdeLoss``, where it is computed anew in each inner update, but from the rollout
-    alone).
-    """
+    alone)."""
     return discounted_sums(rewards + discount * _next(values, next_value) - q_taken, discount * gae_lambda)
 
 

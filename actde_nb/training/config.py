@@ -58,8 +58,7 @@ class Config:
         weight_decay: AdamW's decay of the weights that the policy names (matrices of linear layers).
         gradient_clip: Largest norm of a trial's gradient; 0 leaves gradients alone.
         device: Where the tensors live, as PyTorch calls it.
-        checkpoint_every: Number of updates between checkpoints; a killed run loses no more than these.
-    """
+        checkpoint_every: Number of updates between checkpoints; a killed run loses no more than these."""
 
     algorithm: Literal[tuple(ALGORITHMS)] | str = "actde"  # rows may be added to the table
     trials: int = 10  # post: mean over 10 trials

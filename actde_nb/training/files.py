@@ -21,8 +21,7 @@ from actde_nb.checks import CheckpointError, ResultsError
 def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Put ``content`` into a file in one move: whoever looks finds the old file or the new one, whole.
 
-    A link is followed, and the process's umask decides who may read. An OSError names ``path``, which is as it was.
-    """
+    A link is followed, and the process's umask decides who may read. An OSError names ``path``, which is as it was."""
     with _naming(path):
         temporary = _temporary(path)
         try:
@@ -39,8 +38,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 def reserved(path: Path, *beside: Path) -> Iterator[None]:
     """Keep an output for this process, after making sure that it and the files beside it can be written.
 
-    What a killed process left behind, a lock or half a file, does not stand in the way and is removed.
-    """
+    What a killed process left behind, a lock or half a file, does not stand in the way and is removed."""
     for file in (path, *beside):
         with _naming(file):
             if file.is_dir():

@@ -2,8 +2,7 @@
 
 The further the likeliest action is ahead of the one taken, the more the loss takes away from it again. ``eta`` is the
 likeliest action's probability, ``sigma`` its lead over the action taken.
-Source: the description of greedy-advantage-aware RLHF, and its published code where that differs.
-"""
+Source: the description of greedy-advantage-aware RLHF, and its published code where that differs."""
 
 from dataclasses import dataclass
 

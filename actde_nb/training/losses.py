@@ -3,8 +3,7 @@
 Each is a mean over a trial's batch and time, or over the steps of a ``mask``. The loop adds the trials up, so that a
 trial's parameters, which enter only its own term, get the gradient they would get alone. Gradients flow through the
 first argument only; the others are constants. Names of arguments are those that the table of algorithms fills in
-(:data:`actde_nb.training.algorithms.OFFERED`); log-probabilities are of the action taken, in nats.
-"""
+(:data:`actde_nb.training.algorithms.OFFERED`); log-probabilities are of the action taken, in nats."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,8 +23,7 @@ def clipped_surrogate(
 ) -> PerTrial:
     """PPO's policy loss, ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)`` (Schulman et al., 2017, eq. 7).
 
-    ``scale`` multiplies the smaller of the two, so that below zero the larger loss becomes a bound.
-    """
+    ``scale`` multiplies the smaller of the two, so that below zero the larger loss becomes a bound."""
     ratio, advantages = (log_probs - old_log_probs.detach()).exp(), advantages.detach()
     return -_mean(scale * torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), mask)
 
@@ -71,8 +69,7 @@ def clipped_value(
 def expectile_value(values: Steps, q_taken: Steps, expectile: float, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
     """Squared error weighted ``expectile`` where v is below the rollout's q, and ``1 - expectile`` where it is above.
 
-    Above one half this draws v towards the better actions (implicit language Q-learning: Snell et al., 2023).
-    """
+    Above one half this draws v towards the better actions (implicit language Q-learning: Snell et al., 2023)."""
     error = q_taken.detach() - values
     below = (error >= 0).to(error.dtype)
     return _mean(scale * (expectile * below + (1 - expectile) * (1 - below)) * error**2, mask)
@@ -88,8 +85,7 @@ def advantage_weighted(
 ) -> PerTrial:
     """AWR, ``-exp(A / beta) log pi``: imitation of what was done, the better the more (Peng et al., 2019).
 
-    ``beta`` is in units of A; weights are cut at ``largest_weight``, 20 in the published code.
-    """
+    ``beta`` is in units of A; weights are cut at ``largest_weight``, 20 in the published code."""
     return -_mean((advantages.detach() / beta).exp().clamp(max=largest_weight) * log_probs, mask)
 
 
@@ -98,8 +94,7 @@ def advantage_induced(
 ) -> PerTrial:
     """APA, ``(log pi - log pi_ref - A / beta)^2``: a regression of the log-ratio on the advantage (Zhu et al., 2023).
 
-    The reference is the policy before any training, not the one that sampled the action. ``beta`` is in units of A.
-    """
+    The reference is the policy before any training, not the one that sampled the action. ``beta`` is in units of A."""
     return _mean((log_probs - reference_log_probs.detach() - advantages.detach() / beta) ** 2, mask)
 
 

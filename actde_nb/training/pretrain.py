@@ -1,8 +1,7 @@
 """Teach a network a grammar, from the grammar's own probabilities instead of samples of them.
 
 At every position of sampled sentences the target is the whole distribution of the next word. What is minimised is then
-the divergence itself, without the noise of which word happened to come: a few hundred steps bring it near zero.
-"""
+the divergence itself, without the noise of which word happened to come: a few hundred steps bring it near zero."""
 
 import hashlib
 import json
@@ -64,8 +63,7 @@ def divergence(
     """Mean of KL(grammar || network) over the positions that ask for a word, in nats a token.
 
     ``tokens`` are beginnings of sentences, begin mark first, padding at the end. Where ``following`` words are
-    given, these are the target, and the divergence is the cross-entropy.
-    """
+    given, these are the target, and the divergence is the cross-entropy."""
     states = grammar.read(tokens)
     target = grammar.chances[states] if following is None else one_hot(following, logits.shape[-1])
     target = target.to(logits)
@@ -81,8 +79,7 @@ def pretrain(
     """Networks that speak the grammar, each from its own seed; their v and q are zero everywhere.
 
     The target is the grammar's probabilities of the next word, or, ``"hard"``, the word that came, of the same
-    sentences. ``watch`` gets each step's divergence from the grammar in nats a word, on sentences not yet seen.
-    """
+    sentences. ``watch`` gets each step's divergence from the grammar in nats a word, on sentences not yet seen."""
     for size, least in (("vocabulary", len(grammar.vocabulary)), ("block_size", grammar.longest)):
         if getattr(config, size) < least:
             raise SettingError(f"{size} = {getattr(config, size)}: allowed are {least} or more for this grammar")
@@ -115,8 +112,7 @@ def pretrained(
 ) -> gpt.Params:
     """What :func:`pretrain` returns, from a file in ``folder`` if it has been made before.
 
-    The file's name is a hash of all that decides what is in it: the arguments and :data:`VERSION`.
-    """
+    The file's name is a hash of all that decides what is in it: the arguments and :data:`VERSION`."""
     said = [list(grammar.words), grammar.rules, grammar.longest, asdict(config), asdict(settings), trials]
     wanted = json.dumps([FORMAT, VERSION, *said])
     path = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.safetensors"

@@ -4,8 +4,7 @@ Axes are ``[trial, batch, time]``. Time t is the t-th sampled token; what the po
 before it, having seen the tokens up to then. A rollout of n steps holds n + 1 tokens: the token it starts
 from, which earns nothing, and n sampled ones. (The published trainer samples one token more, to have the value after
 the last, and drops it; the value needs no such token.) Where a prompt is given, it stands in the place of the first
-token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero.
-"""
+token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero."""
 
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar

@@ -3,8 +3,7 @@
 A rollout is played, learned from in a few updates, and forgotten but for its last token, from which the next
 one starts. All trials advance together. One step of the optimiser updates them all: their losses are added up,
 each enters only its own trial's parameters, gradients are clipped trial by trial, and the optimiser works
-element by element, so that no trial knows of another.
-"""
+element by element, so that no trial knows of another."""
 
 import json
 import time
@@ -41,8 +40,7 @@ class Records(Sequence):
     """A list of records, each a dictionary of small arrays, kept as one array ``[record, ...]`` for each name.
 
     Thousands of small arrays made between the large ones of training would keep the memory allocator from giving
-    anything back, which in a long run comes to gigabytes.
-    """
+    anything back, which in a long run comes to gigabytes."""
 
     def __init__(self, columns: Mapping[str, np.ndarray] | None = None):
         self._columns = dict(columns or {})
@@ -93,8 +91,7 @@ def clip_gradients(parameters: Sequence[Tensor], limit: float) -> PerTrial:
 
     As ``torch.nn.utils.clip_grad_norm_`` does for a single network. A parameter whose gradient is zero throughout is
     one that the loss does not use, such as PPO's q head; its gradient is dropped, so that weight decay leaves it
-    alone.
-    """
+    alone."""
     used = [p for p in parameters if p.grad is not None]
     squares = torch.stack([p.grad.reshape(len(p), -1).square().sum(1) for p in used])  # [parameter, trial]
     norms = squares.sum(0).sqrt()
@@ -138,8 +135,7 @@ def check_device(device: str) -> str:
 class Trainer:
     """A run in progress, of some of the configured trials (all by default).
 
-    ``evaluate`` says what else there is to know; it is asked at the start and every ``evaluate_every`` updates.
-    """
+    ``evaluate`` says what else there is to know; it is asked at the start and every ``evaluate_every`` updates."""
 
     def __init__(
         self, world: World, policy: Policy, config: Config, trials: Trials = None, evaluate: Evaluation = None

@@ -14,8 +14,7 @@ Statistics = dict[str, Float[Tensor, "trial entry"]]
 class World(Protocol):
     """A stream of tokens, each of which earns a reward.
 
-    Sequences begin with a token or with a prompt of several, the same number in each; all after it is sampled.
-    """
+    Sequences begin with a token or with a prompt of several, the same number in each; all after it is sampled."""
 
     #: The same for two worlds if, and only if, they start alike and reward alike: made of contents, not of names.
     identity: str

@@ -1,8 +1,7 @@
 """A finite-state probabilistic grammar: a language whose every number can be known.
 
 A word leads from a state to one state only, so that a sentence's words determine its states and its probability is a
-product. States are memory: what the start of a sentence does to its end is remembered in the state in between.
-"""
+product. States are memory: what the start of a sentence does to its end is remembered in the state in between."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +32,7 @@ class Grammar:
     sequences that are not the start of any sentence.
 
     ``rules`` has for each state, for each word that may follow, its probability and the next state. Sentences begin in
-    the state ``"start"`` and are whole in the state ``"end"``, which has no rule, after ``longest`` words at most.
-    """
+    the state ``"start"`` and are whole in the state ``"end"``, which has no rule, after ``longest`` words at most."""
 
     words: Sequence[str]
     rules: Mapping[str, Mapping[str, tuple[float, str]]]
@@ -169,8 +167,7 @@ class Grammar:
         """Sequences of any words, padded after their end; and whether a word was still asked for at each place.
 
         A sequence ends where its sentence is whole. One that has left the language ends with the next word that ends
-        sentences, or with padding.
-        """
+        sentences, or with padding."""
         endings = self._endings.to(tokens.device)
         states = [self.read(tokens[..., :1])[..., 0]]
         for token in tokens.unbind(-1)[1:]:

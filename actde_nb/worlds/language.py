@@ -24,8 +24,7 @@ class Language:
     """The :class:`~actde_nb.worlds.World` of sentences that begin with a prompt, ``limit`` nodes of a tree at most.
 
     The reward is one of :data:`~actde_nb.worlds.rewards.FORMULAS`, with the scorer's valences and honeypot (by default
-    those of the book's words), or a function of tokens.
-    """
+    those of the book's words), or a function of tokens."""
 
     grammar: Grammar = field(default_factory=wedding)
     prompt: str = "We had a"

@@ -2,8 +2,7 @@
 
 Tokens are moves: 0 cooperates, 1 defects. Every move but the first is a game against the move before it, so ``ccddc``
 holds the games cc, cd, dd, dc, each named by the move before and then the move now.
-The set-up is that of Turner and Einhorn (2023), section "Prisoner's dilemma".
-"""
+The set-up is that of Turner and Einhorn (2023), section "Prisoner's dilemma"."""
 
 import warnings
 from collections.abc import Sequence
@@ -32,8 +31,7 @@ class NotADilemma(UserWarning):
 class PrisonersDilemma:
     """The game as a :class:`~actde_nb.worlds.World`, which warns of payoffs whose order is not a dilemma's.
 
-    ``payoffs`` is the name of one of :data:`~actde_nb.tables.games.PAYOFFS`, or a matrix [move now, move before].
-    """
+    ``payoffs`` is the name of one of :data:`~actde_nb.tables.games.PAYOFFS`, or a matrix [move now, move before]."""
 
     payoffs: str | Sequence[Sequence[float]] | Float[np.ndarray, "2 2"] = "main"
     warn: bool = True
@@ -87,8 +85,7 @@ class PrisonersDilemma:
     def statistics(self, tokens: Moves, logits: Said, q: Said) -> Statistics:
         """Outcome shares, and by the last move: probability of cooperating, and c minus d in logits and in q.
 
-        A trial in which a move never came up has NaN in that move's place.
-        """
+        A trial in which a move never came up has NaN in that move's place."""
         after = torch.stack([tokens[..., :-1] == move for move in (COOPERATE, DEFECT)], -1).to(logits.dtype)
 
         def mean_after(quantity: Float[Tensor, "trial batch time"]) -> Float[Tensor, "trial last_move"]:

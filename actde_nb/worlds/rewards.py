@@ -136,8 +136,7 @@ def learn_reward(
     """Train a reward model on synthetic preferences (Bradley and Terry, 1952), by ``steps`` of Adam on all pairs.
 
     Of two sentences from the grammar the better one is preferred with probability
-    sigmoid(sharpness * difference of gold). ``seed`` is that of pairs, preferences and initial weights.
-    """
+    sigmoid(sharpness * difference of gold). ``seed`` is that of pairs, preferences and initial weights."""
     draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
     vocabulary = len(grammar.vocabulary)
 

@@ -1,8 +1,7 @@
 """All completions of a prompt, as a tree whose nodes are what may have been said so far.
 
 Node 0 is the prompt. Nodes are numbered level by level, the children of a node one after another, so that a level is a
-slice and every sum over children or over sentences is one operation on arrays.
-"""
+slice and every sum over children or over sentences is one operation on arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,8 +2,7 @@
 
 Adjectives colour what follows: after a good one good events are likelier, and after "and" good sentiments; after "but"
 bad ones. In between lie "it was" and perhaps an intensifier, so that whoever predicts the sentiment must remember both.
-Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing.
-"""
+Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing."""
 
 from collections.abc import Mapping
 
@@ -47,8 +46,7 @@ def wedding(
     """The grammar of these words.
 
     An adjective's sign colours events and sentiments by their tilts. A honeypot comes after the event, at the cost of
-    "and", with probability ``early_jackpot``, and after the sentiment with ``late_jackpot``.
-    """
+    "and", with probability ``early_jackpot``, and after the sentiment with ``late_jackpot``."""
 
     def to(state: str, choice: Choice, share: float = 1.0) -> dict[str, tuple[float, str]]:
         return {word: (share * chance, state) for word, chance in choice.items()}

@@ -88,10 +88,7 @@ def one_by_one(policy, rewards, critics, gae_lambda, form):
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
 def test_errors_are_those_of_a_list_of_all_sentences(gae_lambda):
-    for policy, rewards, critics in (
-        (POLICY, REWARD, any_critics(POLICY)),
-        (*ON_BRANCH, any_critics(ON_BRANCH[0], 1)),
-    ):
+    for policy, rewards, critics in ((POLICY, REWARD, any_critics(POLICY)), (*ON_BRANCH, any_critics(ON_BRANCH[0], 1))):
         for form, seen in (
             ("published", published_error(policy, rewards, critics, gae_lambda)),
             ("state", state_baseline(policy, rewards, critics, gae_lambda)),

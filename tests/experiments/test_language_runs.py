@@ -12,13 +12,7 @@ from actde_nb import paths
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
-from actde_nb.experiments.runs import (
-    GPTSettings,
-    LanguageWorld,
-    PretrainedSettings,
-    Run,
-    language_config,
-)
+from actde_nb.experiments.runs import GPTSettings, LanguageWorld, PretrainedSettings, Run, language_config
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.checkpoint import load, save
 from actde_nb.worlds.language import Language

@@ -72,11 +72,7 @@ def test_every_chapter_that_reads_stored_runs_can_find_them():
         ("huge", {}, "scale = 'huge': allowed are smoke, reader, paper"),
         ("smoke", {"sed": 1}, "parameter = 'sed' of chapter 99_sample: allowed are factor"),
         ("smoke", {"scale": "paper"}, "parameter = 'scale' of chapter 99_sample: allowed are factor"),
-        (
-            "smoke",
-            {"factor": datetime.date(2020, 1, 1)},
-            "factor = 2020-01-01: allowed are numbers, .*",
-        ),
+        ("smoke", {"factor": datetime.date(2020, 1, 1)}, "factor = 2020-01-01: allowed are numbers, .*"),
     ],
 )
 def test_unknown_settings_are_one_clear_error(tmp_path: Path, scale: str, parameters: dict, message: str):
@@ -180,10 +176,7 @@ def test_a_byte_order_mark_hides_no_chapter(tmp_path: Path, monkeypatch):
     ("text", "message"),
     [
         ((HEADER + PARAMETERS).replace("# A chapter", "Words.").encode(), "has no title"),
-        (
-            b"---\nkernelspec: {name: [python3\n---\n# A chapter\n",
-            "options are wrong: while parsing",
-        ),
+        (b"---\nkernelspec: {name: [python3\n---\n# A chapter\n", "options are wrong: while parsing"),
         (
             (HEADER + "```{code-cell} ipython3\n---\ntags: [a\n---\npass\n```\n").encode(),
             "options are wrong: Code cell 1",

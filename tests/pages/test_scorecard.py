@@ -92,10 +92,7 @@ def test_sections_theorems_and_figures_can_be_linked(book, label):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"verdict": "maybe"},
-            r"01_one.yml, row A13: verdict: 'maybe' is not one of \['confirmed', .*, 'open'\]",
-        ),
+        ({"verdict": "maybe"}, r"01_one.yml, row A13: verdict: 'maybe' is not one of \['confirmed', .*, 'open'\]"),
         ({"where": "sec-gone"}, r"row A13: where = 'sec-gone': allowed are labels of 01_one.md: .*sec-table"),
         ({"claim": ""}, r"row A13: claim: '' does not match"),
         ({"source": 0.73}, r"row A13: source: 0.73 is not of type 'string'"),

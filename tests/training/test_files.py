@@ -83,8 +83,7 @@ def test_one_process_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("file/run.nc", errno.ENOTDIR), ("x" * 256, errno.ENAMETOOLONG), ("folder", errno.EISDIR)],
+    ("name", "reason"), [("file/run.nc", errno.ENOTDIR), ("x" * 256, errno.ENAMETOOLONG), ("folder", errno.EISDIR)]
 )
 def test_what_cannot_be_written_is_named(tmp_path, name, reason):
     (tmp_path / "file").write_bytes(b"")

@@ -5,8 +5,7 @@ PyTorch 2.13 (``benchmarks/policy.py``): a forward and a backward pass take 0.09
 there, 18 times as much, and with dropout 0.11 s and 5.1 s, 45 times; sampling takes a 20th, with dropout a 40th.
 
 It serves what the dilemma is trained with: float32 on the processor, twelve numbers a token in three heads. Its two
-functions are the only way in: nothing outside this folder imports anything else of it.
-"""
+functions are the only way in: nothing outside this folder imports anything else of it."""
 
 from collections.abc import Sequence
 
@@ -22,8 +21,7 @@ def network(tokens: Tensor, dropout: Dropout, detach: bool, parameters: Sequence
     """Logits, values and q after every token, differentiable in the parameters; None for networks it does not serve.
 
     ``parameters`` are in the order of :func:`actde_nb.networks.gpt.shapes`; ``detach`` ends the gradients of values and
-    q at their heads.
-    """
+    q at their heads."""
     return _front().Network.apply(tokens, dropout, detach, *parameters) if _serves(dropout, parameters) else None
 
 

@@ -1,8 +1,7 @@
 """Compilation by Numba, kept on disk between runs where that is possible.
 
 Numba's own cache watches the file of the function alone, not the files of the functions that it calls. Ours therefore
-lives in a folder named after the text of all compiled files: a change in any of them starts a new one.
-"""
+lives in a folder named after the text of all compiled files: a change in any of them starts a new one."""
 
 import functools
 import hashlib
@@ -55,8 +54,7 @@ class _Cache(FunctionCache):
 def compiled(function: Callable) -> Callable:
     """Compile at the first call, or load what an earlier process compiled.
 
-    The function runs without the interpreter's lock, and dividing by zero gives infinity instead of an exception.
-    """
+    The function runs without the interpreter's lock, and dividing by zero gives infinity instead of an exception."""
     function = inspect.unwrap(function)  # the tests' type checker wraps every function of ours
     dispatcher = njit(nogil=True, error_model="numpy")(function)
     try:

@@ -1,8 +1,7 @@
 """The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd.
 
 What a process keeps between calls, threads and memory that is lent out, does not outlive a fork: the child begins with
-none of it.
-"""
+none of it."""
 
 import math
 import mmap
@@ -101,8 +100,7 @@ def groups(tokens: Tensor) -> int:
 def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """Uninitialised float32 arrays, in pages of two megabytes where the system has them.
 
-    With ordinary pages, finding each page costs the backward pass a fifth of its time.
-    """
+    With ordinary pages, finding each page costs the backward pass a fifth of its time."""
     sizes = [math.prod(shape) for shape in shapes]  # multiples of LANES, so that every vector lies in one cache line
     # Private, so that a forked process writes to a copy: ``mmap`` shares what it is not told to keep apart.
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -138,8 +136,7 @@ if hasattr(os, "register_at_fork"):
 class Lease:
     """Arrays of the given shapes whose memory serves again once the lease is gone.
 
-    A trace of the published run is 60 megabytes; fresh memory of that size costs as much as the forward pass.
-    """
+    A trace of the published run is 60 megabytes; fresh memory of that size costs as much as the forward pass."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]):
         self.shapes, self.pool = tuple(shapes), pool  # at exit the module's names go first

@@ -8,8 +8,7 @@ groups, so threads can take one each.
 Names follow gpt.py. The residual stream is called ``stream``; ``mixed`` is what the heads of attention give together.
 Where an array has the axis ``slot``, a function writes to its own slot only.
 
-Attention's exponentials are powers of two, so its scores are multiplied by log2(e).
-"""
+Attention's exponentials are powers of two, so its scores are multiplied by log2(e)."""
 
 import math  # noqa: I001 - for the names of simd on few lines
 from collections import namedtuple
@@ -204,8 +203,7 @@ def block(w, trial, layer, coins, group, trace, slot, t):
 def read(w, trial, first, tokens, coins, group, trace, slot, t):
     """Run the token at ``t`` of the group that starts at sequence ``first`` through the network.
 
-    Lanes without a sequence read token 0, and nobody looks at what comes of it.
-    """
+    Lanes without a sequence read token 0, and nobody looks at what comes of it."""
     for lane in range(LANES):
         token = tokens[trial, first + lane, t] if first + lane < tokens.shape[1] else 0
         for i in range(WIDTH):
@@ -398,8 +396,7 @@ def attention_backward(w, layer, head, coins, trace, group, slot, scratch, time)
 
     With p the weight of key j for query t and d the gradient of the head's output at t, the gradient of the score
     is p (d . value_j - d . output), where dropout acts on p in the output and on d . value_j. Here p is
-    2**(power + shift) times the saved inverse sum, which goes into d.
-    """
+    2**(power + shift) times the saved inverse sum, which goes into d."""
     query, key, value = PART * head, KEYS + PART * head, VALUES + PART * head
     for t in range(time):
         inverse = load(trace.softmax, (group, layer, t, HEADS + head))

@@ -5,8 +5,7 @@ vector of sixteen float32 with arithmetic, loads and stores. Tuples of vectors a
 in registers. LLVM maps a vector to AVX-512 or to several smaller registers, whichever the processor has.
 
 Arrays in memory are C-contiguous and end in the axis ``lane`` of length 16; an index is a tuple that leaves it out.
-Only functions compiled by Numba can call what is here.
-"""
+Only functions compiled by Numba can call what is here."""
 
 import inspect
 import operator
@@ -238,8 +237,7 @@ def survivors(_, a, keys, index, number, threshold, scale):
     """``a * scale`` in lanes whose coin is at least ``threshold``, 0 in others; the coins of a tuple are numbered on.
 
     Coin ``number`` of a lane is the hash of :func:`actde_nb.networks.dropout.scramble`, with the lane's entry of
-    ``keys[index]``, 32-bit whole numbers.
-    """
+    ``keys[index]``, 32-bit whole numbers."""
 
     def code(context, builder, signature, values):
         def everywhere(number):

@@ -1,8 +1,7 @@
 """Chapter 1: a two-armed bandit under the ordinary TD error, and how fast its logit gap grows.
 
 Throughout, ``R_1 > R_2`` are the rewards, ``Delta`` their difference, ``x`` the logit of the better arm
-minus that of the other, ``v`` the baseline and ``eta`` the policy step.
-"""
+minus that of the other, ``v`` the baseline and ``eta`` the policy step."""
 
 import numpy as np
 import sympy as sp
@@ -42,8 +41,7 @@ def round_trip_slowdown() -> sp.Expr:
 def past_share_drift(share: sp.Expr, now: sp.Expr) -> sp.Expr:
     """Mean increment of the gap when v is the mean of all past rewards, a ``share`` of them the worse arm's.
 
-    ``now`` is the probability of the worse arm in this episode.
-    """
+    ``now`` is the probability of the worse arm in this episode."""
     increment = symbolic.expected_increment((1 - share) * BETTER + share * WORSE)
     increment = increment.subs({PROBABILITY: 1 - now, BETTER: WORSE + DIFFERENCE})
     return sp.collect(sp.expand(increment), STEP * DIFFERENCE)
@@ -63,8 +61,7 @@ def running_mean_pulls() -> sp.Expr:
 def running_mean_residuals() -> tuple[sp.Expr, sp.Expr]:
     """What the last two leave over in their equations of motion, ``F' = 1 - pi(x)`` and ``x' = drift(F / t, F')``.
 
-    Both are zero; F is the number of past episodes spent on the worse arm, the drift :func:`past_share_drift`.
-    """
+    Both are zero; F is the number of past episodes spent on the worse arm, the drift :func:`past_share_drift`."""
     gap, wasted = running_mean_gap(), running_mean_pulls()
     worse = (1 - sp.tanh(gap / 2)) / 2  # 1 - 1 / (1 + e^-x), a form that SymPy simplifies
     drift = past_share_drift(wasted / TIME, wasted.diff(TIME))
@@ -75,8 +72,7 @@ def expected_updates(gradient: str, baseline: str, arms: int = 3) -> list[sp.Exp
     """Mean movement of each logit, per unit of policy step, for probabilities ``pi_a`` and rewards ``R_a``.
 
     ``gradient`` is ``"logit"`` (the error goes to the arm taken) or ``"softmax"`` (it follows grad log pi),
-    ``baseline`` is ``"exact_value"`` or ``"none"``.
-    """
+    ``baseline`` is ``"exact_value"`` or ``"none"``."""
     policy, rewards = symbolic.simplex(arms), sp.symbols(f"R_1:{arms + 1}", real=True)
     value = sum(p * r for p, r in zip(policy, rewards, strict=True)) if baseline == "exact_value" else 0
     pushes = [p * (r - value) for p, r in zip(policy, rewards, strict=True)]

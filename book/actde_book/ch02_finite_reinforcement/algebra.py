@@ -2,8 +2,7 @@
 
 ``tau = alpha / eta`` is the critic's step over the policy's. Two-armed results are written with the
 logit gap ``x`` and the first errors ``E_a = R_a - q_0(a)``; ``Delta`` and ``Sigma`` are their
-difference and sum.
-"""
+difference and sum."""
 
 from collections.abc import Callable
 
@@ -57,8 +56,7 @@ def regularised_optimum(arms: int = 3) -> list[sp.Expr]:
 def power_rule_error() -> sp.Expr:
     """Log-odds that the rule "raise to the power c" gives for rewards times c, minus the true ones.
 
-    The first arm's prior odds are ``o``; the rewards differ by ``Delta``.
-    """
+    The first arm's prior odds are ``o``; the rewards differ by ``Delta``."""
     ends = sp.log(PRIOR_ODDS) + DIFFERENCE / TAU
     scaled = sp.log(PRIOR_ODDS) + SCALE * DIFFERENCE / TAU
     return sp.factor(sp.expand(SCALE * ends - scaled))
@@ -67,8 +65,7 @@ def power_rule_error() -> sp.Expr:
 def mean_wait() -> sp.Expr:
     """Mean episodes until both arms have been tried, when the first visit teaches all (alpha = 1).
 
-    The first arm is taken from the prior, the other after a geometric wait at the new odds.
-    """
+    The first arm is taken from the prior, the other after a geometric wait at the new odds."""
     prior = simplex(2)
     odds = [prior[arm] * sp.exp(error / TAU) / prior[1 - arm] for arm, error in enumerate(FIRST_ERRORS)]
     return 1 + sum(p * (1 + o) for p, o in zip(prior, odds, strict=True))
@@ -78,8 +75,7 @@ def mean_field_regret() -> sp.Expr:
     """Regret of the ordinary TD error from even odds, in units of 1 / eta, as a function of the gap it has reached.
 
     In a small step the gap grows by ``eta Delta / (1 + cosh x)``, while an episode costs ``Delta`` times the
-    probability of the worse arm.
-    """
+    probability of the worse arm."""
     reached = sp.Symbol("y", real=True)
     per_gap = sp.simplify((1 + sp.cosh(reached)).rewrite(sp.exp) / (1 + sp.exp(reached)))
     return sp.simplify(sp.integrate(sp.expand(per_gap), (reached, 0, GAP)))
@@ -89,8 +85,7 @@ def curvature() -> sp.Expr:
     """What a small loop in the plane of the two action values adds to the gap, per area, under the softmax gradient.
 
     Learning arm 1 moves the gap along ``2 (1 - p) / tau``, learning arm 2 along ``-2 p / tau``: the Lie
-    bracket of the two directions. If it were zero, the gap would be a function of q.
-    """
+    bracket of the two directions. If it were zero, the gap would be a function of q."""
     policy = sp.Function("pi_1", positive=True)(GAP)
     first, second = 2 * (1 - policy) / TAU, -2 * policy / TAU
     bracket = first * second.diff(GAP) - second * first.diff(GAP)
@@ -102,8 +97,7 @@ def extreme_gaps() -> tuple[sp.Expr, sp.Expr]:
     """End gaps in small steps under the softmax gradient: arm 1 learned before arm 2, and after it.
 
     Each leg separates: ``x + e^x`` rises by ``2 E_1 / tau`` while arm 1 is learned, and
-    ``x - e^-x`` falls by ``2 E_2 / tau`` while arm 2 is. From even odds.
-    """
+    ``x - e^-x`` falls by ``2 E_2 / tau`` while arm 2 is. From even odds."""
     level = sp.Symbol("k", real=True)
 
     def learn(gap: sp.Expr, arm: int) -> sp.Expr:
@@ -124,8 +118,7 @@ def on_policy_series(order: int = 3) -> sp.Expr:
         dx/ds = -(Delta cosh w + Sigma sinh w) sech(x / 2)^2 / tau,    dw/ds = tanh(x / 2) / s
 
     from ``x = w = 0`` at s = 1 to s = 0. Each Picard step is exact to one order more; its integrands
-    are polynomials in s and log s.
-    """
+    are polynomials in s and log s."""
     small, z = sp.Symbol("h", positive=True), sp.Symbol("z", real=True)
 
     def cut(expression: sp.Expr, terms: int) -> sp.Expr:
@@ -163,8 +156,7 @@ def expected_gradient(errors: Callable[[int], sp.Expr], arms: int = 3) -> list[s
 def _integral(integrand: sp.Expr) -> sp.Expr:
     """Integral from 1 to s of a sum of powers of s (-1 or more) times powers of log s.
 
-    ``log s`` stands as its own symbol; what it multiplies vanishes at s = 0.
-    """
+    ``log s`` stands as its own symbol; what it multiplies vanishes at s = 0."""
     result = sp.Integer(0)
     for (power, logs), factor in sp.Poly(sp.expand(integrand * _EPISODE), _EPISODE, _LOG_EPISODE).terms():
         if power == 0:

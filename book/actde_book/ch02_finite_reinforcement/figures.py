@@ -66,8 +66,7 @@ def learning_paths(
     """Gap against how much has been learned, in small steps under the softmax gradient.
 
     ``extremes`` are two runs, wedding before party and party before wedding; ``limit`` is the end of the on-policy
-    mean field, ``raw`` that of the raw logit update.
-    """
+    mean field, ``raw`` that of the raw logit update."""
     drawn, axes = panels(height=4.6)
     learned, some_learned = (run.action_values.sum(-1) / rewards.sum() for run in (extremes, sampled))
     for run, (colour, style) in enumerate(((PURPLE, "-."), (VERMILION, "--"))):

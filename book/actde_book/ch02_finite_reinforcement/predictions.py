@@ -13,8 +13,7 @@ from actde_nb.tables.bandit import Trajectory
 def telescoped_logits(run: Trajectory, temperature: float) -> Float[np.ndarray, "records runs arms"]:
     """Logits that follow from the learned action values alone: the initial ones plus what q gained over tau.
 
-    The first record of ``run`` must be its start.
-    """
+    The first record of ``run`` must be its start."""
     return run.logits[0] + (run.action_values - run.action_values[0]) / temperature
 
 
@@ -22,8 +21,7 @@ def metropolis_law(rewards: ArrayLike, temperature: float, proposal: ArrayLike) 
     """Stationary law of a Metropolis chain over arms, found from its transition matrix.
 
     From arm a the chain proposes b with probability ``proposal[b]`` and moves there with probability
-    ``min(1, exp((R_b - R_a) / temperature))``.
-    """
+    ``min(1, exp((R_b - R_a) / temperature))``."""
     rewards, proposal = np.asarray(rewards, dtype=float), checks.probabilities("proposal", proposal)
     rises = rewards - rewards[:, None]  # [from, to]
     moves = proposal * np.exp(np.minimum(0, rises / temperature))
@@ -40,8 +38,7 @@ def softmax_gradient_limit(
 
     Solves ``theta_a' = pi_a (e_a - sum_b pi_b e_b) / temperature, e_a' = -pi_a e_a`` to rest, time in
     episodes times critic step, from the first errors [arms]; no closed form is known. ``weight_policy`` and
-    ``weight_critic`` divide each move of the logits or of the critic by the probability of the arm taken.
-    """
+    ``weight_critic`` divide each move of the logits or of the critic by the probability of the arm taken."""
     arms = len(errors)
 
     def flow(_, state):

@@ -34,8 +34,7 @@ def stationary_error_variance() -> sp.Expr:
 def choice_log_weight() -> sp.Expr:
     """Log of an arm's long-run weight ``1 / E[exp(-theta)]`` for a Gaussian logit of mean mu / tau.
 
-    The variance is :func:`stationary_logit_variance`; the prior and q_0 are left out.
-    """
+    The variance is :func:`stationary_logit_variance`; the prior and q_0 are left out."""
     spread = sp.Symbol("s", positive=True)
     logit = stats.Normal("theta", mean / temperature, spread)
     patience = stats.characteristic_function(logit)(sp.I)  # E[exp(i t theta)] at t = i
@@ -47,8 +46,7 @@ def gap_moments() -> tuple[sp.Expr, sp.Expr]:
 
     The gap is a mixture of two Gaussians of variance ``s_1^2 + s_2^2``: of mean ``m + s_2^2`` with frequency f, else of
     mean ``m - s_1^2``. Here m is the difference of the arms' mean logits, s_a^2 the variance of their logits on
-    their own visits, f the long-run share of the first arm.
-    """
+    their own visits, f the long-run share of the first arm."""
     m, s_1, s_2, f = gap_symbols
     centres = (m + s_2**2, m - s_1**2)
     average = m + f * (centres[0] - m) + (1 - f) * (centres[1] - m)
@@ -59,8 +57,7 @@ def gap_moments() -> tuple[sp.Expr, sp.Expr]:
 def recursive_residual_covariance(visits: int) -> sp.ImmutableMatrix:
     """Covariance of the first errors of an arm whose critic is the running mean, in units of sigma^2.
 
-    Each error is a known combination of independent rewards: ``r_1``, then ``r_k`` minus the mean of those before.
-    """
+    Each error is a known combination of independent rewards: ``r_1``, then ``r_k`` minus the mean of those before."""
     rows = [[-sp.Rational(1, k)] * k + [1] + [0] * (visits - k - 1) for k in range(1, visits)]
     weights = sp.Matrix([[1] + [0] * (visits - 1), *rows])
     return sp.ImmutableMatrix(weights * weights.T)
@@ -70,8 +67,7 @@ def decaying_total() -> sp.Expr:
     """Sum over all visits of the error relative to the first one, for critic steps ``c / (n + n_0)`` and no noise.
 
     The n-th error is the product of ``1 - c / (k + n_0)`` over the visits k before it. For c > 1 their sum is
-    Gauss's value of a hypergeometric series at 1.
-    """
+    Gauss's value of a hypergeometric series at 1."""
     a, b, c = offset + 1 - decay, sp.Integer(1), offset + 1
     return sp.gammasimp(sp.gamma(c) * sp.gamma(c - a - b) / (sp.gamma(c - a) * sp.gamma(c - b)))
 
@@ -120,8 +116,7 @@ def orbit_period() -> sp.Expr:
 def walk_potential() -> sp.Expr:
     """Function of the gap whose mean grows by exactly ``s^2`` a step on the walk ``dx = s sech(x/2) dW``.
 
-    Solves f'' = 1 + cosh x with f(0) = 1 and f'(0) = 0.
-    """
+    Solves f'' = 1 + cosh x with f(0) = 1 and f'(0) = 0."""
     f = sp.Function("f")
     equation = sp.Eq(f(gap).diff(gap, 2), 1 + sp.cosh(gap))  # 2 cosh(x/2)^2 = 1 + cosh x
     return sp.dsolve(equation, f(gap), ics={f(0): 1, f(gap).diff(gap).subs(gap, 0): 0}).rhs

@@ -21,8 +21,7 @@ _GAP_MOMENTS = sp.lambdify(algebra.gap_symbols, algebra.gap_moments())
 def ring_times(logits: Float[np.ndarray, "plays"], rng: np.random.Generator) -> Float[np.ndarray, "plays"]:
     """When one arm's alarm clock rings in the race whose order of rings is a run of the softmax policy.
 
-    The waits are exponential with rate ``exp(logit)``; ``logits`` are the arm's before each of its plays.
-    """
+    The waits are exponential with rate ``exp(logit)``; ``logits`` are the arm's before each of its plays."""
     return np.cumsum(rng.exponential(size=len(logits)) * np.exp(-logits))
 
 
@@ -31,8 +30,7 @@ def choice_shares(
 ) -> Float[np.ndarray, "arms"]:
     """Long-run share of each arm under ACTDE with constant steps and Gaussian rewards, from q = 0.
 
-    It is also the time average of the policy. ``prior`` is the initial policy [arms], uniform if left out.
-    """
+    It is also the time average of the policy. ``prior`` is the initial policy [arms], uniform if left out."""
     if not 0 < critic_step < 2:
         raise SettingError(f"critic_step = {critic_step}: allowed are numbers between 0 and 2")
     arms = len(bandit.rewards)
@@ -64,8 +62,7 @@ def gap_density(
 def winner_shares(noise: ArrayLike) -> Float[np.ndarray, "arms"]:
     """Limit of the probability that each arm leads, running-mean critic, constant policy step.
 
-    Proportional to one over the arm's standard deviation; mean rewards play no part.
-    """
+    Proportional to one over the arm's standard deviation; mean rewards play no part."""
     noise = checks.finite("noise", noise)
     if (noise <= 0).any():  # that arm would lead for certain
         raise SettingError(f"noise = {noise.tolist()}: allowed are numbers above zero")

@@ -1,8 +1,7 @@
 """What rescaling the errors does to two arms in the limit of large batches: the mean field, integrated.
 
 Whitening replaces a batch's errors by ``(error - mean) / sqrt(variance + epsilon)``. The state is the logit
-gap of the two arms and what the critic still misses on each of them.
-"""
+gap of the two arms and what the critic still misses on each of them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -49,8 +48,7 @@ def whitened_flow(
 
     ``errors`` are the initial ``R - q_0`` of the two arms, above zero. Both shrink at the rate ``critic_step``
     (``"together"``), or each at ``critic_step`` times the arm's probability (``"per_visit"``). ``epsilon``, in
-    reward squared, is above zero.
-    """
+    reward squared, is above zero."""
 
     def move(_, state):
         gap, *log_errors = state
@@ -73,8 +71,7 @@ def corrected_gradient(
 
     It is ``E[(r - q_a) grad log pi] + grad sum_a pi_a q_a``. Its first term alone is ACTDE in softmax form;
     the second is the ``correction`` which Q-Prop adds back. The ``normalised`` terms are divided by the standard
-    deviation of the errors ``r - q_a``.
-    """
+    deviation of the errors ``r - q_a``."""
     checks.one_of("normalised", normalised, NORMALISED)
     errors = bandit.rewards - action_values
     deviation = np.sqrt(policy @ (bandit.noise**2 + errors**2) - (policy @ errors) ** 2)
@@ -90,8 +87,7 @@ def corrected_flow(
 ) -> Flow:  # fmt: skip
     """Follow :func:`corrected_gradient` for two arms from a uniform policy; q is learned per visit.
 
-    A ``critic_step`` of zero leaves the critic as it is.
-    """
+    A ``critic_step`` of zero leaves the critic as it is."""
 
     def move(_, state):
         policy = expit([state[0], -state[0]])

@@ -1,7 +1,6 @@
 """More than one state: how a value answers to its action values, and what follows from it.
 
-Temperatures, rewards and values are in units of reward, logits and log-odds in nats.
-"""
+Temperatures, rewards and values are in units of reward, logits and log-odds in nats."""
 
 import functools
 
@@ -55,8 +54,7 @@ def soft_value(actions: int) -> sp.Expr:
 def overshoot() -> sp.Expr:
     """Minus the response of a two-action value to its worse action; s is the probability of the better one.
 
-    The responses sum to one, so where this is positive their absolute values sum to one plus twice this.
-    """
+    The responses sum to one, so where this is positive their absolute values sum to one plus twice this."""
     s = _sigmoid(GAP + LOG_ODDS)
     return (1 - s) * (GAP * s - 1)
 
@@ -98,8 +96,7 @@ def critical_discount(least_prior: float = 0.5) -> float:
 def runaway_drift() -> sp.Expr:
     """Expected change of the action-value gap u per step, over the critic step, for two loops that pay one each.
 
-    Discount 1, equal steps (temperature 1), even prior; values are counted from the second action value.
-    """
+    Discount 1, equal steps (temperature 1), even prior; values are counted from the second action value."""
     pi = _sigmoid(GAP)
     loop = 1 + pi * GAP  # reward of the loop and what follows; the same for both
     drift = pi * (loop - GAP) - (1 - pi) * loop
@@ -138,8 +135,7 @@ def rooms_eigenvalues() -> tuple[sp.Expr, sp.Expr]:
 def ring_gain() -> sp.Expr:
     """Loop gain of a ring at its symmetric fixed point: how hard a state's value pushes back, times the discount.
 
-    Every state offers *quit* (0, the end) and *go* (a cost, on to the next state); q is that of *go*.
-    """
+    Every state offers *quit* (0, the end) and *go* (a cost, on to the next state); q is that of *go*."""
     slope, pi = sp.diff(Q * _sigmoid(LOG_ODDS + Q / TEMPERATURE), Q), sp.Symbol("pi", positive=True)
     at_policy = slope.subs(LOG_ODDS, sp.log(pi / (1 - pi)) - Q / TEMPERATURE)
     return sp.factor(sp.simplify(-DISCOUNT * at_policy))
@@ -182,8 +178,7 @@ def payoff_balance() -> sp.Expr:
 def share_law() -> sp.Eq:
     """The combination of the three shares in which the values cancel, for a uniform prior.
 
-    Checked against :func:`prisoner_shares` at temperature one, which is a choice of unit.
-    """
+    Checked against :func:`prisoner_shares` at temperature one, which is a choice of unit."""
     f_cc, f_dd, f_alt = sp.symbols("f_cc f_dd f_alt", positive=True)
     cc, dd, alt = (share.subs(TEMPERATURE, 1) for share in prisoner_shares())
     if sp.simplify(sp.log(sp.simplify(4 * cc * dd / alt**2)) - payoff_balance()) != 0:

@@ -25,8 +25,7 @@ def stationary(mdp: MDP, policy: Float[np.ndarray, "states actions"]) -> Float[n
     """Long-run share of time in each state, where no episode ends and every state leads back to the first ones.
 
     Computed by state reduction (Grassmann, Taksar and Heyman), which never subtracts: shares of
-    states that are left once in 1e13 steps keep all their digits.
-    """
+    states that are left once in 1e13 steps keep all their digits."""
     chain = np.einsum("sa,sat->st", policy, mdp.transitions)
     for last in range(len(chain) - 1, 0, -1):
         chain[:last, last] /= chain[last, :last].sum()

@@ -41,8 +41,7 @@ def temperature_at(
 ) -> float:  # fmt: skip
     """Temperature, between two, at which a measure of the fixed point's policy takes the value ``target``.
 
-    The prior is uniform; the measure is below its target at one of the two temperatures and above at the other.
-    """
+    The prior is uniform; the measure is below its target at one of the two temperatures and above at the other."""
 
     def miss(temperature: float) -> float:
         points = fixed_points(mdp, temperature, starts=3, rng=rng)
@@ -59,7 +58,6 @@ def reinforcement_bound(mdp: MDP, temperature: float, initial_q: ArrayLike = 0.0
     """Largest move, ever and on any path, of the difference of two logits of one state, in nats.
 
     It is the length of :func:`invariant_interval` over the temperature; where ``initial_q`` differs
-    between actions, their largest difference is added to the length.
-    """
+    between actions, their largest difference is added to the length."""
     low, high = invariant_interval(mdp, initial_q)
     return (high - low + float(np.ptp(np.broadcast_to(initial_q, mdp.shape), axis=-1).max())) / temperature

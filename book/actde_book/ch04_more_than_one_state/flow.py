@@ -18,8 +18,7 @@ def mean_field(
 
     One unit of time is 1 / (critic step) updates of an entry. ``prior`` is the policy where all action values are
     zero, broadcast to [states, actions], uniform if left out; ``bootstrap`` is that of
-    :func:`~actde_nb.tables.fixed_points.state_values`.
-    """
+    :func:`~actde_nb.tables.fixed_points.state_values`."""
     anchor = log_anchor(mdp, temperature, prior)
 
     def flow(_, flat):

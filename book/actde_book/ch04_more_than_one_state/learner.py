@@ -46,8 +46,7 @@ def simulate(
     out) and ``initial_q`` are broadcast to [states, actions]. ``bootstrap`` is the value of the next state: those of
     :func:`~actde_nb.tables.fixed_points.state_values`, or ``"sampled"``, q of the action taken next (SARSA), or
     ``"value"``, a separate critic v that starts at zero and has its own TD error and ``value_step``, whose clock
-    counts visits of the state. ``record_at`` is as in :func:`~actde_nb.tables.bandit.simulate`.
-    """
+    counts visits of the state. ``record_at`` is as in :func:`~actde_nb.tables.bandit.simulate`."""
     checks.one_of("bootstrap", bootstrap, BOOTSTRAPS)
     if (bootstrap == "value") != (value_step is not None):
         raise SettingError(f"value_step = {value_step} with bootstrap = {bootstrap!r}: allowed is one with 'value'")

@@ -1,8 +1,7 @@
 """The prisoner's dilemma against one's own last move: its payoffs by design, and who is best at which discount.
 
 A payoff ``m_dc`` belongs to defecting now after having cooperated: move now first, move before second,
-as in :data:`~actde_nb.tables.symbolic.PAYOFFS`, whose order (cc, dc, dd, cd) is used throughout.
-"""
+as in :data:`~actde_nb.tables.symbolic.PAYOFFS`, whose order (cc, dc, dd, cd) is used throughout."""
 
 import functools
 
@@ -46,8 +45,7 @@ def strategy_returns() -> sp.ImmutableMatrix:
 def switching_discounts() -> dict[tuple[str, int], sp.Expr]:
     """Discount at which a strategy gains nothing by one other move, for each strategy and each move before.
 
-    Four different numbers appear; two of them compare cooperating for ever with defecting for ever.
-    """
+    Four different numbers appear; two of them compare cooperating for ever with defecting for ever."""
     bounds = {}
     for (name, reply), row in zip(STRATEGIES.items(), strategy_returns().tolist(), strict=True):
         for before in (0, 1):

@@ -2,8 +2,7 @@
 
 The formulas are those of :mod:`actde_book.ch05_the_game.algebra`, evaluated; strategies come in the order of
 :data:`actde_nb.tables.games.STRATEGIES` (cooperate, defect, alternate, repeat), shares in the order of
-:func:`actde_nb.tables.games.outcome_shares` (cooperate twice, defect twice, alternate).
-"""
+:func:`actde_nb.tables.games.outcome_shares` (cooperate twice, defect twice, alternate)."""
 
 import functools
 from collections.abc import Callable
@@ -61,8 +60,7 @@ def best_plays(payoffs: Payoffs, first: int, moves: int, discount: float) -> tup
 def shares_of_mixture(probabilities: ArrayLike) -> Float[np.ndarray, "3"]:
     """Long-run shares if each sequence draws one strategy and keeps it; either first move is equally likely.
 
-    ``probabilities`` are those of cooperate, defect, alternate and, if given, repeat.
-    """
+    ``probabilities`` are those of cooperate, defect, alternate and, if given, repeat."""
     cooperate, defect, alternate, repeat = np.append(checks.probabilities("probabilities", probabilities), 0.0)[:4]
     return np.array([cooperate + repeat / 2, defect + repeat / 2, alternate])
 
@@ -70,8 +68,7 @@ def shares_of_mixture(probabilities: ArrayLike) -> Float[np.ndarray, "3"]:
 def policy_of_shares(shares: Float[np.ndarray, "3"]) -> Float[np.ndarray, "2 2"]:
     """The player with a memory of one move whose long-run shares these are, [move before, move now].
 
-    The inverse of :func:`actde_nb.tables.games.outcome_shares`; both moves must occur.
-    """
+    The inverse of :func:`actde_nb.tables.games.outcome_shares`; both moves must occur."""
     both_cooperate, both_defect, alternating = shares
     after_c, after_d = both_cooperate + alternating / 2, both_defect + alternating / 2
     policy = [[both_cooperate / after_c, alternating / 2 / after_c], [alternating / 2 / after_d, both_defect / after_d]]

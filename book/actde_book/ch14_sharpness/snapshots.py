@@ -46,8 +46,7 @@ def nearest(
     """Where each trial's curve comes nearest to a number of its own, not before place ``since``.
 
     Raises:
-        SettingError: ``since`` beyond the curve.
-    """
+        SettingError: ``since`` beyond the curve."""
     if not 0 <= since < len(curve):
         raise SettingError(f"since = {since}: allowed are 0 to {len(curve) - 1}")
     return since + np.abs(curve[since:] - wanted).argmin(0)

@@ -15,8 +15,7 @@ def operations(run: Run, world: Language | None = None) -> float:
 
     Args:
         run: the method, the network and the number of sentences; one trial is counted.
-        world: the language, if there is one at hand.
-    """
+        world: the language, if there is one at hand."""
     world = run.world.make(run.config.seed) if world is None else world
     work = Trainer(world, run.network.policy(world), run.config, trials=[0])
     with FlopCounterMode(display=False) as counter:

@@ -363,10 +363,7 @@ class TestSoftmaxGradient:
         # In s = exp(-t/2): x from 0 and w = half the log error ratio, relative to the start, s from 1 to 0.
         def flow(s, state):
             gap, tilt = state
-            return [
-                -(0.5 * math.cosh(tilt) + 1.5 * math.sinh(tilt)) / math.cosh(gap / 2) ** 2,
-                math.tanh(gap / 2) / s,
-            ]
+            return [-(0.5 * math.cosh(tilt) + 1.5 * math.sinh(tilt)) / math.cosh(gap / 2) ** 2, math.tanh(gap / 2) / s]
 
         path = solve_ivp(flow, (1, 1e-9), [0, 0], method="LSODA", rtol=1e-11, atol=1e-13)
         limit = softmax_gradient_limit([1, 0.5], 1)
