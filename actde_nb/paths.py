@@ -1,6 +1,7 @@
-"""Where things are in a checkout."""
+"""Where things are, in a checkout or installed; an installed copy keeps what it makes in the reader's cache."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from actde_nb.checks import BookError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book"
-RESULTS = SOURCES / "actde_book" / "results"
-BUILD = ROOT / "_build"
+CHECKOUT = SOURCES.exists()
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+RESULTS = (SOURCES if CHECKOUT else ROOT) / "actde_book" / "results"
+BUILD = ROOT / "_build" if CHECKOUT else CACHE / "actde-nb"
 PRETRAINED = BUILD / "pretrained"
 HTML = BUILD / "html"
 LOCK = ROOT / "requirements.lock"

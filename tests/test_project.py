@@ -1,16 +1,18 @@
 """The project's own files agree with each other."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from actde_nb.paths import LOCK, ROOT
+from actde_nb.paths import LOCK, ROOT, stored_runs
 
 CARD = ("jupyter-book", "jupytext", "torch", "numpy", "matplotlib", "sympy", "papermill")
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -100,3 +102,25 @@ def test_two_makes_at_once_set_up_once(tmp_path):
     both = [subprocess.Popen(command, cwd=tmp_path) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert (tmp_path / "log").read_text().split() == ["begun", "ended", "install", "install"]
+
+
+def test_an_installed_copy_has_the_drawers_and_the_stored_runs(tmp_path):
+    """Into an empty folder, and used from another: nothing of the checkout is at hand."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    install = ["install", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "installed")]
+    copied = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "_build", "tests", "build"))
+    subprocess.run([*pip, *install, str(copied)], check=True, capture_output=True)
+    code = """
+from actde_book.ch13_honeypots import figures
+from actde_nb import paths
+from actde_nb.compare.frontiers import last, stored
+from actde_nb.pages.style import STYLE
+assert "installed" in figures.__file__ and STYLE.exists()
+print(len(paths.stored_runs()), len(last(stored("ppo_010")["ppo_010"], "kl")), paths.PRETRAINED)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    runs, trials, pretrained = run.stdout.split()
+    assert int(runs) == len(stored_runs())
+    assert (int(trials), Path(pretrained)) == (5, tmp_path / "cache" / "actde-nb" / "pretrained")

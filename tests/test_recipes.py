@@ -11,7 +11,7 @@ from toy_language import WORLD
 from actde_nb import cli, paths
 from actde_nb.checks import SettingError
 from actde_nb.experiments import stored_runs
-from actde_nb.experiments.runs import LanguageWorld, PretrainedSettings, Run, language_config, trainer
+from actde_nb.experiments.runs import LanguageWorld, PretrainedSettings, Run, language_config, read_networks, trainer
 from actde_nb.networks.gpt import GPTConfig
 from actde_nb.networks.policies import Network
 from actde_nb.pages import chapters, references
@@ -134,9 +134,11 @@ def test_a_stored_run_is_one_line(command, monkeypatch, tmp_path):
     run = stored_runs.prisoner(algorithm="ppo", trials=2, updates=8, batch=4, steps=8)
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setitem(stored_runs.PROGRAMME, "prisoner_short", run)
+    monkeypatch.setattr(cli, "WITH_WEIGHTS", ("prisoner_short",))
     path = str(tmp_path / "prisoner_short.nc")
     command("results", "train", path)
     assert command("results", "verify", path) == f"{path}: as it should be\n"
+    assert read_networks(tmp_path / "prisoner_short.safetensors").update == 8
 
 
 def test_a_chapter_glues_a_number_that_it_quotes(monkeypatch, tmp_path):

@@ -62,11 +62,6 @@ def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> Tre
     return TreePolicy(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
 
 
-def of_grammar(tree: Tree, grammar: Grammar) -> TreePolicy:
-    """The grammar itself, as a stack of one."""
-    return condition_on_language(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])
-
-
 @torch.no_grad()
 def of_policy(tree: Tree, grammar: Grammar, policy: Policy, params: gpt.Params, masked: bool = False) -> TreePolicy:
     """What networks say, by one pass over the tree; ``masked`` rules out words that the grammar does not allow."""

@@ -44,6 +44,7 @@ class Places(NamedTuple):
 
     @property
     def embedding(self) -> int:
+        """Place of the embedding's first number."""
         return self.attention(self.layers)
 
     @property

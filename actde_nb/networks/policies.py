@@ -108,10 +108,12 @@ class TwoNetworks(OfNetworks):
 
     @property
     def config(self) -> GPTConfig:
+        """Size of either network."""
         return self.first.config
 
     @property
     def legal(self) -> Rule | None:
+        """Which tokens may come after each."""
         return self.first.legal
 
     def init(self, generators: Generators) -> Params:

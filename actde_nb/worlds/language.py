@@ -69,6 +69,7 @@ class Language:
 
     @property
     def vocabulary(self) -> int:
+        """Number of words, with the padding and the begin mark."""
         return len(self.grammar.vocabulary)
 
     @property
@@ -81,6 +82,7 @@ class Language:
         return scores(self._reward, tokens)
 
     def start(self, uniforms: Float[Tensor, "trial batch"]) -> Int[Tensor, "trial batch prompt"]:
+        """The prompt, in every sequence."""
         return self.tree.prompt.to(uniforms.device).expand(*uniforms.shape, -1)
 
     def mask(self, tokens: Moves) -> Bool[Tensor, "trial batch time"]:

@@ -75,6 +75,7 @@ class PrisonersDilemma:
         return torch.tensor(self.payoffs, device=tokens.device)[tokens[..., 1:], tokens[..., :-1]]
 
     def mask(self, tokens: Moves) -> Bool[Tensor, "trial batch time"] | None:
+        """None: every game counts."""
         return None
 
     def outcome_shares(self, tokens: Moves) -> Float[Tensor, "trial outcome"]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
 from tree_policies import of_sentences, path
 
@@ -42,16 +43,16 @@ TOY = Grammar(
     longest=4,
 )
 TREE = grow(TOY, "a")
-POLICY = policy_on_tree.of_grammar(TREE, TOY)
+POLICY = of_grammar(TREE, TOY)
 #: Nodes: the root, ".", "b", "b .", "b a", "b a .". Values: 1, 1, 1, 0, 2, 2.
 REWARD = torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)
 
 GRAMMAR = wedding()
 SENTENCES = grow(GRAMMAR, "We had a")
 GOLD = Scorer.of(GRAMMAR).reward("gold")(SENTENCES.sentences)
-SAID = policy_on_tree.of_grammar(SENTENCES, GRAMMAR)
+SAID = of_grammar(SENTENCES, GRAMMAR)
 BRANCH = grow(GRAMMAR, "We had a fun wedding")
-ON_BRANCH = policy_on_tree.of_grammar(BRANCH, GRAMMAR), Scorer.of(GRAMMAR).reward("gold")(BRANCH.sentences)
+ON_BRANCH = of_grammar(BRANCH, GRAMMAR), Scorer.of(GRAMMAR).reward("gold")(BRANCH.sentences)
 
 
 def any_critics(policy, seed=0):

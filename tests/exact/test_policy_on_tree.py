@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from tree_policies import of_sentences
 
 from actde_nb.exact import policy_on_tree
@@ -34,7 +35,7 @@ SENTENCES = grow(GRAMMAR, "We had a")
 SCORER = Scorer.of(GRAMMAR)
 REWARDS = {name: SCORER.reward(name)(SENTENCES.sentences) for name in FORMULAS}
 REWARDS["honeypot"] = (SCORER.features(SENTENCES.sentences).honeypots > 0).double()
-INITIAL = policy_on_tree.of_grammar(SENTENCES, GRAMMAR)
+INITIAL = of_grammar(SENTENCES, GRAMMAR)
 
 
 def network(grammar, trials=1, width=32):
@@ -50,7 +51,7 @@ def close(seen, expected, atol=1e-12):
 
 
 def test_values_and_advantages_of_three_sentences():
-    policy = policy_on_tree.of_grammar(TREE, TOY)
+    policy = of_grammar(TREE, TOY)
     # After "b": (0 + 2)/2 = 1, which is worth as much as ending at once.
     close(policy.values(REWARD)[0], [1, 1, 1, 0, 2, 2])
     close(policy.advantages(REWARD)[0], [0, 0, 0, -1, 1, 0])
@@ -59,7 +60,7 @@ def test_values_and_advantages_of_three_sentences():
 
 
 def test_optimum_of_three_sentences():
-    initial = policy_on_tree.of_grammar(TREE, TOY).sentences[0]
+    initial = of_grammar(TREE, TOY).sentences[0]
     e = math.e
     z = 0.5 * e + 0.25 + 0.25 * e**2
     best, log_z = policy_on_tree.optimum(initial, REWARD, 1.0)
@@ -74,7 +75,7 @@ def test_fixed_point_of_advantages_on_three_sentences():
     e2 = math.exp(2)
     v = 2 * e2 / (1 + e2)
     b = math.exp(v) / (math.exp(v) + math.e)
-    found = policy_on_tree.advantage_fixed_point(policy_on_tree.of_grammar(TREE, TOY), REWARD, 1.0)
+    found = policy_on_tree.advantage_fixed_point(of_grammar(TREE, TOY), REWARD, 1.0)
     close(found.edges[0].exp(), [1, 1 - b, b, 1 / (1 + e2), e2 / (1 + e2), 1])
 
 
@@ -90,7 +91,7 @@ def test_what_leaves_the_language_is_set_aside():
 
 def test_exact_numbers_are_withheld_when_much_leaks():
     edges = torch.tensor([[1, 0.5, 0.5, 0.5, 0.5, 1], [1, 0.46, 0.5, 0.5, 0.5, 1]], dtype=torch.float64).log()
-    initial = policy_on_tree.of_grammar(TREE, TOY)
+    initial = of_grammar(TREE, TOY)
     seen = policy_on_tree.exact(
         policy_on_tree.condition_on_language(TREE, edges), initial, {"r": REWARD}, "r", 0.5, allowed=0.03
     )
@@ -227,7 +228,7 @@ def test_samples_agree_with_the_exact_numbers():
     states = TOY.read(tokens)[..., 1:-1]
     seen = policy_on_tree.sampled(TOY, tokens, said[states], before[states], {})
     edges = before.log_softmax(-1)[TREE.state[TREE.parent], TREE.token][None]
-    policy, initial = policy_on_tree.of_grammar(TREE, TOY), policy_on_tree.condition_on_language(TREE, edges)
+    policy, initial = of_grammar(TREE, TOY), policy_on_tree.condition_on_language(TREE, edges)
     exact = policy_on_tree.exact(policy, initial, {})
     assert seen["kl"].item() == pytest.approx(exact["kl"].item(), rel=0.02)
     assert seen["entropy"].item() == pytest.approx(exact["entropy"].item(), rel=0.02)
@@ -235,7 +236,7 @@ def test_samples_agree_with_the_exact_numbers():
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.nan])
 def test_a_temperature_is_above_zero(beta):
-    policy = policy_on_tree.of_grammar(TREE, TOY)
+    policy = of_grammar(TREE, TOY)
     for call in (
         lambda: policy_on_tree.optimum(policy.sentences, REWARD, beta),
         lambda: policy_on_tree.advantage_fixed_point(policy, REWARD, beta),
@@ -246,7 +247,7 @@ def test_a_temperature_is_above_zero(beta):
 
 
 def test_other_bad_input_is_refused():
-    policy = policy_on_tree.of_grammar(TREE, TOY)
+    policy = of_grammar(TREE, TOY)
     with pytest.raises(ValueError, match="reward = .*nan.*: allowed are finite"):
         policy_on_tree.optimum(policy.sentences, REWARD * math.nan, 1.0)
     with pytest.raises(ValueError, match="objective = 's': allowed are r"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch11_ppo_awr_apa import apa_on_tree
 
 from actde_nb import paths
@@ -23,7 +24,7 @@ GRAMMAR = Grammar(
     longest=3,
 )
 TREE = grow(GRAMMAR, "so")
-INITIAL = policy_on_tree.of_grammar(TREE, GRAMMAR)
+INITIAL = of_grammar(TREE, GRAMMAR)
 
 
 def worth(**rewards: float) -> torch.Tensor:

@@ -34,12 +34,12 @@ FAR = np.float32(60)  # a sum of 128 numbers up to 2**60 is far below float32's 
 GELU_CUBE, GELU_SLOPE = np.float32(0.044715), np.float32(2 * math.sqrt(2 / math.pi))
 GELU_POWER = np.float32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
 
-#: Parameters, ``[trial, ...]``, or their gradients, ``[group, ...]``, in the order of ``gpt.shapes``.
 Weights = namedtuple(
     "Weights",
     "token position norm1 norm1_bias qkv qkv_bias out out_bias norm2 norm2_bias up up_bias "
     "down down_bias norm norm_bias policy value value_bias q q_bias",  # ``down`` is transposed: [..., in, out]
 )
+Weights.__doc__ = "Parameters, [trial, ...], or their gradients, [group, ...], in the order of ``gpt.shapes``."
 
 
 class Trace(NamedTuple):

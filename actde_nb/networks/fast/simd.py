@@ -107,7 +107,7 @@ def _vectors(count):
     return types.UniTuple(vector, count)
 
 
-def _elementwise(emit):
+def _elementwise(emit, doc=None):
     """An intrinsic from what it does to LLVM vectors: to each entry of tuples, with vectors and numbers for all."""
 
     def typed(_, *arguments):
@@ -125,17 +125,18 @@ def _elementwise(emit):
         return (vector if count is None else _vectors(count))(*arguments), code
 
     typed.__signature__ = inspect.signature(emit)  # where Numba looks how many arguments there are
+    typed.__doc__ = doc
     return intrinsic(typed)
 
 
-broadcast = _elementwise(lambda builder, number: number)  # a vector with the number in each lane
-multiply = _elementwise(lambda builder, a, b: builder.fmul(a, b))
-subtract = _elementwise(lambda builder, a, b: builder.fsub(a, b))
-multiply_add = _elementwise(_multiply_add)  # a * b + c
-square_root = _elementwise(lambda builder, a: _call_llvm(builder, "sqrt", FLOATS, a))
-#: The larger and the smaller one, in one instruction; NaN if the first is.
-maximum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
-minimum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a))
+broadcast = _elementwise(lambda builder, number: number, "A vector with the number in each lane.")
+multiply = _elementwise(lambda builder, a, b: builder.fmul(a, b), "a * b.")
+subtract = _elementwise(lambda builder, a, b: builder.fsub(a, b), "a - b.")
+multiply_add = _elementwise(_multiply_add, "a * b + c.")
+square_root = _elementwise(lambda builder, a: _call_llvm(builder, "sqrt", FLOATS, a), "The root of a.")
+# In one instruction; NaN if the first is.
+maximum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a), "The larger one.")
+minimum = _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", b, a), b, a), "The smaller one.")
 
 
 def _operator(symbol, function):
@@ -154,7 +155,7 @@ _operator(operator.mul, multiply)
 _operator(operator.truediv, _elementwise(lambda builder, a, b: builder.fdiv(a, b)))
 
 
-def _from_memory(read):
+def _from_memory(read, doc):
     """An intrinsic that gives ``count`` vectors, a constant number, read one by one from ``array[index]`` on."""
 
     def typed(_, array, index, count):
@@ -165,13 +166,15 @@ def _from_memory(read):
 
         return _vectors(count.literal_value)(array, index, count), code
 
+    typed.__doc__ = doc
     return intrinsic(prefer_literal=True)(typed)
 
 
-rows = _from_memory(lambda builder, address, i: _aligned(builder.load(_row(builder, address, i))))
+rows = _from_memory(lambda builder, address, i: _aligned(builder.load(_row(builder, address, i))), "Rows of lanes.")
 #: Numbers, each in every lane: the array has no lanes and is a row of a network's matrix, the same for all sequences.
 weights = _from_memory(
-    lambda builder, address, i: _broadcast(builder, builder.load(builder.gep(address, [ir.IntType(64)(i)])))
+    lambda builder, address, i: _broadcast(builder, builder.load(builder.gep(address, [ir.IntType(64)(i)]))),
+    "Numbers, each in every lane.",
 )
 
 
@@ -181,7 +184,7 @@ def load(array, index):
     return rows(array, index, 1)[0]
 
 
-def _to_memory(write):
+def _to_memory(write, doc):
     """An intrinsic that writes a vector to ``array[index]``, or a tuple of them there and behind it."""
 
     def typed(_, array, index, value):
@@ -193,6 +196,7 @@ def _to_memory(write):
 
         return types.void(array, index, value), code
 
+    typed.__doc__ = doc
     return intrinsic(typed)
 
 
@@ -202,8 +206,10 @@ def _store_total(builder, address, i, entry):
     builder.store(total, builder.gep(address, [ir.IntType(64)(i)]))
 
 
-store = _to_memory(lambda builder, address, i, entry: _aligned(builder.store(entry, _row(builder, address, i))))
-store_totals = _to_memory(_store_total)  # the sum over the lanes of each vector; the array has no lanes
+store = _to_memory(
+    lambda builder, address, i, entry: _aligned(builder.store(entry, _row(builder, address, i))), "Write vectors."
+)
+store_totals = _to_memory(_store_total, "Write the sum over the lanes of each vector; the array has no lanes.")
 
 
 @intrinsic(prefer_literal=True)
@@ -282,7 +288,7 @@ def _add_to_exponent(builder, a, shifted):
     return builder.bitcast(builder.add(bits, builder.shl(whole, ir.Constant(INTEGERS, [23] * LANES))), FLOATS)
 
 
-add_to_exponent = _elementwise(_add_to_exponent)
+add_to_exponent = _elementwise(_add_to_exponent, _add_to_exponent.__doc__)
 ROUNDER = np.float32(1.5 * 2**23)  # float32 numbers of this size are whole: adding it rounds
 LOWEST, HIGHEST = np.float32(-126), np.float32(126)  # powers of two that float32 can hold, with all bits
 # 2**x = 1 + C1 x + ... + C5 x^5 on [-1/2, 1/2]: the fit whose largest relative error, 1e-7, is smallest.

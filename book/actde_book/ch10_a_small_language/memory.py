@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from actde_nb.exact.policy_on_tree import of_grammar
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 

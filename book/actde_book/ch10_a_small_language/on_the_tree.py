@@ -27,3 +27,8 @@ def sentence_path(tree: Tree, grammar: Grammar, text: str) -> Int[Tensor, "depth
     while nodes[-1]:
         nodes.append(int(tree.parent[nodes[-1]]))
     return torch.tensor(nodes[::-1])
+
+
+def of_grammar(tree: Tree, grammar: Grammar) -> TreePolicy:
+    """The grammar itself, as a stack of one."""
+    return condition_on_language(tree, grammar.chances[tree.state[tree.parent], tree.token].log()[None])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from actde_book.ch10_a_small_language.leaving_the_language import leaving_price, log_prob
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
@@ -23,7 +24,7 @@ def test_one_reward_for_all_by_hand():
 def test_at_the_price_the_text_has_half_the_optimum():
     grammar = wedding()
     tree = grow(grammar, "We had a")
-    initial = policy_on_tree.of_grammar(tree, grammar).sentences[0]
+    initial = of_grammar(tree, grammar).sentences[0]
     reward = Scorer.of(grammar).reward("bow")(tree.sentences)
     beta = leaving_price(initial, reward, -60.0, 1.0)
     outside = torch.tensor([-60.0], dtype=torch.float64)

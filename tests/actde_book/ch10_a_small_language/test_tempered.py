@@ -1,7 +1,7 @@
 """Temperatures of a policy by hand."""
 
 import torch
-from actde_book.ch10_a_small_language.on_the_tree import tempered
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar, tempered
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.worlds.grammar import END, START, Grammar
@@ -19,7 +19,7 @@ TOY = Grammar(
     longest=4,
 )
 TREE, SENTENCES = grow(TOY, "a"), grow(wedding(), "We had a")
-INITIAL = policy_on_tree.of_grammar(SENTENCES, wedding())
+INITIAL = of_grammar(SENTENCES, wedding())
 
 
 def test_a_temperature_sharpens_each_word():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch13_honeypots import kl_penalty_rest
 from tree_policies import of_sentences
 
@@ -23,7 +24,7 @@ TOY = Grammar(
     },
     longest=4,
 )
-SMALL = policy_on_tree.of_grammar(grow(TOY, "a"), TOY)
+SMALL = of_grammar(grow(TOY, "a"), TOY)
 
 GRAMMAR = wedding()
 TREE = grow(GRAMMAR, "We had a")
@@ -31,7 +32,7 @@ SCORER = Scorer.of(GRAMMAR)
 KNOWN = {name: SCORER.reward(name)(TREE.sentences) for name in FORMULAS}
 KNOWN["honeypot"] = (SCORER.features(TREE.sentences).honeypots > 0).double()
 KNOWN["reward"] = KNOWN["hp_cap"]
-INITIAL = policy_on_tree.of_grammar(TREE, GRAMMAR)
+INITIAL = of_grammar(TREE, GRAMMAR)
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch14_sharpness.adjacent_word_rewards import pays_for, price_at_divergence
 
 from actde_nb.exact import policy_on_tree
@@ -36,7 +37,7 @@ def test_twin_differs_from_the_honeypot_in_the_prize_only():
 
 
 def test_price_leads_to_the_divergence():
-    initial = policy_on_tree.of_grammar(WORLD.tree, GRAMMAR).sentences[0]
+    initial = of_grammar(WORLD.tree, GRAMMAR).sentences[0]
     reward = WORLD.worth(WORLD.tree.sentences)
     price = price_at_divergence(1.5, initial, reward)
     assert policy_on_tree.divergence(
