@@ -130,7 +130,7 @@ def test_a_file_that_another_process_has_open_is_not_called_damaged(tmp_path, da
     path = tmp_path / "run.nc"
     results.write(data, path)
     with h5py.File(path, "a"):
-        code = f"from actde_nb.study import results; from pathlib import Path; results.read(Path({str(path)!r}))"
+        code = f"from actde_nb.experiments import results; from pathlib import Path; results.read(Path({str(path)!r}))"
         asked = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
     assert "is open elsewhere" in asked.stderr
     assert results.read(path).identical(data)
@@ -274,7 +274,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, data):
     code = f"""if True:
         import resource, signal
         from pathlib import Path
-        from actde_nb.study import results
+        from actde_nb.experiments import results
         data = results.read(Path({str(path)!r}))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
@@ -341,7 +341,7 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
         (lambda: PrisonerWorld("chicken"), "payoffs = 'chicken': allowed are main, "),
         (lambda: GPTSettings(width=10), "width = 10: allowed are multiples of heads = 3"),
         (lambda: GPTSettings(dropout=1.0), r"dropout = 1.0: allowed are numbers in \[0, 1\)"),
-        (lambda: Run(Config(steps=128), PrisonerWorld(), GPTSettings()), "games = 128: allowed are numbers below "),
+        (lambda: Run(Config(steps=128), PrisonerWorld(), GPTSettings()), "steps = 128: allowed are numbers below "),
         (lambda: changed(discount=2.0), "discount = 2.0"),
         (lambda: replace(RUN, network=GPTSettings(temperature=1.0)), "temperature = 1.0 with algorithm = 'actde'"),
         (lambda: changed(algorithm="critic"), "temperature = 0.0 with algorithm = 'critic'"),
