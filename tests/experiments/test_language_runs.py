@@ -13,8 +13,10 @@ from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import GPTSettings, LanguageWorld, PretrainedSettings, Run, language_config
+from actde_nb.training.advantages import leave_one_out
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.checkpoint import load, save
+from actde_nb.training.losses import score_function
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import FORMULAS
 
@@ -178,7 +180,6 @@ def test_a_world_is_known_by_what_it_is(monkeypatch):
 
     named = Language(GRAMMAR, "so", praise, TOY.scorer)
     assert repr(named) == repr(Language(GRAMMAR, "so", praise, TOY.scorer))
-    assert "praise" in repr(named)
     assert " at 0x" not in repr(named)
     assert repr(named) != repr(TOY)
 
@@ -187,7 +188,7 @@ def test_a_world_and_a_row_of_ones_own(monkeypatch):
     def short(tokens):
         return -(tokens > 1).sum(-1).double()
 
-    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("leave_one_out", policy_loss="score", value_loss="none"))
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm(leave_one_out, score_function, value_loss=None))
     mine = changed(algorithm="mine", updates=40, learning_rate=1e-2)
     work = runs.trainer(mine, world=Language(GRAMMAR, "so", short, TOY.scorer))
     work.run()

@@ -343,7 +343,7 @@ def test_a_run_that_is_not_reproduced_is_told_apart(data, change):
         (lambda: PrisonerWorld("chicken"), "payoffs = 'chicken': allowed are main, "),
         (lambda: GPTSettings(width=10), "width = 10: allowed are multiples of heads = 3"),
         (lambda: GPTSettings(dropout=1.0), r"dropout = 1.0: allowed are numbers in \[0, 1\)"),
-        (lambda: Run(Config(steps=128), PrisonerWorld(), GPTSettings()), "games = 128: allowed are numbers below "),
+        (lambda: Run(Config(steps=128), PrisonerWorld(), GPTSettings()), "steps = 128: allowed are numbers below "),
         (lambda: changed(discount=2.0), "discount = 2.0"),
         (lambda: replace(RUN, network=GPTSettings(temperature=1.0)), "temperature = 1.0 with algorithm = 'actde'"),
         (lambda: changed(algorithm="critic"), "temperature = 0.0 with algorithm = 'critic'"),

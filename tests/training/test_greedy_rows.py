@@ -51,7 +51,7 @@ def test_the_greedy_advantage_of_three_words_by_hand():
     logits[so, b], logits[a, stop], logits[b, a] = 3.0, 3.0, 3.0
     values[so], values[a], values[b], values[stop] = 0.1, 0.2, 0.4, 9.0
     tokens = torch.tensor([[[1, so, a, b, stop, 0]]])
-    other = greedy_actions(WORLD, tokens, *policy.likeliest(trainer.parameters, tokens[..., :-1], 4))
+    other = greedy_actions(WORLD, tokens, *policy.greedy_tokens(trainer.parameters, tokens[..., :-1], 4))
     assert other.tokens[0, 0, :3].tolist() == [b, stop, a]
     # "so b" goes on, so that v after b counts. "so a." ends there and earns sigmoid(2 (.2 - .8)); "so a a" goes on.
     assert other.next_values[0, 0, :3].tolist() == pytest.approx([0.4, 0.0, 0.2])
