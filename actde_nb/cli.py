@@ -35,7 +35,8 @@ Chapters = _option(tuple[str, ...], "[CHAPTER ...]", "all", tyro.conf.Positional
 Settings = _option(tuple[str, ...], "NAME=VALUE ...", "none", name="set")
 Jobs = _option(int | None, "INT", "one a core", help="chapters at a time.")
 Files = _option(tuple[Path, ...], "[FILE ...]", "all", tyro.conf.Positional)
-Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder")
+KEPT = "File of the results, with the state to go on from beside it."
+Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder", help=KEPT)
 
 
 def list_() -> None:
@@ -98,31 +99,24 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
         references.record(notebook, scale)
 
 
-def _part(usual: Any) -> Any:
+def _part(usual: Any, help: str) -> Any:
     """The settings of one part of a run as a group of options, which default to those of ``usual``.
 
     They are checked when the command runs: what is checked while options are read is reported with an inner name."""
-    unchecked = make_dataclass(
-        "Part", [(field.name, field.type, getattr(usual, field.name)) for field in fields(usual)]
-    )
+    unchecked = make_dataclass("Part", [(f.name, f.type, getattr(usual, f.name)) for f in fields(usual)])
     unchecked.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
     # Switches take True or False, so that no help text stands beside its opposite.
-    return Annotated[unchecked, tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
+    return Annotated[unchecked, tyro.conf.arg(help=help), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
 
 
 def _training(usual: runs.Run, description: str) -> Any:
     """The command that trains in one of the worlds, whose options are the settings of a run."""
 
     def command(
-        config: _part(usual.config), world: _part(usual.world), network: _part(usual.network), out: Out = None
-    ) -> None:
-        """Train networks, or go on where a run was interrupted, and keep the results.
-
-        Args:
-            config: How to train.
-            world: What earns rewards.
-            network: What is trained.
-            out: File of the results, with the state to go on from beside it."""
+        config: _part(usual.config, "How to train."), world: _part(usual.world, "What earns rewards."),
+        network: _part(usual.network, "What is trained."), out: Out = None,
+    ) -> None:  # fmt: skip
+        """Train networks, or go on where a run was interrupted, and keep the results."""
         parts = (usual.config, config), (usual.world, world), (usual.network, network)
         run = runs.Run(*(replace(part, **vars(chosen)) for part, chosen in parts))
         data = runs.train(run, path := out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc")
@@ -141,11 +135,8 @@ Training = _training(
 )
 
 
-def train(world: Annotated[Training, tyro.conf.arg(name="")]) -> None:
-    """Train a policy, or go on where a run was interrupted, and keep the results.
-
-    Args:
-        world: what to learn, and how."""
+def train(world: Annotated[Training, tyro.conf.arg(name="", help="what to learn, and how.")]) -> None:
+    """Train a policy, or go on where a run was interrupted, and keep the results."""
 
 
 def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
@@ -190,11 +181,8 @@ Stored = (
 )
 
 
-def results(verb: Annotated[Stored, tyro.conf.arg(name="")]) -> None:
-    """Check the book's stored results, or make them.
-
-    Args:
-        verb: which of the two."""
+def results(verb: Annotated[Stored, tyro.conf.arg(name="", help="which of the two.")]) -> None:
+    """Check the book's stored results, or make them."""
 
 
 def _parse(assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -12,17 +12,13 @@ from filelock import FileLock, Timeout
 from actde_nb.checks import BookError
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ROOT / "book"
+SOURCES, REFERENCES = ROOT / "book", ROOT / "tests" / "references"
 CHECKOUT = SOURCES.exists()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 RESULTS = (SOURCES if CHECKOUT else ROOT) / "actde_book" / "results"
 BUILD = ROOT / "_build" if CHECKOUT else CACHE / "actde-nb"
-PRETRAINED = BUILD / "pretrained"
-HTML = BUILD / "html"
-LOCK = ROOT / "requirements.lock"
-REFERENCES = ROOT / "tests" / "references"
-CONFIG = ROOT / "_config.yml"
-CONTENTS = ROOT / "_toc.yml"
+PRETRAINED, HTML = BUILD / "pretrained", BUILD / "html"
+LOCK, CONFIG, CONTENTS = ROOT / "requirements.lock", ROOT / "_config.yml", ROOT / "_toc.yml"
 
 
 def executed(scale: str, *assignments: str) -> Path:
@@ -36,16 +32,13 @@ def executed(scale: str, *assignments: str) -> Path:
 
 def stored_runs() -> list[Path]:
     """Files of the stored runs, results and networks; what else lies in their folder is none of them."""
-    files = [path for path in sorted(RESULTS.glob("*")) if path.is_file() and path.suffix in (".nc", ".safetensors")]
-    return [path for path in files if not path.name.startswith(".") and ".checkpoint." not in path.name]
+    files = [path for path in sorted(RESULTS.glob("[!.]*")) if path.is_file() and ".checkpoint." not in path.name]
+    return [path for path in files if path.suffix in (".nc", ".safetensors")]
 
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Refuse to make ``folder`` while another process does; what a killed process had reserved is free.
-
-    Raises:
-        BookError: another process is at it."""
+    """Refuse to make ``folder`` while another process does; what a killed process had reserved is free."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         held = FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=0)

@@ -1,7 +1,6 @@
 """Chapters as sources: what they are called, what they take, what they depend on."""
 
 import ast
-import copy
 import functools
 import hashlib
 import json
@@ -27,6 +26,7 @@ from actde_nb.paths import LOCK, ROOT, SOURCES, stored_runs
 
 PACKAGES = {"actde_nb": ROOT, "actde_book": SOURCES}  # where each lies
 FINDS_STORED_RUNS = "actde_nb.paths"  # no chapter comes by a stored run but through this module
+_import_graph = functools.cache(lambda: grimp.build_graph(*PACKAGES, cache_dir=None))
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow,
@@ -80,10 +80,10 @@ class Chapter:
             raise BookError(f"{self.name}: has {len(tagged)} cells tagged 'parameters', needs exactly one")
         found: dict[str, Any] = {}
         for node in self._parsed("parameters cell", tagged[0].source).body:
+            code = " ".join(ast.unparse(node).split())
             try:
                 found.update(_assigned(node, found))
             except (ValueError, TypeError, ArithmeticError) as error:
-                code = " ".join(ast.unparse(node).split())
                 raise BookError(f"{self.name}, parameters cell, line {node.lineno}: {code}: {error}") from None
         return found
 
@@ -176,7 +176,7 @@ def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> Iterator[tuple[str, A
         case _:
             raise ValueError("allowed are assignments")
     try:
-        value = ast.literal_eval(_Constants(known).visit(copy.deepcopy(expression)))
+        value = ast.literal_eval(_Constants(known).visit(expression))
     except ValueError:
         raise ValueError("allowed are numbers and arithmetic, texts, lists, maps, and earlier parameters") from None
     for target in targets:
@@ -210,19 +210,12 @@ def _bound(target: ast.expr, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _imported(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            # "from package import name" may name a module or something in it.
+    nodes = [*ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):  # what it names may be a module or something in it
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
-
-
-@functools.cache
-def _import_graph() -> grimp.ImportGraph:
-    return grimp.build_graph(*PACKAGES, cache_dir=None)
 
 
 def _module_files(module: str) -> list[Path]:

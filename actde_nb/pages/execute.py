@@ -8,9 +8,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,16 +38,9 @@ def execute(
     """Execute ``chapters`` into ``folder``, several ``jobs`` at a time, and return their notebooks.
 
     A notebook is moved into place only when every cell has run: a failure leaves the last good one alone. The chapters
-    run in processes of their own; when one is killed, its chapter has failed and the others go on.
-
-    Args:
-        chapters: what to run.
-        scale: one of :data:`~actde_nb.pages.glue.SCALES`.
-        folder: where the executed notebooks go.
-        parameters: values for further names of the chapters' parameters cell.
-        jobs: chapters at a time; as many as there are cores by default.
-        force: run even what is up to date."""
-    injected = {chapter: settings(chapter, scale, parameters or {}) for chapter in chapters}
+    run in processes of their own, as many as there are cores by default; when one is killed, the others go on.
+    ``parameters`` are values for names of the chapters' parameters cell; ``force`` runs even what is up to date."""
+    injected = {c: settings(c, scale, parameters or {}) for c in chapters}
     targets = {c: folder / f"{c.name}.ipynb" for c in chapters}
     failures = []
     with reserved(folder):
@@ -77,12 +69,12 @@ def _stamp(notebook: Path) -> str | None:
 def _side_by_side(tasks: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, str | None, float]]:
     """Run every task in one of several processes; yield name, failure and seconds as they end."""
     context = multiprocessing.get_context("spawn")
-    waiting, idle, busy = deque(tasks), list(range(min(workers, len(tasks)))), {}
+    waiting, idle, busy = [*tasks][::-1], [*range(min(workers, len(tasks)))], {}
     started: dict[int, tuple[multiprocessing.Process, Connection]] = {}  # by the line of their progress bar
     try:
         while waiting or busy:
             while waiting and idle:
-                line, name = idle.pop(), waiting.popleft()
+                line, name = idle.pop(), waiting.pop()
                 if line not in started:
                     ours, theirs = context.Pipe()
                     process = context.Process(target=_work, args=(theirs,), daemon=True)
@@ -118,11 +110,9 @@ def _work(connection: Connection) -> None:
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
+    with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             connection.send(_run(*connection.recv()))
-    except (EOFError, OSError, KeyboardInterrupt):
-        return
 
 
 def _end_with_parent() -> None:
@@ -140,16 +130,14 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) ->
             # Notebooks, not paths: papermill would read a name in braces in a path as a parameter.
             ran = papermill.execute_notebook(
                 chapter.notebook, None, parameters=parameters or None, kernel_name="python3", language="python",
-                cwd=SOURCES, log_output=False, start_timeout=PATIENCE, iopub_timeout=PATIENCE,
+                cwd=SOURCES, log_output=False, start_timeout=PATIENCE, iopub_timeout=PATIENCE, config=_transport(stack),
                 request_save_on_cell_execute=False, autosave_cell_every=0,  # saving takes as long as drawing
-                config=_transport(stack),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # at its end it would report an interrupt
                 progress_bar={"desc": chapter.name, "position": line, "leave": False, "disable": None},
             )  # fmt: skip
             notebook = clean(ran)
             notebook.metadata[STAMP] = {"fingerprint": stamp}
-            new = target.with_name(f".{target.name}{NEW}")
-            nbformat.write(notebook, new)
+            nbformat.write(notebook, new := target.with_name(f".{target.name}{NEW}"))
             os.replace(new, target)
         except PapermillExecutionError as error:
             return _explain(chapter, error, injected=bool(parameters))
@@ -181,8 +169,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell")
     return notebook

@@ -1,7 +1,7 @@
 """Numbers on their way from a computation to a sentence.
 
-A chapter hands every number that its prose quotes to :func:`put`; the page shows it through MyST-NB's
-glue roles, and the regression tests read the same values back with :func:`glued`."""
+A chapter hands every number that its prose quotes to :func:`put`; the page shows it through MyST-NB's glue roles,
+and the regression tests read the same values back with :func:`glued`."""
 
 import ast
 import json
@@ -21,7 +21,6 @@ from actde_nb import checks
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
 QUOTED = re.compile(r"\{glue(?::\w*)?\}(?:`([^`]+)`|[ \t]+(\S+))")  # a role, or a directive
-
 Scalar = bool | int | float | str
 
 
@@ -50,24 +49,18 @@ def plain(value: Any) -> Scalar:
 
 
 def put(name: str, value: Any, spread: Any = 0.0) -> None:
-    """Make ``value``, a scalar or a string, available to the prose as glue key ``name``.
-
-    ``spread`` is its standard error over runs, in its units. A value with a spread is compared with its reference at
-    five times that, an exact one at float precision; the spread itself can be quoted as ``name_spread``."""
+    """Make ``value``, a scalar or a string, available to the prose as ``name``, and ``spread``, its standard error over
+    runs, as ``name_spread``. How far a value may be from its reference is said in :mod:`~actde_nb.pages.references`."""
     myst_nb.glue(name, plain(value), display=False)
     if (spread := plain(spread)) > 0:
         myst_nb.glue(name + SPREAD, spread, display=False)
 
 
 def put_mean(name: str, samples: Num[np.ndarray, "runs"] | Bool[np.ndarray, "runs"]) -> None:
-    """Make the mean over runs available, with its standard error as spread; of truth values, the share of runs.
-
-    A share of none or of all runs has no sampling error to show; its spread is that of one run."""
+    """Make the mean over runs available, with its standard error as spread; of truth values, the share of runs."""
     _several(name, samples)
-    spread = sem(samples)
-    if samples.dtype == bool:
-        spread = max(spread, 1 / len(samples))
-    put(name, samples.mean(), spread=spread)
+    # A share of none or of all runs has no sampling error to show; its spread is that of one run.
+    put(name, samples.mean(), spread=max(sem(samples), 1 / len(samples) if samples.dtype == bool else 0.0))
 
 
 def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
@@ -79,10 +72,8 @@ def put_deviation(name: str, samples: Num[np.ndarray, "runs"]) -> None:
 
 
 def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: str = "value") -> None:
-    """Make the parts of an estimate (value, ends of its interval, standard error) that the prose quotes available.
-
-    ``parts`` are some of ``value``, ``low``, ``high`` and ``half``, the interval's half width, with spaces between;
-    they are glued as ``name``, ``name_low`` and so on. The standard error is everyone's spread."""
+    """Make the parts of an estimate (value, ends of its interval, standard error) that the prose quotes available:
+    some of ``value low high half`` (width) as ``name``, ``name_low`` and so on, the standard error as their spread."""
     value, low, high, error = estimate
     numbers = {"value": value, "low": low, "high": high, "half": (high - low) / 2}
     for part in parts.split():
@@ -93,10 +84,8 @@ def put_estimate(name: str, estimate: tuple[float, float, float, float], parts: 
 def put_over_runs(name: str, samples: Num[np.ndarray, "runs"], statistic: Callable[..., Any] = np.median) -> None:
     """Make a statistic over runs, which reduces an axis, available, with its bootstrap standard error as spread."""
     _several(name, samples)
-    resampled = bootstrap(
-        (samples.astype(float),), statistic, n_resamples=400, method="percentile", rng=np.random.default_rng(0)
-    )
-    put(name, statistic(samples), spread=resampled.standard_error)
+    how = {"n_resamples": 400, "method": "percentile", "rng": np.random.default_rng(0)}
+    put(name, statistic(samples), spread=bootstrap((samples.astype(float),), statistic, **how).standard_error)
 
 
 def put_math(name: str, expression: Any) -> None:
@@ -106,15 +95,12 @@ def put_math(name: str, expression: Any) -> None:
 
 def glued(notebook: Path) -> dict[str, Scalar]:
     """Read what an executed notebook glued with :func:`put`; equations are left out."""
-    texts = {name: text for name, text in _scraps(notebook) if text is not None}
-    return {name: ast.literal_eval(text) for name, text in texts.items()}
+    return {name: ast.literal_eval(text) for name, text in _scraps(notebook) if text is not None}
 
 
 def unquoted(notebook: Path, pages: Mapping[str, str]) -> list[str]:
-    """Names of what an executed notebook glued, numbers and equations, and none of ``pages`` (name -> MyST text)
-    quotes.
-
-    The spread of a number is its tolerance, and need not be quoted."""
+    """Names of what an executed notebook glued and none of ``pages`` (name -> MyST text) quotes; the spread of a number
+    is its tolerance, and need not be quoted."""
     names = {name for name, _ in _scraps(notebook)}
     targets = [(page, quoted) for page, text in pages.items() for quoted in map("".join, QUOTED.findall(text))]
     # "key:format" on the chapter's own page, "chapter.ipynb::key:format" elsewhere

@@ -21,13 +21,13 @@ STAMP = ".fingerprint"
 
 
 def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> Path:
-    """Render the book from the executed ``notebooks`` into ``html``, unless nothing has changed, and return its first
-    page.
+    """Render the book into ``html``, unless nothing has changed, and return its first page.
 
     The whole book is rendered anew, because an incremental build keeps old numbers on pages that quote another page;
     ``html`` is replaced only when that has succeeded without a warning, in one move."""
+    old = html.with_name(f".{html.name}.old")
     with reserved(html):
-        _tidy(html)
+        _tidy(html, old)
         work = Path(tempfile.mkdtemp(prefix=f".{html.name}.", dir=html.parent))
         try:
             stage(chapters, notebooks, work / "stage")
@@ -36,21 +36,17 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
                 made = _build(work)
                 (made / STAMP).write_text(stamp)
                 if html.exists():
-                    html.rename(_old(html))
+                    html.rename(old)
                 made.rename(html)
         finally:
-            _tidy(html)
+            _tidy(html, old)
     return html / "intro.html"
 
 
-def _old(html: Path) -> Path:
-    return html.with_name(f".{html.name}.old")
-
-
-def _tidy(html: Path) -> None:
+def _tidy(html: Path, old: Path) -> None:
     """Remove what a rendering left beside ``html``; the old book comes back if the new one did not take its place."""
-    if _old(html).exists() and not html.exists():
-        _old(html).rename(html)
+    if old.exists() and not html.exists():
+        old.rename(html)
     for left in html.parent.glob(f".{html.name}.*/"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -63,25 +59,20 @@ def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
         shutil.copy(file, folder)
     for chapter in chapters:
         notebook = notebooks / f"{chapter.name}.ipynb"
-        _check_executed(chapter, notebook)
+        # jupyter-book renders a notebook that was never run without a word.
+        if not notebook.exists():
+            raise BookError(f"{chapter.name}: was not executed; run 'actde-nb execute {chapter.name}'")
+        cells = nbformat.read(notebook, as_version=4).cells
+        if any(cell.cell_type == "code" and cell.execution_count is None for cell in cells):
+            raise BookError(f"{chapter.name}: has code cells that were not executed")
         shutil.copy(notebook, folder)
     rows = scorecard.load(SOURCES / "scorecard", notebooks)
     (folder / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")
     pages = {page.stem: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
     pages |= {chapter.name: chapter.text for chapter in chapters}
     idle = {chapter.name: unquoted(folder / f"{chapter.name}.ipynb", pages) for chapter in chapters}
-    if any(idle.values()):
-        told = [f"{name}: no page quotes {', '.join(keys)}" for name, keys in idle.items() if keys]
+    if told := [f"{name}: no page quotes {', '.join(keys)}" for name, keys in idle.items() if keys]:
         raise BookError("glue only what is quoted:\n" + "\n".join(told))
-
-
-def _check_executed(chapter: Chapter, notebook: Path) -> None:
-    # jupyter-book renders a notebook that was never run without a word.
-    if not notebook.exists():
-        raise BookError(f"{chapter.name}: was not executed; run 'actde-nb execute {chapter.name}'")
-    code = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
-    if any(cell.execution_count is None for cell in code):
-        raise BookError(f"{chapter.name}: has code cells that were not executed")
 
 
 def _build(work: Path) -> Path:
@@ -98,9 +89,8 @@ def _build(work: Path) -> Path:
 
 def _fingerprint(stage: Path) -> str:
     digest = hashlib.sha256(LOCK.read_bytes())
-    for file in sorted(path for path in stage.rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(stage)).encode() + file.read_bytes())
-    # The API pages show docstrings.
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
+    package = Path(__file__).parents[1]  # whose docstrings the API pages show
+    for folder, files in (stage, "*"), (package, "*.py"):
+        for file in sorted(path for path in folder.rglob(files) if path.is_file()):
+            digest.update(str(file.relative_to(folder)).encode() + file.read_bytes())
     return digest.hexdigest()
