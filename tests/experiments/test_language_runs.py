@@ -13,6 +13,7 @@ from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import GPTSettings, LanguageWorld, PretrainedSettings, Run, language_config
+from actde_nb.networks.policies import SeparateCritic, TiltedReference
 from actde_nb.training.advantages import leave_one_out
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.checkpoint import load, save
@@ -74,8 +75,10 @@ def test_every_setting_of_world_and_network_arrives():
     assert fluent.legal is not None
     assert PretrainedSettings().policy(TOY).legal is None
     assert PretrainedSettings(critic="detached").policy(TOY).config.detach_heads
-    assert PretrainedSettings(critic="separate").policy(TOY).temperature == 0
-    assert PretrainedSettings(temperature=0.3).policy(TOY).temperature == 0.3
+    assert isinstance(PretrainedSettings(critic="separate").policy(TOY), SeparateCritic)
+    tilted = PretrainedSettings(temperature=0.3).policy(TOY)
+    assert isinstance(tilted, TiltedReference)
+    assert tilted.temperature == 0.3
 
 
 def test_what_a_run_is_evaluated_with():

@@ -5,7 +5,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from actde_nb.exact.policy_on_tree import TreePolicy
+from actde_nb.exact.policy_on_tree import TreePolicy, condition_on_language
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.tree import Tree
 
