@@ -32,7 +32,7 @@ def note(axes: Axes, text: str, place: Sequence | np.ndarray, shift: tuple[float
 
 
 def finish(axes: Axes, legend: str | Mapping | None = None, **settings) -> Figure:
-    """Set what is given and add a legend (its place, or all that :meth:`Axes.legend` takes); return the figure."""
+    """Set what is given and add a legend (its place, or all that ``Axes.legend`` takes); return the figure."""
     axes.set(**settings)
     if legend is not None:
         axes.legend(**({"loc": legend} if isinstance(legend, str) else legend))

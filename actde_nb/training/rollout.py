@@ -7,7 +7,7 @@ the last, and drops it; the value needs no such token.) Where a prompt is given,
 token, and where sequences end early, what comes after the end is masked: rewards, values and q are zero."""
 
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from actde_nb.worlds import World
-
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Rollout:
         return self.log_probs - self.log_ratio
 
 
-def part(record: Record, number: int, parts: int) -> Record:
+def part(record: Any, number: int, parts: int) -> Any:
     """Every ``parts``-th sequence of a dataclass of arrays ``[trial, batch, ...]``, from ``number`` on."""
 
     def dealt(value: Any) -> Any:
