@@ -14,6 +14,8 @@ def prisoner(payoffs: str = "main", network: GPTSettings | None = None, **settin
     return Run(Config(**settings), runs.PrisonerWorld(payoffs), network or GPTSettings())
 
 
+PREDICTING = {"algorithm": "critic", "trials": 5, "updates": 4_000}
+
 PRISONER: dict[str, Run] = {
     "prisoner_ppo": prisoner(algorithm="ppo", updates=2_000),
     "prisoner_ppo_whitened": prisoner(algorithm="ppo", trials=5, updates=2_000, whiten=True),
@@ -34,20 +36,27 @@ PRISONER: dict[str, Run] = {
     "prisoner_actde_no_decay": prisoner(trials=5, updates=40_000, weight_decay=0.0),
     "prisoner_actde_one_step": prisoner(trials=5, updates=40_000, gae_lambda=0.0),
     "prisoner_actde_no_decay_one_step": prisoner(trials=5, updates=40_000, weight_decay=0.0, gae_lambda=0.0),
-    # The control: logits that are q / temperature by construction.
-    "prisoner_boltzmann": prisoner(algorithm="critic", network=GPTSettings(temperature=1.0), trials=5, updates=4_000),
+    # Steps that shrink with the gradients, and no decay: what is left of the fall?
+    "prisoner_actde_epsilon_no_decay": prisoner(trials=5, epsilon=1e-3, weight_decay=0.0),
+    "prisoner_rejection": prisoner(algorithm="rejection", trials=5, updates=2_000),  # the published code's third
+    # The control: logits that are q / temperature by construction; the later two where q depends on the policy.
+    "prisoner_boltzmann": prisoner(network=GPTSettings(temperature=1.0), **PREDICTING),
+    **{
+        f"prisoner_boltzmann_{name}": prisoner(payoffs, GPTSettings(temperature=t), **PREDICTING)
+        for name, payoffs, t in (("b_07", "b=.7", 0.25), ("extreme", "extreme", 1.0))
+    },
 }
 
 
 def language(
     algorithm: str, *, reward: str = "gold", size: str = "small", critic: str = "shared", temperature: float = 0.0,
-    **settings: Any,
+    masked: bool = False, **settings: Any,
 ) -> Run:  # fmt: skip
     """A run on the language, whose advantages are whitened unless they are to be fitted or q comes in."""
     row = ALGORITHMS[algorithm]
     raw = row.fits_advantages or row.learns_q
     config = runs.language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
-    network = runs.PretrainedSettings(size, critic=critic, temperature=temperature)
+    network = runs.PretrainedSettings(size, critic=critic, masked=masked, temperature=temperature)
     return Run(config, runs.LanguageWorld(reward), network)
 
 
@@ -69,6 +78,40 @@ MATCHED: dict[str, Run] = {
     **{f"{n}_whitened_{percent(b)}": language(n, beta=b, whiten=True) for n in ("apa", "awr") for b in (0.1, 2.0)},
     **{f"{name}_free": language(name, value_coefficient=0.0) for name in ("rloo", "grpo")},
     **{f"{name}_010": language(name, value_coefficient=0.0, kl_in_reward=0.1) for name in ("rloo", "grpo")},
+}
+
+#: The other way round: a group's advantages as they are, with the KL penalty in the reward or in the loss, by each of
+#: its estimators; whitened on top; a bonus on entropy; and AWR with its weights cut elsewhere, or nowhere.
+GROUPS = {"value_coefficient": 0.0, "whiten": False}
+PLACES: dict[str, Run] = {
+    **{
+        f"{name}_raw_{place}": language(name, **GROUPS, **settings)
+        for name, (place, settings) in product(
+            ("rloo", "grpo", "dr_grpo"),
+            (
+                ("free", {}),
+                ("reward_010", {"kl_in_reward": 0.1}),
+                ("loss_010", {"kl_in_loss": 0.1, "kl_estimator": "k3"}),
+            ),
+        )
+    },
+    **{
+        f"grpo_raw_{kind}_010": language("grpo", **GROUPS, kl_in_loss=0.1, kl_estimator=kind)
+        for kind in ("exact", "k1", "k2")
+    },
+    "grpo_raw_loss_030": language("grpo", **GROUPS, kl_in_loss=0.3, kl_estimator="k3"),
+    **{
+        f"{name}_loss_010": language(name, value_coefficient=0.0, kl_in_loss=0.1, kl_estimator="k3")
+        for name in ("rloo", "grpo")
+    },
+    "ppo_loss_010": language("ppo", kl_in_loss=0.1),
+    **{f"ppo_entropy_{percent(bonus)}": language("ppo", entropy_bonus=bonus) for bonus in (0.03, 0.1)},
+    **{
+        f"awr_whitened_010_cut_{name}": language("awr", beta=0.1, whiten=True, largest_weight=weight)
+        for name, weight in (("5", 5.0), ("100", 100.0), ("none", 1e6))
+    },
+    "awr_whitened_200_cut_none": language("awr", beta=2.0, whiten=True, largest_weight=1e6),
+    "awr_005_cut_none": language("awr", beta=0.05, largest_weight=1e6),
 }
 
 #: The released comparison in two more sizes.
@@ -114,6 +157,31 @@ SCRIPTS: dict[str, Run] = {
     for algorithm, reward in product(("ppo", "gaa_code"), ("hp_cap", "hp_unc"))
 }
 
+#: The price in the reward, and groups with the penalty in the loss as its authors have it.
+HONEYPOT_PLACES: dict[str, Run] = {
+    **{
+        f"{name}_hp_cap_reward_{percent(price)}": language(name, reward="hp_cap", kl_in_reward=price, **settings)
+        for (name, settings), price in product((("ppo", {}), ("rloo", GROUPS)), (0.1, 0.3, 0.6))
+    },
+    **{
+        f"{name}_hp_cap_loss_{percent(weight)}": language(
+            name, reward="hp_cap", **GROUPS, kl_in_loss=weight, kl_estimator="k3"
+        )
+        for name, weights in (("grpo", (0.3, 0.6, 1.0)), ("dr_grpo", (0.1, 0.3, 0.6)))
+        for weight in weights
+    },
+    **{
+        f"grpo_hp_cap_whitened_{percent(weight)}": language(
+            "grpo", reward="hp_cap", value_coefficient=0.0, kl_in_loss=weight, kl_estimator="k3"
+        )
+        for weight in (0.3, 0.6)
+    },
+    **{
+        f"ppo_hp_cap_raw_{percent(weight)}": language("ppo", reward="hp_cap", whiten=False, kl_in_loss=weight)
+        for weight in (0.1, 0.3)
+    },
+}
+
 #: ACTDE in its forms; the last ones have a larger epsilon of Adam, so that steps shrink with gradients.
 STILL = {"epsilon": 1e-3, "learning_rate": 1e-3}
 ACTDE: dict[str, Run] = {
@@ -134,7 +202,43 @@ ACTDE: dict[str, Run] = {
     "actde_return_hp_cap": language("actde_return", critic="separate", reward="hp_cap", **STILL),
 }
 
-LANGUAGE = {**MATCHED, **SIZES, **LEARNED, **HONEYPOT, **IN_REWARDS, **SCRIPTS, **ACTDE}
+#: What decides whether ACTDE as published gains: words ruled out, lambda, whose trunk the critics have, how fast their
+#: heads learn, what a nat costs and where. On draws of their own, twice as many where the answer is counted.
+PUBLISHED: dict[str, Run] = {
+    **{
+        f"actde_{where}_{percent(trace)}_{critic}": language(
+            "actde", masked=masked, gae_lambda=trace, critic=critic, seed=1, trials=10
+        )
+        for (where, masked), trace, critic in product((("masked", True), ("open", False)), (0.0, 0.5, 0.95), CRITICS)
+    },
+    "ppo_masked": language("ppo", masked=True, seed=1, trials=10),
+    "actde_masked_return_separate": language("actde_return", masked=True, critic="separate", seed=1, trials=10),
+    **{
+        f"actde_{where}_{percent(trace)}_{place}_{percent(cost)}": language(
+            "actde", masked=masked, gae_lambda=trace, critic="separate", seed=1, **{f"kl_in_{place}": cost}
+        )
+        for place, cost, (where, masked), trace in product(
+            ("reward", "loss"), (0.03, 0.1, 0.3), (("masked", True), ("open", False)), (0.0, 0.95)
+        )
+    },
+    **{
+        f"actde_masked_{percent(trace)}_head_{name}": language(
+            "actde", masked=True, gae_lambda=trace, critic="separate", seed=1, head_rate=rate
+        )
+        for trace, (name, rate) in product((0.0, 0.95), (("slow", 0.3), ("fast", 30.0)))
+    },
+    **{
+        f"actde_masked_{percent(trace)}_still": language(
+            "actde", masked=True, gae_lambda=trace, critic="separate", seed=1, **STILL
+        )
+        for trace in (0.0, 0.95)
+    },
+}
+
+LANGUAGE = {
+    **MATCHED, **PLACES, **SIZES, **LEARNED, **HONEYPOT, **IN_REWARDS, **SCRIPTS, **HONEYPOT_PLACES, **ACTDE,
+    **PUBLISHED,
+}  # fmt: skip
 
 #: File name, without its ending -> the run. Trials of the same number share their random draws across runs.
 PROGRAMME: dict[str, Run] = {**PRISONER, **{f"language_{name}": run for name, run in LANGUAGE.items()}}

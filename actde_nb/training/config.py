@@ -8,6 +8,7 @@ from actde_nb.checks import SettingError
 from actde_nb.training.algorithms import ALGORITHMS
 
 OPTIMISERS = ("adamw", "sgd")
+KL_ESTIMATORS = ("exact", "k1", "k2", "k3")
 
 #: Settings that a run may change when it goes on from a checkpoint: it is the same run still.
 RESUMABLE = ("updates", "checkpoint_every", "device")
@@ -42,6 +43,7 @@ class Config:
         kl_in_reward: Price of a nat of log-ratio to the reference policy, taken off each step's reward.
         kl_target: Nats a sequence to which the price in the reward is adapted; 0 leaves it as it is.
         kl_in_loss: Weight in the loss of the divergence from the reference policy, in nats a step.
+        kl_estimator: How that divergence is computed: exactly over all actions, or from the action taken (k1 to k3).
         entropy_bonus: Weight in the loss of the policy's entropy, in nats a step.
         warmup: Number of updates over which the learning rate rises to its value.
         value_coefficient: Weight of the value loss; None for that of the algorithm's row.
@@ -81,6 +83,7 @@ class Config:
     kl_in_reward: float = 0.0  # PPO as compared with APA: 0.05, adapted
     kl_target: float = 0.0  # Ziegler et al. (2019): 6 nats a sample
     kl_in_loss: float = 0.0
+    kl_estimator: Literal[KL_ESTIMATORS] | str = "exact"  # GRPO: k3
     entropy_bonus: float = 0.0
     warmup: int = 0
     value_coefficient: float | None = None
@@ -102,6 +105,7 @@ class Config:
     def __post_init__(self):
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
+        checks.one_of("kl_estimator", self.kl_estimator, KL_ESTIMATORS)
         for name in ("trials", "updates", "batch", "steps", "updates_per_rollout", "checkpoint_every", "minibatches"):
             checks.whole(name, getattr(self, name))
         for name in ("seed", "warmup", "evaluate_every"):

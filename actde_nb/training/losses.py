@@ -103,6 +103,19 @@ def divergence(log_policy: All, log_reference: All, mask: Mask = None, scale: Sc
     return _mean(scale * (log_policy.exp() * (log_policy - log_reference.detach())).sum(-1), mask)
 
 
+def sampled_divergence(
+    log_probs: Steps, reference_log_probs: Steps, kl_estimator: str, mask: Mask = None, scale: Scale = 1.0
+) -> PerTrial:
+    """KL(pi || pi_ref) of a step, in nats, estimated from the action taken alone (Schulman, 2020).
+
+    With r = log pi - log pi_ref: k1 is r, whose gradient is zero in expectation; k2 is r^2 / 2, whose expected gradient
+    is the divergence's own; k3 is exp(-r) - 1 + r, never negative and GRPO's (Shao et al., 2024, eq. 4), whose expected
+    gradient is that of KL(pi_ref || pi). Each of the three holds where actions are drawn from the present policy."""
+    ratio = log_probs - reference_log_probs.detach()
+    of_kind = {"k1": lambda: ratio, "k2": lambda: ratio**2 / 2, "k3": lambda: torch.expm1(-ratio) + ratio}
+    return _mean(scale * of_kind[kl_estimator](), mask)
+
+
 def negative_entropy(log_policy: All, mask: Mask = None, scale: Scale = 1.0) -> PerTrial:
     """Minus the policy's entropy at a step, in nats."""
     return _mean(scale * (log_policy.exp() * log_policy).sum(-1), mask)

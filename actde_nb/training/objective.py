@@ -103,8 +103,12 @@ def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, P
         q = outputs.q.gather(-1, taken)[..., 0]
         parts["q"] = row.q_coefficient * losses.squared_error(q, batch.q_targets, mask)
     if config.kl_in_loss:
-        log_policy = outputs.logits.log_softmax(-1)
-        parts["kl"] = config.kl_in_loss * losses.divergence(log_policy, rollout.reference, mask, scale)
+        if config.kl_estimator == "exact":
+            divergence = losses.divergence(outputs.logits.log_softmax(-1), rollout.reference, mask, scale)
+        else:
+            before = rollout.reference_log_probs
+            divergence = losses.sampled_divergence(log_probs, before, config.kl_estimator, mask, scale)
+        parts["kl"] = config.kl_in_loss * divergence
     if config.entropy_bonus:
         log_policy = outputs.logits.log_softmax(-1)
         parts["entropy"] = config.entropy_bonus * losses.negative_entropy(log_policy, mask, scale)

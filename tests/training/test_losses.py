@@ -156,6 +156,35 @@ def test_the_log_ratio_regresses_on_the_advantage():
     check(loss, (1 + 2.25) / 2, log_probs, (-1, -1.5))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "slope"),
+    [
+        ("k1", 0, (0.5, 0.5)),
+        ("k2", np.log(2) ** 2 / 2, (np.log(2) / 2, -np.log(2) / 2)),
+        ("k3", 0.25, (0.25, -0.5)),  # 1/2 - 1 + log 2 and 2 - 1 - log 2
+    ],
+)
+def test_estimates_of_the_divergence_by_hand(kind, value, slope):
+    # Log-ratios log 2 and -log 2.
+    log_probs, reference = steps(-1, -2, learn=True), steps(-1 - np.log(2), -2 + np.log(2))
+    check(losses.sampled_divergence(log_probs, reference, kind), value, log_probs, slope)
+
+
+@pytest.mark.parametrize("kind", ["k1", "k2", "k3"])
+def test_estimates_of_the_divergence_and_their_gradients_in_expectation(kind):
+    draws = torch.randn(2, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    logits, reference = draws[0].requires_grad_(), draws[1].log_softmax(-1)
+    policy = logits.log_softmax(-1)
+    divergence = (policy.exp() * (policy - reference)).sum()
+    backward = (reference.exp() * (reference - policy)).sum()
+    each = losses.sampled_divergence(policy[:, None, None], reference[:, None, None], kind)
+    if kind != "k2":  # which is biased
+        torch.testing.assert_close((policy.exp() * each).sum(), divergence)
+    descends = {"k1": 0 * divergence, "k2": divergence, "k3": backward}[kind]
+    found = torch.autograd.grad((policy.exp().detach() * each).sum(), logits, retain_graph=True)
+    torch.testing.assert_close(found, torch.autograd.grad(descends, logits))
+
+
 def test_divergence_and_entropy_are_sums_over_actions():
     policy = torch.tensor([[[[0.5, 0.5], [0.9, 0.1]]]], dtype=torch.float64)
     initial = torch.tensor([[[[0.25, 0.75], [0.9, 0.1]]]], dtype=torch.float64)
