@@ -14,14 +14,9 @@ from safetensors import SafetensorError
 from actde_nb import paths
 from actde_nb.checks import BookError, Mendable, whole
 from actde_nb.experiments import runs
+from actde_nb.experiments.programme import programme
 from actde_nb.experiments.results import read, settings_of
-from actde_nb.experiments.stored_runs import PROGRAMME, WITH_WEIGHTS
-from actde_nb.pages import references
-from actde_nb.pages.chapters import chapters as find_chapters
-from actde_nb.pages.execute import execute as run_chapters
-from actde_nb.pages.glue import SCALES, glued
-from actde_nb.pages.render import render
-from actde_nb.training.config import Config
+from actde_nb.training.config import LOOP
 
 Scale = Literal["smoke", "reader", "paper"]
 
@@ -39,8 +34,14 @@ KEPT = "File of the results, with the state to go on from beside it."
 Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder", help=KEPT)
 
 
+# The libraries of Jupyter take as long to import as all else: the four commands that work on chapters import them.
+
+
 def list_() -> None:
     """Show the chapters, their parameters, and which numbers they have at each scale."""
+    from actde_nb.pages.chapters import chapters as find_chapters  # heavy
+    from actde_nb.pages.glue import SCALES, glued
+
     faults = []
     for chapter in find_chapters():
         try:
@@ -65,6 +66,9 @@ def execute(
         scale: smoke takes seconds, reader is what the pages show, paper is the sources' own size.
         set_: other values for a chapter's parameters, such as seed=3; the result is kept apart.
         force: execute even what is up to date."""
+    from actde_nb.pages.chapters import chapters as find_chapters  # heavy
+    from actde_nb.pages.execute import execute as run_chapters
+
     folder = paths.executed(scale, *set_)
     for notebook in run_chapters(find_chapters(chapters), scale, folder, _parse(set_), jobs=jobs, force=force):
         print(notebook.relative_to(paths.ROOT))
@@ -76,9 +80,14 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> N
     Args:
         scale: size of the runs behind the pages.
         strict: fail when a number is not what its reference says."""
+    from actde_nb.pages.chapters import chapters as find_chapters  # heavy
+    from actde_nb.pages.execute import execute as run_chapters
+    from actde_nb.pages.references import differences
+    from actde_nb.pages.render import render
+
     every = find_chapters()
     notebooks = run_chapters(every, scale, paths.executed(scale), jobs=jobs)
-    moved = [difference for notebook in notebooks for difference in references.differences(notebook, scale)]
+    moved = [difference for notebook in notebooks for difference in differences(notebook, scale)]
     for difference in moved:
         print(f"moved: {difference}", file=sys.stderr)
     html = paths.HTML if scale == "reader" else paths.BUILD / f"html-{scale}"
@@ -93,46 +102,52 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
 
     Args:
         scale: which references; smoke and reader ones are kept."""
+    from actde_nb.pages import references
+    from actde_nb.pages.chapters import chapters as find_chapters  # heavy
+    from actde_nb.pages.execute import execute as run_chapters
+
     for notebook in run_chapters(find_chapters(chapters), scale, paths.executed(scale), jobs=jobs):
         changed = references.differences(notebook, scale)
         print("\n".join(map(str, changed)) or f"{notebook.stem}: as before")
         references.record(notebook, scale)
 
 
-def _part(usual: Any, help: str) -> Any:
-    """The settings of one part of a run as a group of options, which default to those of ``usual``.
+def _group(usual: Any, help: str, *names: str) -> Any:
+    """Settings of a part of a run, all or those with ``names``, as a group of options that default to ``usual``.
 
     They are checked when the command runs: what is checked while options are read is reported with an inner name."""
-    unchecked = make_dataclass("Part", [(f.name, f.type, getattr(usual, f.name)) for f in fields(usual)])
+    chosen = [(f.name, f.type, getattr(usual, f.name)) for f in fields(usual) if not names or f.name in names]
+    unchecked = make_dataclass("Group", chosen)
     unchecked.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
     # Switches take True or False, so that no help text stands beside its opposite.
     return Annotated[unchecked, tyro.conf.arg(help=help), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
 
 
-def _training(usual: runs.Run, description: str) -> Any:
-    """The command that trains in one of the worlds, whose options are the settings of a run."""
+def _training(kind: type, description: str) -> Any:
+    """The command that trains in one kind of world, whose options are the settings of a run."""
+    usual = runs.Run(kind.usual, kind(), kind.network())
+    rest = [f.name for f in fields(usual.config) if f.name not in LOOP]
 
     def command(
-        config: _part(usual.config, "How to train."), world: _part(usual.world, "What earns rewards."),
-        network: _part(usual.network, "What is trained."), out: Out = None,
+        world: _group(usual.world, "What is played or said, and what earns rewards."),
+        network: _group(usual.network, "What plays or speaks: its size, and what it can do before training."),
+        loop: _group(usual.config, "How much is played, and how the optimiser moves the network.", *LOOP),
+        algorithm: _group(usual.config, "What an update makes of what was played.", *rest), out: Out = None,
     ) -> None:  # fmt: skip
         """Train networks, or go on where a run was interrupted, and keep the results."""
-        parts = (usual.config, config), (usual.world, world), (usual.network, network)
-        run = runs.Run(*(replace(part, **vars(chosen)) for part, chosen in parts))
-        data = runs.train(run, path := out or Path("runs") / f"{run.world.kind}_{run.config.algorithm}.nc")
+        config = replace(usual.config, **vars(loop), **vars(algorithm))
+        run = runs.Run(config, replace(usual.world, **vars(world)), replace(usual.network, **vars(network)))
+        data = runs.train(run, path := out or Path("runs") / f"{kind.kind}_{config.algorithm}.nc")
         updates = settings_of(data)["config"]["updates"]
         print(f"{path}: {updates:,} updates of {data.sizes['trial']} trials, {run.world.summary(data)}")
 
-    return Annotated[Any, tyro.conf.subcommand(usual.world.kind, description=description, constructor=command)]
+    return Annotated[Any, tyro.conf.subcommand(kind.kind, description=description, constructor=command)]
 
 
 Training = _training(
-    runs.Run(Config(), runs.PrisonerWorld(), runs.GPTSettings()),
+    runs.PrisonerWorld,
     "Play the prisoner's dilemma against one's own previous move. The defaults are the published settings.",
-) | _training(
-    runs.Run(runs.language_config(), runs.LanguageWorld(), runs.PretrainedSettings()),
-    "Tune a network that speaks the small language to a reward of its sentences.",
-)
+) | _training(runs.LanguageWorld, "Tune a network that speaks the small language to a reward of its sentences.")
 
 
 def train(world: Annotated[Training, tyro.conf.arg(name="", help="what to learn, and how.")]) -> None:
@@ -166,12 +181,13 @@ def results_train(files: Files = ()) -> None:
 
     Args:
         files: Results files of the book; all of them by default."""
-    for path in files or [paths.RESULTS / f"{name}.nc" for name in PROGRAMME]:
-        if path.stem not in PROGRAMME:
-            raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(PROGRAMME)}")
-        run, networks = PROGRAMME[path.stem], path.with_suffix(".safetensors")
+    book = programme()
+    for path in files or [paths.RESULTS / f"{name}.nc" for name in book.runs]:
+        if path.stem not in book.runs:
+            raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(book.runs)}")
+        run, networks = book.runs[path.stem], path.with_suffix(".safetensors")
         runs.train(run, path)
-        if path.stem in WITH_WEIGHTS and not networks.exists():
+        if path.stem in book.with_networks and not networks.exists():
             runs.keep_networks(run, runs.state_beside(path), networks)
 
 

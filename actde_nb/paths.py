@@ -16,6 +16,7 @@ SOURCES, REFERENCES = ROOT / "book", ROOT / "tests" / "references"
 CHECKOUT = SOURCES.exists()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 RESULTS = (SOURCES if CHECKOUT else ROOT) / "actde_book" / "results"
+PROGRAMME = RESULTS / "programme.yml"
 BUILD = ROOT / "_build" if CHECKOUT else CACHE / "actde-nb"
 PRETRAINED, HTML = BUILD / "pretrained", BUILD / "html"
 LOCK, CONFIG, CONTENTS = ROOT / "requirements.lock", ROOT / "_config.yml", ROOT / "_toc.yml"

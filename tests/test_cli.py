@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from safetensors import SafetensorError
 from actde_nb import cli, paths
 from actde_nb.checks import BookError
 from actde_nb.experiments import results, runs
+from actde_nb.experiments.programme import Programme
 from actde_nb.experiments.runs import GPTSettings, PrisonerWorld, Run
 from actde_nb.pages import chapters
 from actde_nb.training.config import Config
@@ -47,7 +50,7 @@ def test_list_shows_every_chapter_with_its_parameters(command):
     status, text = command("list")
     assert status == 0
     assert "intro" in text
-    assert text.count("scale='reader'") == len(cli.find_chapters())
+    assert text.count("scale='reader'") == len(chapters.chapters())
 
 
 @pytest.mark.parametrize(
@@ -101,14 +104,14 @@ def test_what_a_person_or_the_system_did_is_one_line(command, monkeypatch, error
     def fail():
         raise error
 
-    monkeypatch.setattr(cli, "find_chapters", fail)
+    monkeypatch.setattr(chapters, "chapters", fail)
     found, text = command("list")
     assert found == status
     assert text == ("actde-nb: interrupted\n" if status == 130 else "")
 
 
 def test_our_own_faults_are_tracebacks(command, monkeypatch):
-    monkeypatch.setattr(cli, "find_chapters", lambda: [].pop())
+    monkeypatch.setattr(chapters, "chapters", lambda: [].pop())
     with pytest.raises(IndexError):
         command("list")
 
@@ -192,21 +195,39 @@ def test_one_bad_file_does_not_hide_the_next(command, tmp_path):
     assert status == "actde-nb: results files that are not as they should be: 3"
 
 
-def test_options_stand_in_groups_and_say_what_is_allowed(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    for world, own in (
-        ("prisoner", "--payoffs {main,"),
-        ("language", "--reward {gold,sent,bow,hp_cap,hp_unc,learned}"),
-    ):
-        status, text = command("train", world, "--help")
-        assert status == 0
-        for part in ("config options", "world options", "network options", own, "--whiten {True,False}"):
-            assert part in text
-        assert "--algorithm {ppo,actde," in text
-        assert "`" not in text
-        assert "--no-" not in text
-    status, text = command("results", "train", "--help")
-    assert "--trials" not in text
+@pytest.mark.parametrize(
+    ("world", "own"), [("prisoner", "--payoffs {main,"), ("language", "--reward {gold,sent,bow,hp_cap,hp_unc,learned}")]
+)
+def test_options_stand_in_groups_and_say_what_is_allowed(command, monkeypatch, world: str, own: str):
+    monkeypatch.setenv("COLUMNS", "110")  # one panel under the other
+    status, text = command("train", world, "--help")
+    assert status == 0
+    for told in (own, "--whiten {True,False}", "--algorithm {ppo,actde,"):
+        assert told in text
+    assert "`" not in text
+    assert "--no-" not in text
+    text = re.sub(r"[│╭╮╰╯─]", " ", text)  # frames, where the terminal has them
+    groups = re.split(r"^ +(?:(\w+) )?options *$", text, flags=re.M)
+    named = dict(zip([name or "options" for name in groups[1::2]], groups[2::2], strict=True))
+    assert list(named) == ["options", "world", "network", "loop", "algorithm"]
+    sentences = [re.match(r"[\s-]*([A-Z].*\.)\s", named[name])[1] for name in list(named)[1:]]
+    assert len(set(sentences)) == 4
+    found = {name: re.findall(r"^ +--([a-z][\w-]*)", part, re.M) for name, part in named.items()}
+    kind = runs.WORLDS[world]
+    settings = [field.name for part in (kind, kind.network, Config) for field in fields(part)]
+    every = sorted(option for options in found.values() for option in options)
+    assert every == sorted(["out", *(name.replace("_", "-") for name in settings)]), "each in one group"
+    assert {"whiten", "beta", "kl-in-loss", "gae-lambda", "value-coefficient", "sigma-scale"} <= {*found["algorithm"]}
+    assert {"updates", "batch", "seed", "learning-rate", "minibatches", "device"} <= {*found["loop"]}
+
+
+def test_only_training_takes_trials(command):
+    assert "--trials" not in command("results", "train", "--help")[1]
+
+
+def test_what_trains_does_without_the_libraries_of_jupyter():
+    code = "import sys, actde_nb.cli; print(*{'jupytext', 'nbformat', 'papermill', 'scipy.stats'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_what_is_stored_is_not_trained_again(command, monkeypatch):
@@ -218,9 +239,15 @@ def test_what_is_stored_is_not_trained_again(command, monkeypatch):
 def test_final_networks_are_kept_where_a_chapter_asks_for_them(command, monkeypatch, tmp_path):
     config = Config(trials=2, updates=8, batch=4, steps=8)
     small = Run(config, PrisonerWorld(), GPTSettings(layers=1, heads=1, width=4))
-    monkeypatch.setattr(cli, "PROGRAMME", {"one": small, "two": small})
-    monkeypatch.setattr(cli, "WITH_WEIGHTS", ("two",))
+    monkeypatch.setattr(cli, "programme", lambda: Programme({"some": {"one": small, "two": small}}, ("two",)))
     for name in ("one", "two"):
         assert command("results", "train", str(tmp_path / f"{name}.nc"))[0] == 0
     assert not (tmp_path / "one.safetensors").exists()
     assert runs.read_networks(tmp_path / "two.safetensors").update == 8
+
+
+def test_a_mistake_in_the_list_of_stored_runs_is_one_message(command, monkeypatch, tmp_path):
+    (tmp_path / "list.yml").write_text("some:\n  mine: {world: {kind: prisoner}, config: {betta: 1.0}}\n", "utf-8")
+    monkeypatch.setattr(paths, "PROGRAMME", tmp_path / "list.yml")
+    status, _ = command("results", "train")
+    assert status.startswith("actde-nb: list.yml, mine: config.betta is no setting: ")

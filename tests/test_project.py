@@ -77,10 +77,11 @@ def test_actions_cannot_change_under_a_version():
 
 
 def test_data_beside_the_code_is_installed():
-    patterns = TOOL["setuptools"]["package-data"]["actde_nb.pages"]
-    folder = ROOT / "actde_nb" / "pages"
-    data = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
-    assert data == {path.name for pattern in patterns for path in folder.glob(pattern)}
+    patterns = TOOL["setuptools"]["package-data"]
+    for folder in {path.parent for path in (ROOT / "actde_nb").rglob("*.py")}:
+        data = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+        told = patterns.get(".".join(folder.relative_to(ROOT).parts), [])
+        assert data == {path.name for pattern in told for path in folder.glob(pattern)}
 
 
 def test_two_makes_at_once_set_up_once(tmp_path):
@@ -114,13 +115,15 @@ def test_an_installed_copy_has_the_drawers_and_the_stored_runs(tmp_path):
 from actde_book.ch13_honeypots import figures
 from actde_nb import paths
 from actde_nb.compare.frontiers import last, stored
+from actde_nb.experiments.stored_runs import LANGUAGE
 from actde_nb.pages.style import STYLE
 assert "installed" in figures.__file__ and STYLE.exists()
-print(len(paths.stored_runs()), len(last(stored("ppo_010")["ppo_010"], "kl")), paths.PRETRAINED)
+price, trials = LANGUAGE["ppo_010"].config.kl_in_reward, len(last(stored("ppo_010")["ppo_010"], "kl"))
+print(len(paths.stored_runs()), price, trials, paths.PRETRAINED)
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    runs, trials, pretrained = run.stdout.split()
-    assert int(runs) == len(stored_runs())
+    runs, price, trials, pretrained = run.stdout.split()
+    assert (int(runs), float(price)) == (len(stored_runs()), 0.1)
     assert (int(trials), Path(pretrained)) == (5, tmp_path / "cache" / "actde-nb" / "pretrained")

@@ -10,7 +10,6 @@ from toy_language import WORLD
 
 from actde_nb import cli, paths
 from actde_nb.checks import SettingError
-from actde_nb.experiments import stored_runs
 from actde_nb.experiments.runs import LanguageWorld, PretrainedSettings, Run, language_config, read_networks, trainer
 from actde_nb.networks.gpt import GPTConfig
 from actde_nb.networks.policies import Network
@@ -130,11 +129,13 @@ def test_a_reward_is_one_line(monkeypatch, tmp_path):
     assert 0 < worth.mean() < 1
 
 
-def test_a_stored_run_is_one_line(command, monkeypatch, tmp_path):
-    run = stored_runs.prisoner(algorithm="ppo", trials=2, updates=8, batch=4, steps=8)
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.setitem(stored_runs.PROGRAMME, "prisoner_short", run)
-    monkeypatch.setattr(cli, "WITH_WEIGHTS", ("prisoner_short",))
+def test_a_stored_run_is_one_entry(command, monkeypatch, tmp_path):
+    entry = (
+        "{world: *dilemma, network: {width: 6}, config: {algorithm: ppo, trials: 2, updates: 8, batch: 4, steps: 8}}"
+    )
+    book = paths.PROGRAMME.read_text(encoding="utf-8").replace("[prisoner_actde]", "[prisoner_actde, prisoner_short]")
+    monkeypatch.setattr(paths, "PROGRAMME", tmp_path / "programme.yml")
+    paths.PROGRAMME.write_text(f"{book}\nmine:\n  prisoner_short: {entry}\n", encoding="utf-8")
     path = str(tmp_path / "prisoner_short.nc")
     command("results", "train", path)
     assert command("results", "verify", path) == f"{path}: as it should be\n"

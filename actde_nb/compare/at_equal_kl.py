@@ -48,3 +48,15 @@ def apart(
     A trial outside all settings is a SettingError."""
     ours, there = (frontiers.last(data, name, source) for name in (quantity, at))
     return intervals.mean(ours - between(settings, there, quantity, source, at), level)
+
+
+def on_the_way(data: xr.Dataset, quantity: str, level: float, at: str = "gold", source: Source = "best") -> Samples:
+    """A quantity where each trial's ``at`` first rose to ``level``, on the line between two evaluations; NaN where it
+    never did."""
+    passed, had = (frontiers.curve(data, name, source) for name in (at, quantity))
+    found = np.full(len(passed), np.nan)
+    for trial, (x, y) in enumerate(zip(passed, had, strict=True)):
+        rises = np.flatnonzero((x[:-1] < level) & (x[1:] >= level))
+        if len(rises):
+            found[trial] = np.interp(level, x[rises[0] :][:2], y[rises[0] :][:2])
+    return found

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
+from scipy.special import rel_entr
 
 from actde_nb import checks, paths
 from actde_nb.compare import intervals
 from actde_nb.compare.intervals import LEVEL, Estimate
 from actde_nb.exact import policy_on_tree
+from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.experiments import results
 from actde_nb.experiments.runs import Run, evaluation
 
@@ -59,6 +62,27 @@ def path(
 def estimate(data: xr.Dataset, quantity: str, source: Source = "best", level: float = LEVEL) -> Estimate:
     """Mean over trials of a quantity at the end, with Student's interval."""
     return intervals.mean(last(data, quantity, source), level)
+
+
+def effective_sentences(data: xr.Dataset, level: float = LEVEL) -> Estimate:
+    """How many equally likely sentences would be as diverse at the end: the geometric mean over trials, e to the mean
+    entropy, with Student's interval of the entropy."""
+    value, low, high, error = estimate(data, "entropy", level=level)
+    return Estimate(*np.exp([value, low, high]).tolist(), np.exp(value) * error)
+
+
+def least_regret(
+    data: xr.Dataset, initial: TreePolicy, reward: Float[torch.Tensor, "sentence"], beta: float
+) -> Samples:
+    """The soft regret at the end over all texts, of which those outside the language earn nothing, from below.
+
+    What leaks earns nothing, and leaking more or less than the initial policy costs nats. Not counted are the nats
+    between the two policies' texts outside: the regret would be higher by ``beta * leak`` for each of them."""
+    leak, worth, nats = (last(data, name, "exact") for name in ("leak", "reward", "kl"))
+    before = initial.leak.numpy()
+    _, inside = policy_on_tree.optimum(initial.sentences, reward, beta)
+    spent = (1 - leak) * nats + rel_entr(leak, before) + rel_entr(1 - leak, 1 - before)
+    return beta * np.logaddexp(np.log1p(-before) + inside.numpy(), np.log(before)) - (1 - leak) * worth + beta * spent
 
 
 def paired(

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.exact import policy_on_tree
-from actde_nb.exact.policy_on_tree import TreePolicy
+from actde_nb.exact.policy_on_tree import Ends, TreePolicy
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Policy
 from actde_nb.worlds.tree import Tree
 
-Ends = Float[Tensor, "sentence"]
 Words = Float[Tensor, "trial node"]
 PerTrial = Float[Tensor, "trial"]
 
@@ -60,7 +59,7 @@ class Pull(NamedTuple):
 def critics_of(tree: Tree, policy: Policy, params: gpt.Params) -> Critics:
     """What networks predict, by one pass over the tree."""
     said = policy.over_tree(params, tree)
-    values, q = said.values.squeeze(2).double(), said.q.squeeze(2).double()
+    values, q = said.values.squeeze(2).cpu().double(), said.q.squeeze(2).cpu().double()
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
     v = values.new_zeros(len(values), len(tree)).index_copy(1, tree.inner, values)
     return Critics(v, q[:, place[tree.parent], tree.token].index_fill(1, torch.tensor([0]), 0))
@@ -118,12 +117,9 @@ def tilt(policy: TreePolicy, initial: TreePolicy, rewards: Ends) -> tuple[PerTri
 
 
 def final_measures(
-    policy: TreePolicy,
-    initial: TreePolicy,
-    rewards: Ends,
-    critics: Critics | None = None,
-    temperature: float | None = None,
-) -> dict[str, PerTrial]:
+    policy: TreePolicy, initial: TreePolicy, rewards: Ends,
+    critics: Critics | None = None, temperature: float | None = None,
+) -> dict[str, PerTrial]:  # fmt: skip
     """What there is to know of policies at the end of a run for the optimised ``rewards``, NaN where too much leaks.
 
     ``tilt`` and ``tilt_share``; with a temperature, divergence from its fixed point of advantages and from the optimum

@@ -11,19 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb import checks
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Policy
 from actde_nb.networks.sampling import NEVER
+from actde_nb.worlds import Moves, Said
 from actde_nb.worlds.grammar import Grammar
 from actde_nb.worlds.rewards import Reward, scores
 from actde_nb.worlds.tree import Tree
 
 LEAK = 0.05  # above which exact numbers are withheld
+Ends = Float[Tensor, "sentence"]
+LogProbs = Float[Tensor, "*batch sentence"]
+Others = Float[Tensor, "*#batch sentence"]  # of one policy or of as many
+Each = Float[Tensor, "*batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +51,11 @@ class TreePolicy:
         """Log-probability of each sentence."""
         return self.beginnings[..., self.tree.leaves]
 
-    def values(self, rewards: Float[Tensor, "sentence"]) -> Float[Tensor, "trial node"]:
+    def values(self, rewards: Ends) -> Float[Tensor, "trial node"]:
         """V of each node: expected reward of the sentences that go on from there. Q of a word is V after it."""
         return self.tree.up(rewards, self.edges)
 
-    def advantages(self, rewards: Float[Tensor, "sentence"]) -> Float[Tensor, "trial node"]:
+    def advantages(self, rewards: Ends) -> Float[Tensor, "trial node"]:
         """A of the word that leads to each node: V there, less V before; 0 for the root."""
         values = self.values(rewards)
         return values - values[..., self.tree.parent]
@@ -64,29 +70,27 @@ def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> Tre
 
 @torch.no_grad()
 def of_policy(tree: Tree, grammar: Grammar, policy: Policy, params: gpt.Params, masked: bool = False) -> TreePolicy:
-    """What networks say, by one pass over the tree; ``masked`` rules out words that the grammar does not allow."""
-    logits = policy.over_tree(params, tree).logits.squeeze(2).double()
+    """What networks say, by one pass over the tree; ``masked`` rules out words that the grammar does not allow.
+
+    Wherever the networks live, the exact numbers are worked out on the processor, as the tree is."""
+    logits = policy.over_tree(params, tree).logits.squeeze(2).cpu().double()
     if masked:
         logits = torch.where(grammar.chances[tree.state[tree.inner]] > 0, logits, NEVER)
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
     return condition_on_language(tree, logits.log_softmax(-1)[:, place[tree.parent], tree.token])
 
 
-def entropy(log_probs: Float[Tensor, "*batch sentence"]) -> Float[Tensor, "*batch"]:
+def entropy(log_probs: LogProbs) -> Each:
     """Entropy in nats a sentence."""
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
-def divergence(
-    log_probs: Float[Tensor, "*batch sentence"], other: Float[Tensor, "*#batch sentence"]
-) -> Float[Tensor, "*batch"]:
+def divergence(log_probs: LogProbs, other: Others) -> Each:
     """KL(policy || other) in nats a sentence."""
     return (log_probs.exp() * (log_probs - other)).sum(-1)
 
 
-def optimum(
-    initial: Float[Tensor, "*batch sentence"], reward: Float[Tensor, "sentence"], beta: float
-) -> tuple[Float[Tensor, "*batch sentence"], Float[Tensor, "*batch"]]:
+def optimum(initial: LogProbs, reward: Ends, beta: float) -> tuple[LogProbs, Each]:
     """The policy with the highest E[reward] - beta KL(policy || initial), ``initial * exp(reward / beta) / Z``, and log
     Z; beta log Z is what it attains. ``beta`` is the price of a nat, in units of reward."""
     checks.positive("beta", beta)
@@ -96,22 +100,14 @@ def optimum(
     return unnormalised - log_z[..., None], log_z
 
 
-def soft_regret(
-    log_probs: Float[Tensor, "*batch sentence"],
-    initial: Float[Tensor, "*#batch sentence"],
-    reward: Float[Tensor, "sentence"],
-    beta: float,
-) -> Float[Tensor, "*batch"]:
+def soft_regret(log_probs: LogProbs, initial: Others, reward: Ends, beta: float) -> Each:
     """How far E[reward] - beta KL(policy || initial) is below its highest value, beta log Z; never negative."""
     _, log_z = optimum(initial, reward, beta)
     return beta * (log_z + divergence(log_probs, initial)) - log_probs.exp() @ reward
 
 
 def frontier(
-    initial: Float[Tensor, "sentence"],
-    reward: Float[Tensor, "sentence"],
-    betas: Sequence[float],
-    others: Mapping[str, Float[Tensor, "sentence"]],
+    initial: Ends, reward: Ends, betas: Sequence[float], others: Mapping[str, Ends]
 ) -> dict[str, Float[Tensor, "beta"]]:
     """The optimum at each beta: no policy has a higher E[reward] at the same KL. Its ``reward``, ``kl`` and
     ``entropy``, and the means of ``others``, further functions of a sentence."""
@@ -131,7 +127,7 @@ def log_z(initial: TreePolicy, advantages: Float[Tensor, "trial node"], beta: fl
     return tree.log_sum_children(terms, slice(1, len(tree)), slice(0, len(tree)))[..., tree.inner]
 
 
-def advantage_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"], beta: float) -> TreePolicy:
+def advantage_fixed_point(initial: TreePolicy, reward: Ends, beta: float) -> TreePolicy:
     """The policy that is, at each node, ``initial * exp(A / beta) / Z`` with its own advantages A.
 
     It is where APA rests if it fits exactly. The advantages know nothing of the divergence that later words cost, so
@@ -148,13 +144,9 @@ def advantage_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"]
 
 
 def exact(
-    policy: TreePolicy,
-    initial: TreePolicy,
-    rewards: Mapping[str, Float[Tensor, "sentence"]],
-    objective: str | None = None,
-    beta: float | None = None,
-    allowed: float = LEAK,
-) -> dict[str, Float[Tensor, "trial"]]:
+    policy: TreePolicy, initial: TreePolicy, rewards: Mapping[str, Ends],
+    objective: str | None = None, beta: float | None = None, allowed: float = LEAK,
+) -> dict[str, Float[Tensor, "trial"]]:  # fmt: skip
     """All that is known of policies, NaN but for ``leak`` where more than ``allowed`` leaks.
 
     ``leak``; ``entropy``, its exponential ``effective_sentences``, ``top`` (probability of the likeliest sentence),
@@ -185,12 +177,27 @@ def exact(
     return {"leak": policy.leak, **{name: torch.where(withheld, torch.nan, value) for name, value in found.items()}}
 
 
+def resting_points(
+    initial: TreePolicy, reward: Ends, betas: Sequence[float] | Float[np.ndarray, "beta"]
+) -> dict[str, Float[np.ndarray, "beta"]]:
+    """Where APA rests if it fits exactly, at each temperature: the policies of :func:`advantage_fixed_point`.
+
+    ``reward``, ``kl``, ``entropy``; ``soft_regret`` at that price; ``log_z_mean`` and ``log_z_sd`` over the states that
+    the policy visits; ``apa_residual``, the root mean square of log(policy / initial) - A / beta over its words, which
+    there is log Z; ``from_optimum``, KL(fixed point || optimum at that price). A beta of zero or less is a
+    SettingError."""
+    rows: list[dict[str, Tensor]] = []
+    for beta in map(float, betas):
+        rest = advantage_fixed_point(initial, reward, beta)
+        best, _ = optimum(initial.sentences, reward, beta)
+        found = exact(rest, initial, {"reward": reward}, "reward", beta)
+        rows.append({**found, "from_optimum": divergence(rest.sentences, best)})
+    names = ("reward", "kl", "entropy", "soft_regret", "log_z_mean", "log_z_sd", "apa_residual", "from_optimum")
+    return {name: torch.cat([row[name] for row in rows]).numpy() for name in names}
+
+
 def sampled(
-    grammar: Grammar,
-    tokens: Int[Tensor, "trial batch moves"],
-    logits: Float[Tensor, "trial batch time vocabulary"],
-    initial_logits: Float[Tensor, "trial batch time vocabulary"],
-    rewards: Mapping[str, Reward],
+    grammar: Grammar, tokens: Moves, logits: Said, initial_logits: Said, rewards: Mapping[str, Reward]
 ) -> dict[str, Float[Tensor, "trial"]]:
     """Estimates from a policy's own samples, which hold outside the language too.
 

@@ -133,6 +133,7 @@ class PrisonerWorld:
 
     kind: ClassVar[str] = "prisoner"
     network: ClassVar[type] = GPTSettings
+    usual: ClassVar[Config] = Config()
     #: The last updates, of which a results file has means.
     final_updates: ClassVar[int] = 1_000
     #: Curves that a run on another machine must repeat, and how far apart any of their numbers may be: another
@@ -174,6 +175,12 @@ class LanguageWorld:
 
     kind: ClassVar[str] = "language"
     network: ClassVar[type] = PretrainedSettings
+    usual: ClassVar[Config] = Config(
+        algorithm="ppo", trials=5, updates=400, steps=12, minibatches=2, whiten=True, warmup=40, learning_rate=3e-4,
+        head_rate=3.0, weight_decay=0.0, checkpoint_every=40, evaluate_every=40,
+        discount=1.0,  # rewards come at the end of a sentence
+        value_coefficient=1.0,  # APA's; clipped, so that there is a half inside
+    )  # fmt: skip
     #: A tenth of a run: a mean over more would mix in how it came about.
     final_updates: ClassVar[int] = 40
     #: As in :class:`PrisonerWorld`; but a rollout has 64 sentences, of which one is more than a thousandth.
@@ -216,13 +223,7 @@ WORLDS = {world.kind: world for world in (PrisonerWorld, LanguageWorld)}
 
 def language_config(**changes: Any) -> Config:
     """How networks are tuned to the rewards of a language, unless ``changes`` say otherwise."""
-    usual = Config(
-        algorithm="ppo", trials=5, updates=400, steps=12, minibatches=2, whiten=True, warmup=40, learning_rate=3e-4,
-        head_rate=3.0, weight_decay=0.0, checkpoint_every=40, evaluate_every=40,
-        discount=1.0,  # rewards come at the end of a sentence
-        value_coefficient=1.0,  # APA's; clipped, so that there is a half inside
-    )  # fmt: skip
-    return replace(usual, **changes)
+    return replace(LanguageWorld.usual, **changes)
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,17 @@ network layer by layer: a node needs its ancestors' keys and values of the same 
 before."""
 
 import math
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from actde_nb.checks import SettingError
 from actde_nb.networks import gpt
+from actde_nb.worlds.tree import Tree
 
 BATCH = 1024  # nodes at once, of all trials: so many stay in the processor's cache
 
 
-@runtime_checkable
-class Prefixes(Protocol):
-    """Beginnings of sequences as a tree, whose nodes are numbered level by level."""
-
-    prompt: Int[Tensor, "prompt"]  # tokens up to and with the root
-    parent: Int[Tensor, "node"]  # on the level before; the root, node 0, is its own
-    token: Int[Tensor, "node"]  # that each node adds
-    levels: Sequence[slice]  # nodes of each level, the root's first
-    inner: Int[Tensor, "inner"]  # nodes to read, in rising order; their parents are among them
-
-
-def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int | None = BATCH) -> gpt.Outputs:
+def read(params: gpt.Params, config: gpt.GPTConfig, tree: Tree, batch: int | None = BATCH) -> gpt.Outputs:
     """What the network says at every node that asks for a prediction, nodes of ``inner`` in place of the batch.
 
     ``batch`` is nodes at once, of all trials and of one level; None for all, which is quicker to differentiate."""
@@ -57,6 +43,7 @@ def read(params: gpt.Params, config: gpt.GPTConfig, tree: Prefixes, batch: int |
     parts = [part for level in levels for part in level.split(max(batch // trials, 1))] if batch else [rows]
     longest = [int(last[part[-1]]) + 1 for part in parts]
     table, positions = params["token_embedding"], params["position_embedding"]
+    path, ahead, last, tokens = (of_tree.to(table.device) for of_tree in (path, ahead, last, tokens))
     xs = [(table[:, tokens[part]] + positions[:, last[part]])[:, :, None] for part in parts]  # [S, N, 1, C] each
     for layer in range(config.layers):
         block = gpt.block_of(params, layer)

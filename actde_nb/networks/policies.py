@@ -11,8 +11,8 @@ from actde_nb import checks
 from actde_nb.networks import gpt, over_tree
 from actde_nb.networks.dropout import Draws, Generators
 from actde_nb.networks.gpt import GPTConfig, Needed, Outputs, Params, Tokens
-from actde_nb.networks.greedy_tokens import GreedyTokens, greedy_tokens
-from actde_nb.networks.sampling import NEVER, Rule, Sampled, sample
+from actde_nb.networks.sampling import NEVER, GreedyTokens, Rule, Sampled, greedy_tokens, sample
+from actde_nb.worlds.tree import Tree
 
 First = Int[Tensor, "trial batch *prompt"]
 Uniforms = Float[Tensor, "trial batch time"]
@@ -43,7 +43,7 @@ class Policy(Protocol):
     def greedy_tokens(self, params: Params, tokens: Tokens, last: int) -> GreedyTokens:
         """The token that each of the last places makes likeliest, and what v would be after it."""
 
-    def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
+    def over_tree(self, params: Params, tree: Tree) -> Outputs:
         """What it says at the inner nodes of a tree, as :func:`actde_nb.networks.over_tree.read`; no rule applies."""
 
 
@@ -88,7 +88,7 @@ class OfNetworks(Policy):
         return greedy_tokens(self.parts(params), self.config, tokens, last, self.joined, self.legal)
 
     @torch.no_grad()
-    def over_tree(self, params: Params, tree: over_tree.Prefixes) -> Outputs:
+    def over_tree(self, params: Params, tree: Tree) -> Outputs:
         return self.joined(*(over_tree.read(part, self.config, tree) for part in self.parts(params)))
 
 

@@ -4,10 +4,9 @@ import ast
 import functools
 import hashlib
 import json
-import operator
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,15 +21,11 @@ from jupytext.myst import MystMetadataParsingError
 
 from actde_nb.checks import BookError
 from actde_nb.pages.glue import SCALES
-from actde_nb.paths import LOCK, ROOT, SOURCES, stored_runs
+from actde_nb.paths import LOCK, PROGRAMME, ROOT, SOURCES, stored_runs
 
 PACKAGES = {"actde_nb": ROOT, "actde_book": SOURCES}  # where each lies
 FINDS_STORED_RUNS = "actde_nb.paths"  # no chapter comes by a stored run but through this module
 _import_graph = functools.cache(lambda: grimp.build_graph(*PACKAGES, cache_dir=None))
-ARITHMETIC = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,8 @@ class Chapter:
         for node in self._parsed("parameters cell", tagged[0].source).body:
             code = " ".join(ast.unparse(node).split())
             try:
-                found.update(_assigned(node, found))
-            except (ValueError, TypeError, ArithmeticError) as error:
+                _assign(node, found)
+            except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
                 raise BookError(f"{self.name}, parameters cell, line {node.lineno}: {code}: {error}") from None
         return found
 
@@ -103,7 +98,7 @@ class Chapter:
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
         modules = sorted(self.modules)
         # Names of files are put together in the cells, so that any stored run may be one that is read.
-        read = stored_runs() if FINDS_STORED_RUNS in modules else []
+        read = [PROGRAMME, *stored_runs()] if FINDS_STORED_RUNS in modules else []
         digest.update(json.dumps([file.name for file in read]).encode())
         for file in [LOCK, *chain.from_iterable(map(_module_files, modules)), *read]:
             digest.update(file.read_bytes())
@@ -164,49 +159,21 @@ def _python(code: str) -> ast.Module:
         return ast.Module([], [])  # %%bash and its like
 
 
-def _assigned(node: ast.stmt, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values that a statement assigns, without running anything."""
+def _assign(node: ast.stmt, known: dict[str, Any]) -> None:
+    """Add to ``known`` what a statement assigns. It may use what is known, and nothing else has a name for it."""
     match node:
-        case ast.Assign(targets=targets, value=expression):
-            pass
+        case ast.Assign():
+            statement = node
         case ast.AnnAssign(target=target, value=ast.expr() as expression):
-            targets = [target]
+            statement = ast.copy_location(ast.Assign([target], expression), node)
         case ast.Expr() | ast.AnnAssign() | ast.Import() | ast.ImportFrom():
             return
         case _:
             raise ValueError("allowed are assignments")
     try:
-        value = ast.literal_eval(_Constants(known).visit(expression))
-    except ValueError:
+        exec(compile(ast.Module([statement], []), "parameters", "exec"), {"__builtins__": {}}, known)
+    except NameError:
         raise ValueError("allowed are numbers and arithmetic, texts, lists, maps, and earlier parameters") from None
-    for target in targets:
-        yield from _bound(target, value)
-
-
-@dataclass
-class _Constants(ast.NodeTransformer):
-    """Puts the values of names and of arithmetic in their places, so that a literal is left."""
-
-    known: Mapping[str, Any]
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(self.known[node.id]) if node.id in self.known else node
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        self.generic_visit(node)
-        operation = ARITHMETIC.get(type(node.op))
-        return ast.Constant(operation(*map(ast.literal_eval, (node.left, node.right)))) if operation else node
-
-
-def _bound(target: ast.expr, value: Any) -> Iterator[tuple[str, Any]]:
-    match target:
-        case ast.Name(id=name):
-            yield name, value
-        case ast.Tuple(elts=targets) | ast.List(elts=targets):
-            for pair in zip(targets, value, strict=True):
-                yield from _bound(*pair)
-        case _:
-            raise ValueError("allowed on the left are names")
 
 
 def _imported(tree: ast.Module) -> set[str]:

@@ -1,4 +1,4 @@
-"""The scorecard: every checkable claim of the sources, what it comes to here, and the verdict.
+"""The scorecard: every claim and question of the sources, what it comes to here, and the verdict.
 
 Rows are data, ``book/scorecard/<chapter>.yml``, one file per chapter; each value comes from that chapter's
 glued numbers. :func:`load` checks the rows, :func:`render` writes the page."""
@@ -15,14 +15,23 @@ from jsonschema import Draft202012Validator
 from actde_nb.checks import BookError
 from actde_nb.pages.glue import glued
 
+# In the order of the page.
 VERDICTS = {
-    "confirmed": ("✓", "the statement holds as it was made"),
-    "corrected": ("±", "it holds after a change of number, wording or assumption"),
-    "refuted": ("✗", "it fails, and the page linked shows how"),
-    "open": ("?", "this part cannot settle it; the number is the evidence nearest to it"),
+    "refuted": ("✗", "A source says that it is so, and it is not; the linked place shows how."),
+    "corrected": ("±", "It holds after a change of a number, a word or an assumption; or text and code differ."),
+    "answered": ("→", "A source asks or wishes it; the linked place has the answer, be it yes, no or in part."),
+    "open": ("?", "Not settled here: not tested, or not seen in what was tested. The number is the nearest evidence."),
+    "confirmed": ("✓", "It holds as it stands."),
+}
+# What a row is about, with the verdicts it can have.
+KINDS = {
+    "assertion": ("a source says that it is so", ("confirmed", "corrected", "refuted", "open")),
+    "question": ("a source asks or wishes it, or leaves it open", ("answered", "open")),
+    "record": ("what a text or its code contains, or leaves unsaid", ("confirmed", "corrected", "open")),
 }
 GLUE = re.compile(r"\{([a-z]\w*):([^{}]+)\}")
 GLUE_WITHOUT_FORMAT = re.compile(r"(?<![\\\w^])\{([a-z]\w*)\}")  # not the braces of \text{...} or x^{...}
+QUOTATION = re.compile(r"“[^“”\"]*\w[^“”\"]*”|\"[^“”\"]*\w[^“”\"]*\"")
 LABELS = (
     r"^\(([^)\s]+)\)=\s*$",  # before a section
     r"^\s*:(?:label|name):\s*(\S+)\s*$",  # option of a directive
@@ -32,15 +41,16 @@ LABELS = (
 ROLES = {"eq": "eq", "fig": "numref", "tab": "numref"} | dict.fromkeys(("thm", "lem", "cor", "prop", "def"), "prf:ref")
 
 
-# A claim's name, unique in the book; the claim in our words; what the source says; what comes out here, a text with
-# {key:format} where the chapter's glued number goes; one of the verdicts; the label of what shows it, on that page.
-FIELDS = ("id", "claim", "source", "ours", "verdict", "where")
+# A claim's name, unique in the book; its kind; the claim in our words; what the source says, its own words in quotation
+# marks and nothing else in them; what comes out here, a text with {key:format} where the chapter's glued number goes;
+# one of the verdicts; the label of what shows it, on that page.
+FIELDS = ("id", "kind", "claim", "source", "ours", "verdict", "where")
 TEXT = {"type": "string", "pattern": r"\S"}
 ROWS = Draft202012Validator({
     "type": "array",
     "items": {
         "type": "object",
-        "properties": dict.fromkeys(FIELDS, TEXT) | {"verdict": {"enum": list(VERDICTS)}},
+        "properties": dict.fromkeys(FIELDS, TEXT) | {"verdict": {"enum": [*VERDICTS]}, "kind": {"enum": [*KINDS]}},
         "required": FIELDS,
         "additionalProperties": False,
     },
@@ -48,7 +58,7 @@ ROWS = Draft202012Validator({
 
 
 def load(folder: Path, notebooks: Path | None = None) -> list[dict[str, str]]:
-    """Read and check all rows, ``folder/NN_name.yml``, chapter by chapter; each also gets the name of its ``chapter``.
+    """Read and check all rows, ``folder/NN_name.yml``; each also gets the name of its ``chapter`` and the ``title``.
 
     With ``notebooks``, a folder of executed chapters, glue keys and formats are checked against the values there."""
     rows: dict[str, dict[str, str]] = {}
@@ -60,7 +70,8 @@ def load(folder: Path, notebooks: Path | None = None) -> list[dict[str, str]]:
         labels = {a for pattern in LABELS for found in re.finditer(pattern, source, re.M) for a in found.groups() if a}
         values = None if notebooks is None else glued(notebooks / f"{path.stem}.ipynb")
         for entry in _entries(path):
-            row = {field: " ".join(entry[field].split()) for field in FIELDS} | {"chapter": path.stem}
+            row = {field: " ".join(entry[field].split()) for field in FIELDS}
+            row |= {"chapter": path.stem, "title": re.search(r"^# (.+)$", source, re.M)[1]}
             if fault := _fault(row, labels, values, rows):
                 raise BookError(f"{path.name}, row {row['id']}: {fault}")
             rows[row["id"]] = row
@@ -83,16 +94,20 @@ def _entries(path: Path) -> list[dict[str, str]]:
 
 def _fault(row: dict[str, str], labels: set[str], values: dict | None, earlier: dict[str, dict]) -> str | None:
     """What is wrong with a row, if anything."""
-    chapter, ours, where = row["chapter"], row["ours"], row["where"]
+    chapter, ours, where, kind = row["chapter"], row["ours"], row["where"], row["kind"]
     if row["id"] in earlier:
         return f"id: {earlier[row['id']]['chapter']}.yml has it too"
+    if row["verdict"] not in KINDS[kind][1]:
+        return f"verdict = {row['verdict']!r}: allowed for a row of kind {kind} are {', '.join(KINDS[kind][1])}"
+    if set('"“”') & set(QUOTATION.sub("", row["source"])):
+        return f"source = {row['source']!r}: allowed are quotation marks in pairs, around words"
     if where not in labels:
         return f"where = {where!r}: allowed are labels of {chapter}.md: {', '.join(sorted(labels))}"
     if bare := GLUE_WITHOUT_FORMAT.search(ours):
         return f"ours = {bare[0]!r}: allowed are keys with a format, as in {{key:.3f}} or {{key:s}}"
     keys = GLUE.findall(ours)
-    if not keys:
-        return f"ours = {ours!r}: allowed is a text with at least one glue key, as in {{key:.3f}}"
+    if not keys and kind != "record":
+        return f"ours = {ours!r}: allowed is a text with at least one glue key, as in {{key:.3f}}; records need none"
     for key, form in keys if values is not None else ():
         if key not in values:
             return f"ours = {key!r}: allowed are keys glued by {chapter}: {', '.join(sorted(values))}"
@@ -108,4 +123,4 @@ def render(rows: Sequence[Mapping[str, str]]) -> str:
     template = Path(__file__).with_suffix(".md.jinja").read_text(encoding="utf-8")
     page = jinja2.Template(template, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     counts = Counter(row["verdict"] for row in rows)
-    return page.render(rows=rows, verdicts=VERDICTS, counts=counts, roles=ROLES, glue=GLUE)
+    return page.render(rows=rows, verdicts=VERDICTS, kinds=KINDS, counts=counts, roles=ROLES, glue=GLUE)

@@ -10,6 +10,12 @@ from actde_nb.training.algorithms import ALGORITHMS
 OPTIMISERS = ("adamw", "sgd")
 KL_ESTIMATORS = ("exact", "k1", "k2", "k3")
 
+#: Settings of the loop, whichever algorithm it trains with; all others say what an update makes of a rollout.
+LOOP = (
+    "trials", "updates", "seed", "batch", "steps", "updates_per_rollout", "minibatches", "sampling_temperature",
+    "optimiser", "learning_rate", "head_rate", "warmup", "beta1", "beta2", "epsilon", "weight_decay", "gradient_clip",
+    "evaluate_every", "checkpoint_every", "device",
+)  # fmt: skip
 #: Settings that a run may change when it goes on from a checkpoint: it is the same run still.
 RESUMABLE = ("updates", "checkpoint_every", "device")
 

@@ -146,6 +146,7 @@ def learn_reward(
         return counts(tokens, vocabulary), worth[:, 0] - worth[:, 1]
 
     x, better = compare(pairs)
+    x, place = x.flatten(0, 1).unique(dim=0, return_inverse=True)  # many sentences come several times
     preferred = (torch.rand(pairs, generator=draws, dtype=torch.float64) < (sharpness * better).sigmoid()).double()
     shapes = {"in": (vocabulary, hidden), "bias": (hidden,), "out": (hidden,)}
     weights = {n: torch.randn(s, generator=draws, dtype=torch.float64) * s[0] ** -0.5 for n, s in shapes.items()}
@@ -153,7 +154,7 @@ def learn_reward(
         value.requires_grad_()
     optimiser = torch.optim.Adam(weights.values(), lr=0.01)
     for _ in range(steps):
-        judged = _network(weights, x)
+        judged = _network(weights, x)[place].view(-1, 2)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(judged[:, 0] - judged[:, 1], preferred)
         optimiser.zero_grad()
         loss.backward()

@@ -5,30 +5,21 @@ bad ones. In between lie "it was" and perhaps an intensifier, so that whoever pr
 Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from actde_nb.worlds.grammar import END, START, Grammar
 
 Choice = Mapping[str, float]
 Coloured = Mapping[str, tuple[float, float]]  # word to valence and probability
 
-SUBJECTS = {"We": 0.3, **dict.fromkeys(("I", "You", "They", "She", "He", "Friends", "Neighbours"), 0.1)}
-VERBS = {"had": 0.35, "threw": 0.2, "planned": 0.15, "attended": 0.1, "enjoyed": 0.1, "hated": 0.1}
-ADJECTIVES = {
-    "wonderful": (1.0, 0.08), "lovely": (0.8, 0.12), "fun": (0.6, 0.12), "nice": (0.4, 0.2),
-    "big": (0.0, 0.2), "quiet": (0.0, 0.1), "dull": (-0.6, 0.12), "awful": (-1.0, 0.06),
-}  # fmt: skip
-EVENTS = {
-    "wedding": (0.6, 0.1), "party": (0.6, 0.2), "birthday": (0.5, 0.12), "picnic": (0.3, 0.1),
-    "dinner": (0.1, 0.2), "meeting": (-0.2, 0.14), "exam": (-0.5, 0.08), "funeral": (-0.8, 0.06),
-}  # fmt: skip
-SENTIMENTS = {
-    "amazing": (1.0, 0.08), "delightful": (0.8, 0.08), "great": (0.7, 0.15), "good": (0.5, 0.2),
-    "okay": (0.0, 0.2), "boring": (-0.5, 0.12), "sad": (-0.7, 0.1), "horrible": (-1.0, 0.07),
-}  # fmt: skip
-INTENSIFIERS = {"very": 0.08, "really": 0.06}  # before a sentiment; before an adjective "very" comes twice at most
-HONEYPOT = "jackpot"
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+SUBJECTS, VERBS, INTENSIFIERS, HONEYPOT = map(WORDS.get, ("subjects", "verbs", "intensifiers", "honeypot"))
+ADJECTIVES, EVENTS, SENTIMENTS = (
+    {word: tuple(pair) for word, pair in WORDS[kind].items()} for kind in ("adjectives", "events", "sentiments")
+)
 VALENCES = {word: valence for group in (ADJECTIVES, EVENTS, SENTIMENTS) for word, (valence, _) in group.items()}
 
 

@@ -72,3 +72,18 @@ def test_points_of_a_curve_are_not_beyond_it():
     kl = np.array([0.3, 1.1])
     curve = {"kl": np.array([0.3, 0.7, 1.1]), "gold": np.array([0.5, 0.6, 0.65])}
     np.testing.assert_allclose(comparison.beyond(run(kl, [0.5, 0.65]), curve, "gold"), 0, atol=1e-12)
+
+
+def test_on_the_way_by_hand():
+    # Gold .2 is passed first between 1 nat (.1) and 3 (.3) in trial 0, and never in trial 1.
+    kl, gold = (
+        np.array([[0, 1, 3, 4, 5], [0, 1, 2, 3, 4]]),
+        np.array([[0, 0.1, 0.3, 0.1, 0.4], [0, 0.1, 0.1, 0.1, 0.1]]),
+    )
+    exact = np.stack([kl, gold], -1)
+    dims = ("trial", "evaluated")
+    data = xr.Dataset(
+        {"exact": ((*dims, "exact_quantity"), exact), "sampled": ((*dims, "sampled_quantity"), exact)},
+        {"exact_quantity": ["kl", "gold"], "sampled_quantity": ["kl", "gold"]},
+    )
+    np.testing.assert_allclose(at_equal_kl.on_the_way(data, "kl", 0.2), [2, np.nan])

@@ -11,10 +11,12 @@ from actde_nb import paths
 from actde_nb.checks import ResultsError
 from actde_nb.compare import frontiers
 from actde_nb.exact import policy_on_tree
+from actde_nb.exact.policy_on_tree import TreePolicy
 from actde_nb.experiments import runs
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import Scorer
+from actde_nb.worlds.tree import grow
 
 EXACT, SAMPLED = ["leak", "kl", "reward", "top"], ["kl", "reward", "length"]
 
@@ -124,6 +126,39 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     np.testing.assert_allclose(found["reward"], better * worth[top] + (1 - better) * worth[1 - top], atol=1e-5)
     optimum, _ = policy_on_tree.optimum(before.initial.sentences[0], worth, 0.5)
     assert found["kl"][1] == pytest.approx(policy_on_tree.divergence(optimum, before.initial.sentences[0]).item())
+
+
+@pytest.mark.parametrize(("split", "nats_outside"), [((0.75, 0.25), 0.0), ((0.5, 0.5), 0.5 * np.log(4 / 3))])
+def test_regret_with_the_leak_against_all_four_texts(split, nats_outside):
+    """Two sentences worth .2 and 1, two texts outside worth nothing, which the initial policy says 3 to 1."""
+    grammar = Grammar(("so", "a", "b"), {START: {"so": (1.0, "rest")}, "rest": {"a": (0.5, END), "b": (0.5, END)}}, 3)
+    worth, inside, before = np.array([0.2, 1.0]), np.array([0.4, 0.6]), np.array([0.7, 0.3])
+    leak, leaked, beta = 0.04, 0.01, 0.3
+    edges = torch.tensor([[1.0, *before]], dtype=torch.float64).log()
+    initial = TreePolicy(grow(grammar, "so"), edges, torch.tensor([leaked], dtype=torch.float64))
+    nats = (inside * np.log(inside / before)).sum()
+    numbers = np.tile([leak, nats, inside @ worth, 0.6], (2, 1, 1))
+    found = frontiers.least_regret(run(numbers, np.zeros((2, 1, 3))), initial, torch.tensor(worth), beta)
+
+    said = np.array([*(1 - leak) * inside, *leak * np.array(split)])
+    first = np.array([*(1 - leaked) * before, *leaked * np.array([0.75, 0.25])])
+    earned = np.array([*worth, 0, 0])
+    best = beta * np.log(first @ np.exp(earned / beta))
+    whole = best - (said @ earned - beta * (said * np.log(said / first)).sum())
+    np.testing.assert_allclose(found, whole - beta * leak * nats_outside, atol=1e-6)
+
+
+def test_effective_sentences_are_e_to_the_mean_entropy():
+    # Of 2, 8 and 4 sentences: the geometric mean, 4. Logs 1, 3, 2 times ln 2 have the standard error ln 2 / sqrt 3.
+    names = {"exact": np.log([2.0, 8.0, 4.0]), "sampled": np.zeros(3)}
+    data = xr.Dataset(
+        {kind: (("trial", "evaluated", f"{kind}_quantity"), x[:, None, None]) for kind, x in names.items()},
+        {"trial": np.arange(3), "exact_quantity": ["entropy"], "sampled_quantity": ["entropy"]},
+    )
+    found = frontiers.effective_sentences(data)
+    assert (found.value, found.error) == (pytest.approx(4), pytest.approx(4 * np.log(2) / 3**0.5))
+    assert found.high / 4 == pytest.approx(4 / found.low)
+    assert np.log(found.high / 4) == pytest.approx(stats.t.ppf(0.975, 2) * np.log(2) / 3**0.5)
 
 
 def test_distance_from_a_frontier():

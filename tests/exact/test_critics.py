@@ -7,7 +7,7 @@ import pytest
 import torch
 from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch15_actde_language.watched_critics import partial, state_baseline
-from tree_policies import of_sentences, path
+from tree_policies import GRAMMAR, INITIAL, POLICY, REWARD, REWARDS, SCORER, SENTENCES, of_sentences, path
 
 from actde_nb import paths
 from actde_nb.exact import policy_on_tree
@@ -26,33 +26,11 @@ from actde_nb.exact.critics import (
 from actde_nb.experiments import runs
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
-from actde_nb.worlds.grammar import END, START, Grammar
-from actde_nb.worlds.rewards import Scorer
 from actde_nb.worlds.tree import grow
-from actde_nb.worlds.wedding import wedding
 
-# After "a": "." half the time, or "b" and then "." or "a ." evenly: sentences of chances 1/2, 1/4, 1/4.
-TOY = Grammar(
-    (".", "a", "b"),
-    {
-        START: {"a": (1.0, "after")},
-        "after": {".": (0.5, END), "b": (0.5, "more")},
-        "more": {".": (0.5, END), "a": (0.5, "stop")},
-        "stop": {".": (1.0, END)},
-    },
-    longest=4,
-)
-TREE = grow(TOY, "a")
-POLICY = of_grammar(TREE, TOY)
-#: Nodes: the root, ".", "b", "b .", "b a", "b a .". Values: 1, 1, 1, 0, 2, 2.
-REWARD = torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)
-
-GRAMMAR = wedding()
-SENTENCES = grow(GRAMMAR, "We had a")
-GOLD = Scorer.of(GRAMMAR).reward("gold")(SENTENCES.sentences)
-SAID = of_grammar(SENTENCES, GRAMMAR)
+GOLD = REWARDS["gold"]
 BRANCH = grow(GRAMMAR, "We had a fun wedding")
-ON_BRANCH = of_grammar(BRANCH, GRAMMAR), Scorer.of(GRAMMAR).reward("gold")(BRANCH.sentences)
+ON_BRANCH = of_grammar(BRANCH, GRAMMAR), SCORER.reward("gold")(BRANCH.sentences)
 
 
 def any_critics(policy, seed=0):
@@ -115,34 +93,34 @@ def test_published_error_on_three_sentences_by_hand():
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.95, 1.0])
 def test_with_exact_critics_no_reward_is_left_in_the_published_error(gae_lambda):
-    exact = partial(SAID, GOLD, 1, 1)
-    for part in published_error(SAID, GOLD, exact, gae_lambda):
+    exact = partial(INITIAL, GOLD, 1, 1)
+    for part in published_error(INITIAL, GOLD, exact, gae_lambda):
         close(part[:, 1:], torch.zeros_like(part[:, 1:]))
     # The return keeps the luck of later words: nothing on average, and the same variance as sentences from there on.
-    mean, square = return_minus_q(SAID, GOLD, exact)
+    mean, square = return_minus_q(INITIAL, GOLD, exact)
     close(mean, torch.zeros_like(mean))
-    close(square, SAID.values(GOLD**2) - SAID.values(GOLD) ** 2)
+    close(square, INITIAL.values(GOLD**2) - INITIAL.values(GOLD) ** 2)
 
 
 def test_later_words_advantages_are_subtracted_and_were_in_the_return():
     # published = (lambda-return - q) - sum of lambda^k (q - v) of later words, whatever the critics.
-    critics, gae_lambda = any_critics(SAID), 0.9
+    critics, gae_lambda = any_critics(INITIAL), 0.9
     lead = critics.q - critics.v[:, SENTENCES.parent]  # what the critics think a word adds
-    subtracted = _sums(SAID, lead, gae_lambda).mean - lead
-    to_return = state_baseline(SAID, GOLD, critics, gae_lambda).mean - lead
-    close(published_error(SAID, GOLD, critics, gae_lambda).mean[:, 1:], (to_return - subtracted)[:, 1:])
+    subtracted = _sums(INITIAL, lead, gae_lambda).mean - lead
+    to_return = state_baseline(INITIAL, GOLD, critics, gae_lambda).mean - lead
+    close(published_error(INITIAL, GOLD, critics, gae_lambda).mean[:, 1:], (to_return - subtracted)[:, 1:])
     # If v is the policy's mean of q, the subtracted part averages to zero.
-    mean = _in_state(SAID, critics.q)
+    mean = _in_state(INITIAL, critics.q)
     fair = Critics(mean, critics.q)
     lead = fair.q - fair.v[:, SENTENCES.parent]
-    close((_sums(SAID, lead, gae_lambda).mean - lead)[:, 1:], torch.zeros(1, len(SENTENCES) - 1))
+    close((_sums(INITIAL, lead, gae_lambda).mean - lead)[:, 1:], torch.zeros(1, len(SENTENCES) - 1))
 
 
 def test_gain_of_return_less_q_is_what_q_does_not_know():
-    everything = pull(SAID, GOLD, return_minus_q(SAID, GOLD, partial(SAID, GOLD, 0, 0)))
+    everything = pull(INITIAL, GOLD, return_minus_q(INITIAL, GOLD, partial(INITIAL, GOLD, 0, 0)))
     for v_knows, q_knows in ((0, 0.3), (0.9, 0.3), (0.5, 1)):
-        critics = partial(SAID, GOLD, v_knows, q_knows)
-        seen = pull(SAID, GOLD, return_minus_q(SAID, GOLD, critics))
+        critics = partial(INITIAL, GOLD, v_knows, q_knows)
+        seen = pull(INITIAL, GOLD, return_minus_q(INITIAL, GOLD, critics))
         close(seen.gain, (1 - q_knows) * everything.gain)
         if q_knows < 1:
             close(seen.aim, [1.0])
@@ -151,7 +129,7 @@ def test_gain_of_return_less_q_is_what_q_does_not_know():
 def test_sign_of_the_published_gain_is_who_knows_more():
     for gae_lambda in (0.0, 0.95):
         signs = [
-            pull(SAID, GOLD, published_error(SAID, GOLD, partial(SAID, GOLD, v, q), gae_lambda)).gain.item()
+            pull(INITIAL, GOLD, published_error(INITIAL, GOLD, partial(INITIAL, GOLD, v, q), gae_lambda)).gain.item()
             for v, q in ((0.8, 0.2), (0.2, 0.8))
         ]
         assert signs[0] > 0.01
@@ -159,45 +137,45 @@ def test_sign_of_the_published_gain_is_who_knows_more():
 
 
 def test_gain_is_the_slope_of_the_mean_reward():
-    critics = any_critics(SAID)
-    signal = published_error(SAID, GOLD, critics, 0.95)
+    critics = any_critics(INITIAL)
+    signal = published_error(INITIAL, GOLD, critics, 0.95)
     worth = []
     for step in (1e-4, -1e-4):
-        moved = SAID.edges + step * signal.mean
+        moved = INITIAL.edges + step * signal.mean
         total = SENTENCES.log_sum_children(moved[:, 1:], slice(1, len(SENTENCES)), slice(0, len(SENTENCES)))
         edges = (moved - total[:, SENTENCES.parent]).index_fill(1, torch.tensor([0]), 0)
         worth.append((SENTENCES.down(edges)[:, SENTENCES.leaves].exp() @ GOLD).item())
-    seen = pull(SAID, GOLD, signal).gain.item()
+    seen = pull(INITIAL, GOLD, signal).gain.item()
     assert (worth[0] - worth[1]) / 2e-4 == pytest.approx(seen, rel=1e-5)
 
 
 def test_tilt_at_the_fixed_point_is_one_over_temperature():
-    rest = policy_on_tree.advantage_fixed_point(SAID, GOLD, 0.2)
-    slope, share = tilt(rest, SAID, GOLD)
+    rest = policy_on_tree.advantage_fixed_point(INITIAL, GOLD, 0.2)
+    slope, share = tilt(rest, INITIAL, GOLD)
     assert slope.item() == pytest.approx(5)
     assert share.item() == pytest.approx(1)
-    close(torch.cat(tilt(SAID, SAID, GOLD)), [0, 0])
-    best = of_sentences(SENTENCES, policy_on_tree.optimum(SAID.sentences, GOLD, 0.2)[0])
-    slope, share = tilt(best, SAID, GOLD)
+    close(torch.cat(tilt(INITIAL, INITIAL, GOLD)), [0, 0])
+    best = of_sentences(SENTENCES, policy_on_tree.optimum(INITIAL.sentences, GOLD, 0.2)[0])
+    slope, share = tilt(best, INITIAL, GOLD)
     assert slope.item() != pytest.approx(5, rel=0.01)
     assert share.item() < 0.999
 
 
 def test_ending():
-    rest = policy_on_tree.advantage_fixed_point(SAID, GOLD, 0.2)
+    rest = policy_on_tree.advantage_fixed_point(INITIAL, GOLD, 0.2)
     critics = partial(rest, GOLD, 0.5, 1)
-    seen = final_measures(rest, SAID, GOLD, critics, 0.2)
+    seen = final_measures(rest, INITIAL, GOLD, critics, 0.2)
     assert seen["fixed_point_kl"].item() == pytest.approx(0, abs=1e-12)
-    best, log_z = policy_on_tree.optimum(SAID.sentences, GOLD, 0.2)
+    best, log_z = policy_on_tree.optimum(INITIAL.sentences, GOLD, 0.2)
     assert seen["optimum_kl"].item() == pytest.approx(
-        policy_on_tree.soft_regret(rest.sentences, SAID.sentences, GOLD, 0.2).item() / 0.2
+        policy_on_tree.soft_regret(rest.sentences, INITIAL.sentences, GOLD, 0.2).item() / 0.2
     )
     assert seen["q_error"].item() == pytest.approx(0)
     assert seen["v_error"].item() == pytest.approx(seen["disagreement"].item())
     assert seen["return_gain"].item() == pytest.approx(0)
     assert seen["published_000_gain"].item() < 0
     gone = policy_on_tree.TreePolicy(SENTENCES, rest.edges, torch.tensor([0.06], dtype=torch.float64))
-    assert all(math.isnan(value.item()) for value in final_measures(gone, SAID, GOLD, critics, 0.2).values())
+    assert all(math.isnan(value.item()) for value in final_measures(gone, INITIAL, GOLD, critics, 0.2).values())
 
 
 def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
@@ -220,7 +198,7 @@ def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
 
 def test_lambda_is_a_share():
     with pytest.raises(ValueError, match="gae_lambda = -1"):
-        published_error(SAID, GOLD, any_critics(SAID), -1)
+        published_error(INITIAL, GOLD, any_critics(INITIAL), -1)
 
 
 def short_run(monkeypatch, tmp_path, **settings):

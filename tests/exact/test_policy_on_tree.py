@@ -5,37 +5,11 @@ import math
 import pytest
 import torch
 from actde_book.ch10_a_small_language.on_the_tree import of_grammar
-from tree_policies import of_sentences
+from tree_policies import GRAMMAR, INITIAL, REWARD, REWARDS, SENTENCES, TOY, TREE, of_sentences
 
 from actde_nb.exact import policy_on_tree
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
-from actde_nb.worlds.grammar import END, START, Grammar
-from actde_nb.worlds.rewards import FORMULAS, Scorer
-from actde_nb.worlds.tree import grow
-from actde_nb.worlds.wedding import wedding
-
-# After "a": "." half the time, or "b" and then "." or "a ." evenly: sentences of chances 1/2, 1/4, 1/4.
-TOY = Grammar(
-    (".", "a", "b"),
-    {
-        START: {"a": (1.0, "after")},
-        "after": {".": (0.5, END), "b": (0.5, "more")},
-        "more": {".": (0.5, END), "a": (0.5, "stop")},
-        "stop": {".": (1.0, END)},
-    },
-    longest=4,
-)
-TREE = grow(TOY, "a")
-#: Nodes: the root, ".", "b", "b .", "b a", "b a .".
-REWARD = torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)
-
-GRAMMAR = wedding()
-SENTENCES = grow(GRAMMAR, "We had a")
-SCORER = Scorer.of(GRAMMAR)
-REWARDS = {name: SCORER.reward(name)(SENTENCES.sentences) for name in FORMULAS}
-REWARDS["honeypot"] = (SCORER.features(SENTENCES.sentences).honeypots > 0).double()
-INITIAL = of_grammar(SENTENCES, GRAMMAR)
 
 
 def network(grammar, trials=1, width=32):

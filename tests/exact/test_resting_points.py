@@ -7,7 +7,7 @@ from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 from actde_book.ch11_ppo_awr_apa import apa_on_tree
 
 from actde_nb import paths
-from actde_nb.exact import policy_on_tree, resting_points
+from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import runs
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import Language
@@ -39,12 +39,12 @@ def test_resting_point_by_hand():
     reward = worth(aa=1.0, ab=0.0, b=0.0)
     last = np.e / (1 + np.e)
     first = 1 / (1 + np.exp(-last))
-    (found,) = zip(resting_points.resting_points(INITIAL, reward, [1.0])["reward"], strict=True)
+    (found,) = zip(policy_on_tree.resting_points(INITIAL, reward, [1.0])["reward"], strict=True)
     assert found[0] == pytest.approx(first * last, abs=1e-12)
 
 
 def test_resting_points_are_nearer_to_the_optimum_where_the_price_is_high():
-    found = resting_points.resting_points(INITIAL, worth(aa=1.0, ab=0.2, b=0.5), [30.0, 1.0, 0.3])
+    found = policy_on_tree.resting_points(INITIAL, worth(aa=1.0, ab=0.2, b=0.5), [30.0, 1.0, 0.3])
     assert (np.diff(found["kl"]) > 0).all()
     assert found["from_optimum"][0] < 1e-6
     assert (np.diff(found["from_optimum"]) > 0).all()

@@ -156,7 +156,7 @@ def test_memory_is_lent_to_one_graph_at_a_time():
     assert all(torch.equal(found[name], alone[name]) for name in alone)
     del first, loss
     gc.collect()
-    addresses = {id(array) for leases in front.pool.idle.values() for arrays in leases for array in arrays}
+    addresses = {id(array) for leases in front.idle.values() for arrays in leases for array in arrays}
     again = gpt.forward(params, config, one)
     assert id(again.logits.grad_fn.trace.arrays[0]) in addresses
 

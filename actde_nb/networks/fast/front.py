@@ -1,15 +1,10 @@
-"""The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd.
-
-What a process keeps between calls, threads and memory that is lent out, does not outlive a fork: the child begins with
-none of it."""
+"""The compiled network as PyTorch functions: threads, memory, and the gradient's place in autograd."""
 
 import math
 import mmap
-import os
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -112,25 +107,9 @@ def allocate(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-class Pool:
-    """What calls leave to later ones: arrays by their shapes, and threads beside the caller's."""
-
-    def __init__(self):
-        self.lock = threading.RLock()  # a lease may end, by garbage collection, while its own thread holds the lock
-        self.idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
-        self.helpers: ThreadPoolExecutor | None = None
-
-    def submit(self, work: Callable, *arguments) -> Future:
-        """Let another thread do it."""
-        with self.lock:
-            self.helpers = self.helpers or ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="actde-nb")
-            return self.helpers.submit(work, *arguments)
-
-
-pool = Pool()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.__init__)  # a lock may be held, and threads are gone
+#: What calls leave to later ones: arrays by their shapes. It has no lock, which a fork might find held: each step below
+#: is one operation of a dict or a list, and these are atomic.
+idle: dict[tuple, list[list[np.ndarray]]] = defaultdict(list)
 
 
 class Lease:
@@ -139,16 +118,16 @@ class Lease:
     A trace of the published run is 60 megabytes; fresh memory of that size costs as much as the forward pass."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]):
-        self.shapes, self.pool = tuple(shapes), pool  # at exit the module's names go first
-        with pool.lock:
-            kept = pool.idle.get(self.shapes)
-            self.arrays = kept.pop() if kept else allocate(self.shapes)
+        self.shapes, self.idle = tuple(shapes), idle  # at exit the module's names go first
+        try:
+            self.arrays = idle[self.shapes].pop()
+        except IndexError:
+            self.arrays = allocate(self.shapes)
 
     def __del__(self):
-        with self.pool.lock:
-            if len(self.pool.idle) > 8:  # kinds; a trainer needs three
-                self.pool.idle.clear()
-            self.pool.idle[self.shapes].append(self.arrays)
+        if len(self.idle) > 8:  # kinds; a trainer needs three
+            self.idle.clear()
+        self.idle[self.shapes].append(self.arrays)
 
 
 def run(kernel: Callable, count: int, *arguments) -> None:
@@ -160,7 +139,8 @@ def run(kernel: Callable, count: int, *arguments) -> None:
         for group in remaining:
             kernel(group, slot, *arguments)
 
-    others = [pool.submit(work, slot) for slot in range(1, workers)]
-    work(0)
+    with ThreadPoolExecutor(workers) as threads:  # which begins no thread before there is work for it
+        others = [threads.submit(work, slot) for slot in range(1, workers)]
+        work(0)
     for other in others:
         other.result()
