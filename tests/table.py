@@ -7,10 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from actde_nb.networks.gpt import Outputs, Params
-from actde_nb.networks.greedy_tokens import GreedyTokens
-from actde_nb.networks.over_tree import Prefixes
 from actde_nb.networks.policies import Generators, Needed
-from actde_nb.networks.sampling import Sampled
+from actde_nb.networks.sampling import GreedyTokens, Sampled
+from actde_nb.worlds.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Table:
         log_probs, chosen = log_policy.max(-1)
         return GreedyTokens(chosen, log_probs, self.forward(params, chosen).values)
 
-    def over_tree(self, params: Params, tree: Prefixes) -> Outputs:
+    def over_tree(self, params: Params, tree: Tree) -> Outputs:
         """What it says at the inner nodes of a tree."""
         nodes = tree.token[tree.inner].expand(len(params["values"]), -1)
         return self.forward(params, nodes[..., None])

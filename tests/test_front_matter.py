@@ -16,13 +16,16 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 PAGES = sorted(BOOK.glob("*.md"))
 ENTRIES = parse_file(str(BOOK / "references.bib")).entries
-WEB_PAGES = {"johnson2023greedy", "transferlab2023apa", "turner2023mode"}  # neither DOI nor arXiv number exists
+# Neither DOI nor arXiv number exists.
+WEB_PAGES = {"johnson2023greedy", "schulman2020approximating", "transferlab2023apa", "turner2023mode"}
 
 TERMS = {
-    "ACTDE", "action value", "advantage", "baseline", "bootstrap", "critic", "discount",
-    "effective number of sentences", "entropy", "fixed point", "frontier", "grammar", "honeypot", "KL divergence",
-    "leak", "logit", "logit gap", "mode collapse", "nat", "policy", "prefix tree", "prior", "proxy", "soft regret",
-    "softmax", "TD error", "telescoping", "temperature", "value", "whitening", "wireheading",
+    "ACTDE", "action value", "advantage", "anchor", "APA", "AWR", "baseline", "bootstrap", "critic", "discount",
+    "effective number of sentences", "entropy", "fixed point", "frontier", "GAA", "gold", "grammar", "GRPO",
+    "honeypot", "jackpot", "judge", "KL divergence", "leak", "leash", "logit", "logit gap", "mode collapse", "nat",
+    "policy", "PPO", "prefix tree", "price", "prior", "proxy", "released", "return minus q", "RLOO", "rollout",
+    "soft q", "soft regret", "softmax", "TD error", "telescoping", "temperature", "tie", "tilt", "trial", "value",
+    "whitening", "wireheading",
 }  # fmt: skip
 
 

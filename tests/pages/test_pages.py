@@ -48,6 +48,13 @@ def test_every_link_leads_somewhere(html: Path, pages: dict[str, Page]):
     assert not broken, "\n".join(broken)
 
 
+def test_every_chapter_says_by_whom_and_under_which_licence(html: Path, every_chapter: list):
+    for chapter in every_chapter:
+        text = (html / f"{chapter.name}.html").read_text(encoding="utf-8")
+        assert "Code under the MIT licence" in text, chapter.name
+        assert "the actde_nb authors" in text, chapter.name
+
+
 def test_every_image_says_what_it_shows(pages: dict[str, Page]):
     images = [(name, source, alt or "") for name, page in pages.items() for source, alt in page.images]
     file_name = re.compile(r"\.(png|svg|jpe?g)$|^_images|^\w*/")

@@ -12,17 +12,18 @@ from actde_nb.pages import scorecard
 
 ROWS = Path(__file__).parents[2] / "book" / "scorecard"
 
-# Every statement of the post and its comments about tables and bandits, by the names the rows use.
-TABULAR = [
-    *(f"A{n}" for n in range(1, 7)),
-    *(f"A{n}" for n in range(10, 24)),
-    *(f"A{n}" for n in range(30, 46)),
-    *(f"A{n}" for n in range(85, 94)),
-    *(f"A{n}" for n in range(100, 110)),
-]
+# Every statement, question and piece of code that was looked at, by the names the rows use.
+IDS = {
+    "A": [*range(1, 7), *range(10, 24), *range(30, 46), *range(50, 84), *range(85, 110)],
+    "P": [*range(1, 31)],
+    "G": [*range(1, 20), "20a", "20b", "20c", "20d", *range(21, 31)],
+    "T": [*range(1, 17), *range(20, 25), *range(30, 42), *range(50, 64)],
+    "Q": [*range(1, 20)],
+}
 
 ROW = {
     "id": "A13",
+    "kind": "assertion",
     "claim": "An advantage of 1 makes $\\pi$ 0.73.",
     "source": "0.73",
     "ours": "{table_p:.4f} of $\\text{arm}_{1}$",
@@ -81,7 +82,7 @@ def book(tmp_path):
 
 def test_a_good_row_is_read(book):
     (row,) = scorecard.load(folder := book(ROW), notebooks=folder.parent)
-    assert row == ROW | {"chapter": "01_one"}  # the braces of \text{arm}_{1} are no keys
+    assert row == ROW | {"chapter": "01_one", "title": "One"}  # the braces of \text{arm}_{1} are no keys
 
 
 @pytest.mark.parametrize("label", ["sec-table", "thm-one", "fig-inline", "fig-block"])
@@ -92,7 +93,8 @@ def test_sections_theorems_and_figures_can_be_linked(book, label):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "maybe"}, r"01_one.yml, row A13: verdict: 'maybe' is not one of \['confirmed', .*, 'open'\]"),
+        ({"verdict": "maybe"}, r"01_one.yml, row A13: verdict: 'maybe' is not one of \['refuted', .*, 'confirmed'\]"),
+        ({"kind": "hope"}, r"row A13: kind: 'hope' is not one of \['assertion', 'question', 'record'\]"),
         ({"where": "sec-gone"}, r"row A13: where = 'sec-gone': allowed are labels of 01_one.md: .*sec-table"),
         ({"claim": ""}, r"row A13: claim: '' does not match"),
         ({"source": 0.73}, r"row A13: source: 0.73 is not of type 'string'"),
@@ -100,6 +102,8 @@ def test_sections_theorems_and_figures_can_be_linked(book, label):
         ({"ours": "{table_p}"}, r"row A13: ours = '{table_p}': allowed are keys with a format"),
         ({"ours": "{gone:.2f}"}, r"row A13: ours = 'gone': allowed are keys glued by 01_one: table_p, word"),
         ({"ours": "{word:.2f}"}, r"row A13: ours = 'word:.2f': allowed are formats that fit 'up'"),
+        ({"kind": "question", "ours": "yes"}, r"row A13: .* allowed for a row of kind question are answered, open"),
+        ({"kind": "question", "verdict": "open", "ours": "no"}, r"ours = 'no': allowed .* records need none"),
         ({"note": "x"}, r"row A13: Additional properties are not allowed \('note' was unexpected\)"),
     ],
 )
@@ -107,6 +111,39 @@ def test_what_is_off_is_named(book, change, message):
     folder = book(ROW | change)
     with pytest.raises(BookError, match=message):
         scorecard.load(folder, notebooks=folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed"),
+    [
+        ("assertion", {"confirmed", "corrected", "refuted", "open"}),
+        ("question", {"answered", "open"}),
+        ("record", {"confirmed", "corrected", "open"}),
+    ],
+)
+@pytest.mark.parametrize("verdict", scorecard.VERDICTS)
+def test_only_what_is_said_is_refuted_and_only_what_is_asked_is_answered(book, kind, allowed, verdict):
+    folder = book(ROW | {"kind": kind, "verdict": verdict})
+    if verdict in allowed:
+        assert scorecard.load(folder)[0]["verdict"] == verdict
+    else:
+        with pytest.raises(BookError, match=rf"row A13: verdict = '{verdict}': allowed for a row of kind {kind} are "):
+            scorecard.load(folder)
+
+
+def test_a_record_needs_no_number(book):
+    assert scorecard.load(book(ROW | {"kind": "record", "ours": "so it is"}))[0]["ours"] == "so it is"
+
+
+@pytest.mark.parametrize("source", ["0.73", '"with probability 1"', "“up to 8”, in “its” note", 'a: "b"; "c d"'])
+def test_a_source_quotes_in_pairs_of_marks_or_not_at_all(book, source):
+    assert scorecard.load(book(ROW | {"source": source}))[0]["source"] == source
+
+
+@pytest.mark.parametrize("source", ['"with', "“with", "with”", '“with"', '""', "“ ”", "”with“", "“a “b” c”"])
+def test_quotation_marks_that_do_not_pair_are_named(book, source):
+    with pytest.raises(BookError, match=r"row A13: source = .*: allowed are quotation marks in pairs, around words"):
+        scorecard.load(book(ROW | {"source": source}))
 
 
 @pytest.mark.parametrize("field", scorecard.FIELDS)
@@ -148,20 +185,35 @@ def test_a_file_that_is_no_yaml_is_named(book):
 def test_the_page_counts_glues_and_links(book):
     rows = scorecard.load(book(ROW, ROW | {"id": "A14", "verdict": "refuted", "where": "thm-one"}))
     page = scorecard.render(rows)
-    assert "* - ✓\N{NO-BREAK SPACE}confirmed\n  - 1\n" in page
+    assert "* - {ref}`✓\N{NO-BREAK SPACE}confirmed <sec-verdict-confirmed>`\n  - 1\n" in page
     assert "* - ±\N{NO-BREAK SPACE}corrected\n  - 0\n" in page
     assert "{glue:text}`01_one.ipynb::table_p:.4f` of $\\text{arm}_{1}$" in page
     assert "{ref}`sec-table`" in page
     assert "{prf:ref}`thm-one`" in page
     assert "{doc}`01_one`" in page
     assert "* - A14\n" in page
-    assert "claims that can be checked: 2 so far" in page
-    assert "## Chapter 1: one\n" in page
+    assert "There are 2 rows" in page
 
 
-def test_every_tabular_claim_has_a_row():
-    rows = scorecard.load(ROWS)
-    assert sorted(TABULAR) == sorted(row["id"] for row in rows if row["id"] in TABULAR)
+def test_the_page_goes_from_refuted_to_confirmed_by_chapters(book):
+    folder = book(ROW, ROW | {"id": "A14", "verdict": "refuted"})
+    (folder.parent / "02_two.md").write_text(CHAPTER.replace("# One", "# Two, then"))
+    page = scorecard.render(scorecard.load(book(ROW | {"id": "A15"}, name="02_two.yml")))
+    lines = re.findall(r"^#{2,3} .*|^\* - A\d+$", page, re.M)
+    one, two = "### Chapter 1: One", "### Chapter 2: Two, then"
+    assert lines == ["## Refuted", one, "* - A14", "## Confirmed", one, "* - A13", two, "* - A15"]
+
+
+def test_the_page_cites_all_three_sources(book):
+    page = scorecard.render(scorecard.load(book(ROW)))
+    assert {"turner2023mode", "transferlab2023apa", "zhu2023apa", "johnson2023greedy"} <= {
+        key for keys in re.findall(r"\{cite:[tp]\}`([^`]+)`", page) for key in keys.split(",")
+    }
+
+
+def test_everything_that_was_looked_at_has_exactly_one_row():
+    names = [f"{letter}{number}" for letter, numbers in IDS.items() for number in numbers]
+    assert sorted(row["id"] for row in scorecard.load(ROWS)) == sorted(names)
 
 
 def test_no_result_is_typed_where_a_glued_value_belongs():

@@ -11,8 +11,7 @@ from scipy.stats import sem
 
 from actde_nb.pages.drawing import PATCH, finish, note, on_triangle, simplex
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, band, figure, panels
-from actde_nb.tables.bandit import Trajectory
-from actde_nb.tables.boltzmann import boltzmann
+from actde_nb.tables.bandit import Trajectory, boltzmann
 
 REGRET = {
     "ACTDE, fixed temperature": LOOK["actde"],

@@ -145,12 +145,13 @@ def forest(table: xr.Dataset, lines: Mapping[str, float]) -> Figure:
 
 
 @figure
-def control(runs: Mapping[str, xr.Dataset], points: Mapping[str, float], until: float) -> Figure:
-    """Networks that play the softmax of their q: share of alternating games beside the table's fixed point."""
-    fig, axes = panels(height=3.4)
+def control(runs: Mapping[str, xr.Dataset], levels: Mapping[str, tuple[float, float]], until: float) -> Figure:
+    """Networks that play the softmax of their q: share of alternating games beside the table's fixed point and the
+    answer to the q of uniform play, ``levels``."""
+    fig, axes = panels(height=3.8)
     for (label, data), (color, style, _) in zip(runs.items(), CONDITIONS[1:], strict=False):
         curves(axes, data, alternating(data), None, color=color, linestyle=style)
-        axes.axhline(points[label], linewidth=1.5, **LOOK["theory"])
-        axes.text(0.98 * until, points[label] + 0.02, label, color=color, ha="right", va="bottom", fontsize=13)
-    axes.set(xlabel="update", ylabel="share alternating", xlim=(0, until), ylim=(None, max(points.values()) + 0.08))
-    return fig
+        for level, look in zip(levels[label], ("theory", "source"), strict=True):
+            axes.axhline(level, linewidth=1.5, **LOOK[look])
+        axes.text(0.98 * until, max(levels[label]) + 0.02, label, color=color, ha="right", va="bottom", fontsize=13)
+    return finish(axes, xlabel="update", ylabel="share alternating", xlim=(0, until), ylim=(0, 0.85))

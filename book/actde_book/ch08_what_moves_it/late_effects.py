@@ -5,25 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy import stats
 
 from actde_nb.compare.curves import alternating, towards_alternating
-from actde_nb.compare.intervals import LEVEL, Estimate, Others, Samples, difference, mean
-
-
-def bootstrap_difference(
-    samples: Samples, reference: Others, generator: np.random.Generator, level: float = LEVEL
-) -> Estimate:
-    """As ``difference``, with quantiles over resampled trials: too narrow for a handful of them."""
-
-    def apart(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-        return first.mean(axis) - second.mean(axis)
-
-    found = stats.bootstrap(
-        (samples, reference), apart, n_resamples=10_000, confidence_level=level, method="percentile", rng=generator
-    )
-    value = samples.mean() - reference.mean()
-    return Estimate(*map(float, (value, *found.confidence_interval, found.standard_error)))
+from actde_nb.compare.intervals import LEVEL, Estimate, difference, mean
 
 
 def end(data: xr.Dataset) -> float:
@@ -41,6 +25,12 @@ def between(
     return curve[:, chosen].mean(1, dtype=np.float64)
 
 
+def fall(data: xr.Dataset) -> Float[np.ndarray, "trial"]:
+    """Share of alternating games between updates 300 and 500, minus that between 9,000 and 10,000."""
+    share = alternating(data)
+    return between(data, share, 300, 500) - between(data, share, 9_000, 10_000)
+
+
 def late_window(data: xr.Dataset, low: float, high: float) -> tuple[float, float]:
     """``low`` to ``high``, or the second half of a run that ends before ``high``."""
     last = end(data)
@@ -52,8 +42,7 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
 
     From update ``low`` to ``high``; for a shorter run its second half counts, and the first run's mean over the same
     updates. ``share`` and ``effect`` ``[run, estimate]`` have estimates value, low, high and error (the first's effect
-    on itself is NaN); ``deviation`` is over trials, ``peak`` the highest point of the mean curve, ``first`` to ``last``
-    the window."""
+    on itself is NaN); ``deviation`` is over trials."""
     reference = next(iter(runs.values()))
     rows = []
     for data in runs.values():
@@ -62,8 +51,7 @@ def late_effects(runs: Mapping[str, xr.Dataset], low: float, high: float, level:
         own = data is reference
         effect = None if own else difference(samples, between(reference, alternating(reference), *window), level)
         row = {"share": mean(samples, level), "effect": 4 * [np.nan] if own else effect}
-        row |= {"deviation": samples.std(ddof=1), "peak": alternating(data).mean(0).max()}
-        rows.append(row | {"trials": len(samples), "first": window[0], "last": window[1]})
+        rows.append(row | {"deviation": samples.std(ddof=1)})
     data = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     data = {name: (("run", "estimate")[: values.ndim], values) for name, values in data.items()}
     return xr.Dataset(data, {"run": list(runs), "estimate": list(Estimate._fields)})

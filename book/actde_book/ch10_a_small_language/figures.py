@@ -210,3 +210,15 @@ def goodhart(curves: Mapping[str, Sequence[Mapping[str, Points]]], until: float)
         axes.set(ylabel=label)
     axes_of[2].set(yscale="log", xlabel="KL from the initial policy, nats", xlim=(0, until))
     return finish(axes_of[1], legend="center right")
+
+
+@style.figure
+def judges(panels: Mapping[str, tuple[Float[np.ndarray, "judge beta"], Float[np.ndarray, "judge beta"]]]) -> Figure:
+    """Gold over KL where judges are optimised exactly, a line each; by title, ``kl`` and ``gold``."""
+    drawn, axes_of = style.panels(len(panels), 1, height=2.1, sharex=True, sharey=True)
+    for axes, (title, (kl, gold)) in zip(axes_of, panels.items(), strict=True):
+        axes.plot(kl.T, gold.T, color=BLUE, linewidth=0.8, alpha=0.7)
+        axes.plot(kl[:, -1], gold[:, -1], "o", color=BLUE, markersize=3.5)
+        axes.set(ylabel="gold", ylim=(-0.03, 1.03), title=title)
+    axes_of[-1].set(xlabel="KL from the initial policy, nats", xlim=(0, None))
+    return drawn

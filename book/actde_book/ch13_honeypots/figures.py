@@ -22,6 +22,18 @@ METHODS = {
     "code": {"color": ORANGE, "linestyle": ":", "marker": "D"},
     "code, a on A only": {"color": BLUE, "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
 }
+PLACES = {
+    "ppo_reward": ("reward, PPO", {"color": VERMILION, "marker": "o", "linestyle": "-"}),
+    "rloo_reward": ("reward, RLOO", {"color": SKY, "marker": "o", "linestyle": "-"}),
+    "ppo_raw": ("loss, PPO, raw", {"color": VERMILION, "marker": "^", "linestyle": "-"}),
+    "dr_exact": ("loss, Dr. GRPO", {"color": PURPLE, "marker": "^", "linestyle": "-"}),
+    "dr_k3": ("k3, Dr. GRPO", {"color": PURPLE, "marker": "v", "linestyle": "-"}),
+    "ppo_exact": ("loss, PPO, whitened", {"color": VERMILION, "marker": "s", "linestyle": "-"}),
+    "grpo_exact": ("loss, GRPO", {"color": GREEN, "marker": "s", "linestyle": "-"}),
+    "ppo_k3": ("k3, PPO, whitened", {"color": VERMILION, "marker": "D", "linestyle": "-"}),
+    "ppo_k2": ("k2, PPO, whitened", {"color": VERMILION, "marker": "P", "linestyle": "-"}),
+    "grpo_k3": ("k3, GRPO", {"color": GREEN, "marker": "D", "linestyle": "-"}),
+}
 LABELS = {"honeypot": "honeypot rate", "gold": "gold", "kl": "KL, nats", "entropy": "effective sentences"}
 
 
@@ -106,6 +118,41 @@ def rests(
     axes.set_xticks([0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5])
     plain_numbers(axes.xaxis)
     _legend(drawn, axes, 3)
+    return drawn
+
+
+@figure
+def places(
+    curves: Mapping[str, Mapping[str, Points]],
+    runs: Mapping[str, Mapping[float, xr.Dataset]],
+    best: Mapping[str, Points],
+) -> Figure:
+    """Honeypot rate over the KL coefficient with the rests of ``curves``, and gold over divergence with the frontier;
+    ``runs``: name of :data:`PLACES` -> coefficient -> run."""
+    drawn, (above, below) = panels(2, height=3.2)
+    for (name, found), line in zip(curves.items(), ("-", "--"), strict=True):
+        above.plot(found["leash"], found["honeypot"], color=LOOK["theory"]["color"], linestyle=line, label=name)
+    below.plot(best["kl"], best["gold"], **FRONTIER)
+    for name, several in runs.items():
+        label, look = PLACES[name]
+        for k, (coefficient, data) in enumerate(several.items()):
+            ends = {quantity: last(data, quantity) for quantity in ("honeypot", "gold", "kl")}
+            named = None if k else label
+            marks(
+                above,
+                np.full(len(ends["kl"]), coefficient),
+                ends["honeypot"],
+                look,
+                label=named,
+                markersize=4,
+                alpha=0.7,
+            )
+            marks(below, ends["kl"], ends["gold"], look, markersize=4, alpha=0.7)
+    above.set(xscale="log", xlim=(0.08, 2.2), ylim=(-0.03, 1.05), xlabel="KL coefficient", ylabel="honeypot rate")
+    above.set_xticks([0.1, 0.3, 0.6, 1, 2])
+    plain_numbers(above.xaxis)
+    below.set(xlabel="KL, nats per sentence", ylabel="gold", xlim=(0, 5.2))
+    _legend(drawn, above, columns=3)
     return drawn
 
 

@@ -8,7 +8,7 @@ divides out; and that deviation is the resting policy's own.
 A policy's likeliest words, its favourites, tell how far it has been drawn in: how sure it is, and whether it is right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 
 ALMOST = 1e-9  # in value: as good as the best word
+NEWTON = 12  # steps, of which the last ones change nothing
 
 
 def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda: float) -> Float[Tensor, "trial"]:
@@ -39,17 +40,39 @@ def deviation(policy: TreePolicy, reward: Float[Tensor, "sentence"], gae_lambda:
     return (total / words).sqrt()
 
 
+def k3_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"], price: float) -> TreePolicy:
+    """The policy that is, at each node, ``initial * price / (price - A)`` with its own advantages A.
+
+    There KL(initial || policy), times the price, balances them: GRPO's estimator in the loss has that gradient. By one
+    induction from the ends; at each node Newton's method finds price + V, from below."""
+    tree, edges = initial.tree, torch.zeros_like(initial.edges)
+    values = torch.zeros_like(edges).index_copy(-1, tree.leaves, reward.expand(len(edges), -1))
+    for above, level in zip(tree.levels[-2::-1], tree.levels[:0:-1], strict=True):
+        parent = (tree.parent[level] - above.start).expand(len(edges), -1)
+        q, weights = values[..., level], price * initial.edges[..., level].exp()
+        none = q.new_zeros(len(edges), above.stop - above.start)
+        bound = (none - torch.inf).scatter_reduce(-1, parent, q + weights, "amax")
+        for _ in range(NEWTON):
+            chances = weights / (bound.gather(-1, parent) - q)
+            total = none.scatter_add(-1, parent, chances)
+            bound = bound + (total**2 - total) / none.scatter_add(-1, parent, chances**2 / weights)
+        edges[..., level] = (chances / total.gather(-1, parent)).log()
+        values.index_add_(-1, tree.parent[level], edges[..., level].exp() * q)
+    return TreePolicy(tree, edges, torch.zeros_like(initial.leak))
+
+
 def resting(
     initial: TreePolicy,
     known: Mapping[str, Float[Tensor, "sentence"]],
     prices: Sequence[float],
     gae_lambda: float = 0.95,
+    fixed_point: Callable[..., TreePolicy] = policy_on_tree.advantage_fixed_point,
 ) -> dict[str, Float[np.ndarray, "price"]]:
     """Policies at rest on a leash that is tied to ``initial``, at so many prices of a nat in units of reward.
 
     ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price is;
     ``kl`` and ``entropy``; the mean of each of ``known``, functions of a sentence, of which ``reward`` is optimised."""
-    rests = [policy_on_tree.advantage_fixed_point(initial, known["reward"], price) for price in prices]
+    rests = [fixed_point(initial, known["reward"], price) for price in prices]
     said = torch.cat([rest.sentences for rest in rests])
     deviations = torch.cat([deviation(rest, known["reward"], gae_lambda) for rest in rests])
     found = {
@@ -97,15 +120,16 @@ class Favourites(NamedTuple):
     best: Float[Tensor, "trial"]
 
 
-def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"]) -> Favourites:
-    """What is known exactly of the likeliest words. Of several that are equally likely, the best counts."""
+def favourites(policy: TreePolicy, reward: Float[Tensor, "sentence"], within: float = ALMOST) -> Favourites:
+    """What is known exactly of the likeliest words, as good as the best if ``within`` so much of its value. Of several
+    that are equally likely, the best counts."""
     tree = policy.tree
     parents, chances = tree.parent[1:], policy.edges[..., 1:].exp()
     advantages = policy.advantages(reward)[..., 1:]
     likeliest = _most(chances, parents, len(tree))
     first = chances >= likeliest[..., parents]
     lead = _most(advantages.masked_fill(~first, -torch.inf), parents, len(tree))
-    ahead = lead >= _most(advantages, parents, len(tree)) - ALMOST
+    ahead = lead >= _most(advantages, parents, len(tree)) - within
     children = torch.zeros(len(tree), dtype=torch.long).index_add_(0, parents, torch.ones_like(parents))
     chosen = torch.where(children > 1, policy.beginnings.exp(), 0.0)
     weights = chosen / chosen.sum(-1, keepdim=True)

@@ -17,6 +17,7 @@ Points = Float[np.ndarray, "point"]
 FAMILIES = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
     "published, λ = 0": {"color": BLUE, "linestyle": "--", "marker": "s"},
+    "published, λ = .5": {"color": SKY, "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
     "published, λ = .95": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
     "return − q": {"color": GREEN, "linestyle": (0, (5, 1)), "marker": "D"},
     "corrected": {"color": PURPLE, "linestyle": ":", "marker": "v"},
@@ -33,7 +34,7 @@ AIMS = {
 ERRORS = {
     "q_error": ("error of q", {"color": BLACK, "linestyle": "-"}),
     "v_error": ("error of v", {"color": GREY, "linestyle": "--"}),
-    "disagreement": ("disagreement", {"color": VERMILION, "linestyle": "-."}),
+    "disagreement": ("disagreement", {"color": PURPLE, "linestyle": "-."}),
 }
 
 
@@ -55,32 +56,48 @@ def who_knows(maps: Mapping[str, Float[np.ndarray, "v q"]], knows: Points) -> Fi
 
 
 @style.figure
-def watched(found: Mapping[str, Float[np.ndarray, "trial point"]]) -> Figure:
-    """What critics know while a policy learns from them (above), and where each form would pull it (below).
-    ``found`` is what ``watched_critics.watch`` returns."""
-    drawn, (above, below) = style.panels(2, 1, height=2.9, sharex=True)
-    for axes, signals in ((above, ERRORS), (below, AIMS)):
-        for name, (label, look) in signals.items():
-            lines(axes, found["update"][0], found[name], label, thin=(0.6, 0.4), **look)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.8)
-    below.axhline(0, color=GREY, linewidth=0.8)
-    above.set(ylabel="rms, in reward", ylim=(0, None))
-    return finish(below, ylabel="correlation with A", xlabel="updates", ylim=(-1.05, 1.1))
+def watched(found: Mapping[str, Mapping[str, Float[np.ndarray, "trial point"]]]) -> Figure:
+    """Gold, what critics know while a policy learns from them, and where each form would pull it; a column for each
+    run. ``found`` holds what ``watched_critics.watch`` returns."""
+    drawn, axes_of = style.panels(3, len(found), height=2.1, sharex=True, sharey="row", squeeze=False)
+    for (title, seen), column in zip(found.items(), axes_of.T, strict=True):
+        for axes, signals in zip(
+            column, ({"reward": (None, FAMILIES[f"published, {title}"])}, ERRORS, AIMS), strict=True
+        ):
+            for name, (label, look) in signals.items():
+                lines(axes, seen["update"][0], seen[name], label, thin=(0.6, 0.4), **look)
+        column[2].axhline(0, color=GREY, linewidth=0.8)
+        finish(column[2], xlabel="updates", ylim=(-1.05, 1.1))
+        column[0].set_title(title)
+    for axes, label in zip(axes_of[:, 0], ("gold", "rms, in reward", "correlation with A"), strict=True):
+        axes.set(ylabel=label)
+    handles = [
+        sum(pair, []) for pair in zip(*(axes.get_legend_handles_labels() for axes in axes_of[1:, 0]), strict=True)
+    ]
+    drawn.legend(*handles, loc="outside lower center", ncols=3, handlelength=2.2)
+    return drawn
 
 
 @style.figure
-def forms(runs: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
-    """Gold, grammar and entropy over updates, from samples; a thin line a trial, a thick one the family's mean."""
-    drawn, axes_of = style.panels(3, 1, height=2.4, sharex=True)
+def forms(sides: Mapping[str, Mapping[str, Sequence[xr.Dataset]]]) -> Figure:
+    """Gold, grammar and entropy over updates, from samples, a column for each side; a thin line for each trial, a thick
+    one for the family's mean."""
+    drawn, axes_of = style.panels(3, len(sides), height=2.1, sharex=True, sharey="row", squeeze=False)
     quantities = {"gold": "gold", "grammatical": "share grammatical", "entropy": "entropy, nats"}
-    for axes, (quantity, label) in zip(axes_of, quantities.items(), strict=True):
-        for family, several in runs.items():
-            samples = np.concatenate([curve(data, quantity, "sampled") for data in several])
-            update = several[0]["evaluated"].values
-            lines(axes, update, samples, family, thin=(0.4, 0.35), **FAMILIES[family])
+    for (title, runs), column in zip(sides.items(), axes_of.T, strict=True):
+        column[0].set_title(title)
+        for axes, quantity in zip(column, quantities, strict=True):
+            for family, several in runs.items():
+                samples = np.concatenate([curve(data, quantity, "sampled") for data in several])
+                update = several[0]["evaluated"].values
+                lines(axes, update, samples, family, thin=(0.4, 0.3), **FAMILIES[family])
+        column[2].set(xlabel="updates")
+    for axes, label in zip(axes_of[:, 0], quantities.values(), strict=True):
         axes.set(ylabel=label, ylim=(0, None))
-    axes_of[2].set(xlabel="updates")
-    drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, handlelength=2.4)
+    named = {
+        label: handle for axes in axes_of[0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawn.legend(named.values(), named, loc="outside lower center", ncols=3, handlelength=2.4)
     return drawn
 
 

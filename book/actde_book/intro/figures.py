@@ -8,18 +8,24 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.style import BLUE, GREEN, LOOK, VERMILION, figure, panels
+from actde_nb.pages.style import BLUE, GREEN, LOOK, SKY, VERMILION, figure, panels
 from actde_nb.tables.bandit import Trajectory
 
 Curve = tuple[Int[np.ndarray, "point"], Float[np.ndarray, "trial point"]]
-LOOKS = {"value": LOOK["value"], "actde": LOOK["actde"], "price": {"color": GREEN, "linestyle": "--"}}
+LOOKS = LOOK | {
+    "free": LOOK["value"],
+    "priced": {"color": GREEN, "linestyle": "--"},
+    "masked": LOOK["actde"],
+    "open": {"color": SKY, "linestyle": (0, (3, 1))},
+}
 
 
 @figure
 def three_worlds(
     table: Mapping[str, Trajectory], games: Mapping[str, xr.Dataset], language: Mapping[str, Curve]
 ) -> Figure:
-    """``value`` and ``actde`` in a table, in the dilemma and, with ``price``, on the language (updates, nats)."""
+    """``value`` and ``actde`` in a table and in the dilemma; PPO ``free`` and ``priced`` and ACTDE ``masked`` and
+    ``open`` on the language (updates, nats)."""
     drawn, (top, middle, bottom) = panels(rows=3, height=2.7)
     for name, trajectory in table.items():
         top.loglog(trajectory.episodes[1:], trajectory.policy[1:, :, 1], linewidth=0.6, alpha=0.35, **LOOKS[name])
@@ -30,15 +36,17 @@ def three_worlds(
     middle.set(title="A small transformer in a prisoner's dilemma", ylim=(0.2, 1.08))
     for name, (updates, entropy) in language.items():
         bottom.plot(updates, entropy.T, linewidth=0.7, alpha=0.6, **LOOKS[name])
-    bottom.set(xlabel="update", ylabel="nats a sentence", title="A language model of a small language", ylim=(0, 12))
+    bottom.set(xlabel="update", ylabel="entropy, nats per sentence", ylim=(0, 27))
+    bottom.set(title="A language model of a small language")
     for axes, x, y, text, color in (
         (top, 0.03, 0.12, "baseline v(s)", VERMILION),
         (top, 0.2, 0.88, "baseline q(s, a): ACTDE", BLUE),
         (middle, 0.3, 0.85, "PPO", VERMILION),
         (middle, 0.6, 0.2, "ACTDE", BLUE),
-        (bottom, 0.03, 0.88, "ACTDE, return − q(s, a)", BLUE),
-        (bottom, 0.55, 0.43, "PPO, each nat at a price", GREEN),
-        (bottom, 0.03, 0.12, "PPO", VERMILION),
+        (bottom, 0.03, 0.88, "ACTDE as published", SKY),
+        (bottom, 0.42, 0.33, "ACTDE, within the grammar", BLUE),
+        (bottom, 0.42, 0.1, "PPO with a KL penalty", GREEN),
+        (bottom, 0.03, 0.05, "PPO", VERMILION),
     ):
         axes.text(x, y, text, color=color, transform=axes.transAxes, weight="bold")
     return drawn

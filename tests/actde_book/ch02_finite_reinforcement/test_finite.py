@@ -1,11 +1,13 @@
 """What chapter 2 proves about the action-conditioned error, checked against loops that share no code with it."""
 
+import copy
 import itertools
 import math
 
 import numpy as np
 import pytest
 import sympy as sp
+import torch
 from actde_book.ch02_finite_reinforcement import algebra
 from actde_book.ch02_finite_reinforcement.predictions import metropolis_law, softmax_gradient_limit, telescoped_logits
 from actde_book.ch02_finite_reinforcement.visit_orders import interleavings, lateness, play
@@ -15,8 +17,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import expit, logit
 
 from actde_nb.tables import symbolic
-from actde_nb.tables.bandit import Bandit, Rule, StepSize, actde, simulate
-from actde_nb.tables.boltzmann import boltzmann
+from actde_nb.tables.bandit import Bandit, Rule, StepSize, actde, boltzmann, simulate
 
 E_1, E_2 = algebra.FIRST_ERRORS
 POST = {E_1: 1, E_2: sp.Rational(1, 2), symbolic.TAU: 1}
@@ -142,6 +143,58 @@ class TestTelescoping:
     def test_range_of_the_critic_step(self, alpha, settles):
         _, q = loop([0] * 400, [1.0, 0.0], 1.0, alpha, [0.5, 0.5], [0.0, 0.0])
         assert (abs(q[0] - 1) < 1e-9) is settles
+
+
+class TestSharedFeatures:
+    """The proposition, with autograd in a network of one trunk and two linear heads."""
+
+    @staticmethod
+    def train(loss_of_policy, trunk_learns, steps=300):
+        """Return logits minus q over tau, at the start, at the end, and as the first heads read the last features."""
+        torch.manual_seed(0)
+        trunk, (policy, critic) = torch.nn.Linear(4, 5).double(), (torch.nn.Linear(5, 3).double() for _ in range(2))
+        groups = [{"params": policy.parameters(), "lr": 0.02}, {"params": critic.parameters(), "lr": 0.05}]
+        groups += [{"params": trunk.parameters(), "lr": 0.01 * trunk_learns}]
+        descent, states = torch.optim.SGD(groups), torch.randn(6, 4).double()
+
+        def tied(policy, critic):
+            features = torch.tanh(trunk(states))
+            return (policy(features) - critic(features) / 2.5).detach()
+
+        first, heads = tied(policy, critic), (copy.deepcopy(policy), copy.deepcopy(critic))
+        for _ in range(steps):
+            features = torch.tanh(trunk(states[torch.randint(6, ())]))
+            logits, q = policy(features), critic(features)
+            a = torch.distributions.Categorical(logits=logits.detach()).sample()
+            error = (torch.randn(()) + a - q[a]).detach()
+            descent.zero_grad()
+            (loss_of_policy(logits, a, error) - error * q[a]).backward()
+            descent.step()
+        return first, tied(policy, critic), tied(*heads)
+
+    def test_logits_and_q_move_as_one_if_the_loss_takes_the_logit(self):
+        first, last, _ = self.train(lambda logits, a, error: -error * logits[a], trunk_learns=False)
+        torch.testing.assert_close(last, first, rtol=0, atol=1e-12)
+
+    def test_a_trunk_that_learns_leaves_what_the_first_heads_read(self):
+        first, last, as_first = self.train(lambda logits, a, error: -error * logits[a], trunk_learns=True)
+        torch.testing.assert_close(last, as_first, rtol=0, atol=1e-12)
+        assert (last - first).abs().max() > 0.01
+
+    def test_they_part_under_a_policy_gradient(self):
+        first, last, _ = self.train(lambda logits, a, error: -error * logits.log_softmax(-1)[a], trunk_learns=False)
+        assert (last - first).abs().max() > 0.1
+
+    def test_by_hand(self):
+        # Features (1, 1) and (0, 1), eta = 1, alpha = .5, both heads zero. Action 1 pays 2, so the error is 2, and
+        # w = (2, 2), u = (1, 1): logits (4, 2), q (2, 1). Action 2 pays 0, so the error is -1, and w = (2, 1),
+        # u = (1, .5): logits (3, 1), q (1.5, .5).
+        features, w, u = np.array([[1.0, 1.0], [0.0, 1.0]]), np.zeros(2), np.zeros(2)
+        for a, pay in ((0, 2.0), (1, 0.0)):
+            error = pay - features[a] @ u
+            w, u = w + error * features[a], u + 0.5 * error * features[a]
+        np.testing.assert_array_equal(features @ w, [3, 1])
+        np.testing.assert_array_equal(features @ u, [1.5, 0.5])
 
 
 class TestEndPoint:

@@ -33,7 +33,6 @@ def test_says_where_it_comes_from_but_not_on_whose_disk(stored, name):
 @pytest.mark.parametrize("name", ALL)
 def test_is_the_run_that_the_programme_names(stored, name):
     assert runs.run_of(results.settings_of(stored[name])) == PRISONER[name]
-    assert results.settings_of(stored[name]) == PRISONER[name].settings(), "a setting is missing"
 
 
 def test_every_run_of_the_programme_is_there():
@@ -95,3 +94,16 @@ def test_policy_keeps_to_the_last_move(plain):
     final = plain["final_cooperation"]
     assert (final.sel(last_move="c") < 1e-4).all()
     assert (final.sel(last_move="d") > 1 - 1e-4).all()
+
+
+def test_rejection_sampling_defects_first_then_alternates_and_collapses(stored, plain):
+    data = stored["prisoner_rejection"]
+    defect, turns = data["outcome_share"].sel(outcome="dd").values, alternating(data)
+    early = data["update"].values <= 100
+    assert (turns[:, early].min(1) < 0.42).all()
+    assert (defect.max(1) > 0.55).all()
+    assert (turns[:, -1] > 0.97).all()
+    assert data["final_entropy"].max() < 1e-3
+    gaps, slower = (np.abs(run["logit_gap"].values[:5, -1]) for run in (data, plain))
+    assert (gaps[:, 0] > slower[:, 0] + 5).all()
+    assert (gaps[:, 1] < slower[:, 1]).all()

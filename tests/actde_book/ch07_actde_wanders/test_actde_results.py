@@ -5,6 +5,7 @@ import pytest
 from actde_book.ch07_actde_wanders import thermometer, time_series
 from actde_book.ch07_actde_wanders.figures import difference
 from actde_book.ch07_actde_wanders.time_series import later_shares
+from scipy import stats
 
 from actde_nb.compare import intervals
 from actde_nb.compare.curves import alternating, at_update, first_update, slope
@@ -82,6 +83,17 @@ def test_excludes_all_candidates_for_the_end(plain):
     for point in (outcome_shares(rest.policy), softmax_return_lines(MAIN), np.array([0.25, 0.25, 0.5])):
         assert time_series.hotelling(shares[:, :2], point[:2]) < 0.01
     assert shares[:, 2].mean() > 0.65
+
+
+def test_with_dropout_the_later_half_excludes_the_fixed_point_and_the_end_does_not(plain):
+    [rest] = fixed_points(prisoners_dilemma(MAIN), 1.0, starts=3, rng=np.random.default_rng(0))
+    point = outcome_shares(rest.policy)[2]
+    dropout = results.read(RESULTS / "prisoner_actde_dropout.nc")
+    for part, excludes in ((0.5, True), (0.2, False), (0.1, False)):
+        off = later_shares(dropout, part)[:, 2] - point
+        assert (stats.ttest_1samp(off, 0).pvalue < 0.05) == (stats.wilcoxon(off).pvalue < 0.05) == excludes
+        off = later_shares(plain, part)[:, 2] - point
+        assert max(stats.ttest_1samp(off, 0).pvalue, stats.wilcoxon(off).pvalue) < 0.02
 
 
 def test_no_trend_after_the_first_third(plain):

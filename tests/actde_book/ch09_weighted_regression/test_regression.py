@@ -13,8 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from actde_nb.tables import games, mdp, symbolic
-from actde_nb.tables.bandit import Bandit, actde, simulate
-from actde_nb.tables.boltzmann import boltzmann
+from actde_nb.tables.bandit import Bandit, actde, boltzmann, simulate
 from actde_nb.tables.fixed_points import fixed_points
 
 OLD, GAINS = np.array([0.2, 0.5, 0.3]), np.array([1.0, -0.4, 0.0])

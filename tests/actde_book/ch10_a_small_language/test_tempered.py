@@ -1,25 +1,10 @@
 """Temperatures of a policy by hand."""
 
 import torch
-from actde_book.ch10_a_small_language.on_the_tree import of_grammar, tempered
+from actde_book.ch10_a_small_language.on_the_tree import tempered
+from tree_policies import INITIAL, SENTENCES, TREE
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.worlds.grammar import END, START, Grammar
-from actde_nb.worlds.tree import grow
-from actde_nb.worlds.wedding import wedding
-
-TOY = Grammar(
-    (".", "a", "b"),
-    {
-        START: {"a": (1.0, "after")},
-        "after": {".": (0.5, END), "b": (0.5, "more")},
-        "more": {".": (0.5, END), "a": (0.5, "stop")},
-        "stop": {".": (1.0, END)},
-    },
-    longest=4,
-)
-TREE, SENTENCES = grow(TOY, "a"), grow(wedding(), "We had a")
-INITIAL = of_grammar(SENTENCES, wedding())
 
 
 def test_a_temperature_sharpens_each_word():

@@ -236,6 +236,13 @@ def test_rescaling_changes_the_eigenvalue_and_not_the_policy():
     torch.testing.assert_close(*nats)
 
 
+def test_along_goes_forwards_for_positive_offsets():
+    """3 x^2 + 2 x from x = 1 in steps of 2: at x = 0, 1 and 1.5."""
+    x, step = {"x": torch.tensor([1.0])}, {"x": torch.tensor([2.0])}
+    seen = sharpness.along(lambda p: 3 * p["x"] ** 2 + 2 * p["x"], x, step, (-0.5, 0.0, 0.25))
+    assert seen[:, 0].tolist() == [0.0, 5.0, 9.75]
+
+
 def test_along_leaves_the_network_alone():
     params = networks()
     kept = copy.deepcopy(params)
