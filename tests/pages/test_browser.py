@@ -33,7 +33,14 @@ FINDINGS = """() => {
   for (const e of document.querySelectorAll('article div.math')) {
     if (e.scrollWidth > e.clientWidth + 1) say(`equation is ${e.scrollWidth} of ${e.clientWidth} px wide`, e);
   }
+  // A wide table scrolls in a box of its own, which must itself be in view.
+  const scrolls = e => {
+    const box = e.closest('.pst-scrollable-table-container');
+    if (!box || !['auto', 'scroll'].includes(getComputedStyle(box).overflowX)) return false;
+    return box.getBoundingClientRect().right <= page.clientWidth + 1;
+  };
   for (const e of document.querySelectorAll('article img, article table, article p')) {
+    if (scrolls(e)) continue;
     const box = e.getBoundingClientRect();
     const over = Math.round(box.right - page.clientWidth);
     if (box.width > 0 && over > 0) say(`${e.tagName} sticks out by ${over} px`, e);
