@@ -115,6 +115,15 @@ def possible(run: Run, betas: Sequence[float] | Float[np.ndarray, "beta"]) -> di
     return {name: values.numpy() for name, values in found.items()}
 
 
+def beyond(
+    data: xr.Dataset, frontier: Mapping[str, Float[np.ndarray, "beta"]], quantity: str, at: str = "kl"
+) -> Samples:
+    """By how much each trial has more of a quantity at the end than the frontier has where ``at`` is the same; past
+    its ends the frontier counts as level."""
+    order = np.argsort(frontier[at])
+    return last(data, quantity) - np.interp(last(data, at), frontier[at][order], frontier[quantity][order])
+
+
 def excess(
     frontier: Mapping[str, Float[np.ndarray, "beta"]],
     kl: Float[np.ndarray, "*batch"],

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import xarray as xr
-from actde_book.ch16_one_frontier import comparison
 from scipy import stats
 
 from actde_nb.compare import at_equal_kl
@@ -59,19 +58,6 @@ def test_at_the_same_number_of_another_quantity():
     # Gold .3 lies half way between 4 nats (.2) and 2 (.4) in trial 0, at 3 nats in trial 1; ours took one nat less.
     found = at_equal_kl.apart(run([2.0, 2.0], 0.3), SETTINGS, "kl", at="gold")
     assert (found.value, found.error) == pytest.approx((-1, 0))
-
-
-def test_beyond_a_curve_by_hand():
-    curve = {"kl": np.array([2.0, 0.0]), "gold": np.array([0.8, 0.4])}  # from high to low, as a frontier may come
-    # At 1 nat the curve has .6, at 3, past its end, .8.
-    found = comparison.beyond(run([1.0, 3.0], [0.5, 0.9]), curve, "gold")
-    np.testing.assert_allclose(found, [-0.1, 0.1])
-
-
-def test_points_of_a_curve_are_not_beyond_it():
-    kl = np.array([0.3, 1.1])
-    curve = {"kl": np.array([0.3, 0.7, 1.1]), "gold": np.array([0.5, 0.6, 0.65])}
-    np.testing.assert_allclose(comparison.beyond(run(kl, [0.5, 0.65]), curve, "gold"), 0, atol=1e-12)
 
 
 def test_on_the_way_by_hand():

@@ -165,3 +165,24 @@ def test_distance_from_a_frontier():
     line = {"kl": np.array([1.0, 0.0, 3.0]), "reward": np.array([0.5, 0.0, 0.9])}
     kl, reward = np.array([0.5, 2.0, 9.0]), np.array([0.25, 0.6, 0.8])
     np.testing.assert_allclose(frontiers.excess(line, kl, reward), [0, 0.5, 6.5], atol=1e-12)
+
+
+FRONTIER = {"kl": np.array([2.0, 0.0]), "reward": np.array([0.8, 0.4])}  # from high to low, as a frontier may come
+
+
+def at_the_end(kl, reward) -> xr.Dataset:
+    ends = np.stack([np.zeros_like(kl), kl, reward, np.zeros_like(kl)], -1)[:, None]
+    return run(ends, 100 + ends[..., 1:])
+
+
+def test_beyond_a_frontier_by_hand():
+    # At 1 nat the frontier has .6, at 3, past its end, .8; it has .7 at 1.5 nats.
+    data = at_the_end(np.array([1.0, 3.0]), np.array([0.5, 0.9]))
+    np.testing.assert_allclose(frontiers.beyond(data, FRONTIER, "reward"), [-0.1, 0.1], atol=1e-6)
+    np.testing.assert_allclose(frontiers.beyond(data, FRONTIER, "kl", at="reward"), [0.5, 1], atol=1e-6)
+
+
+def test_points_of_a_frontier_are_not_beyond_it():
+    data = at_the_end(FRONTIER["kl"], FRONTIER["reward"])
+    for quantity, at in (("reward", "kl"), ("kl", "reward")):
+        np.testing.assert_allclose(frontiers.beyond(data, FRONTIER, quantity, at), 0, atol=1e-6)

@@ -80,7 +80,7 @@ def beside(best: Frontier, runs: Mapping[str, xr.Dataset]) -> Figure:
     readings = (("gold", lambda more: -more, 0), ("entropy", np.exp, 1))
     for axes, (quantity, read, optimum) in zip(axes_of, readings, strict=True):
         for row, data in enumerate(runs.values()):
-            samples = comparison.beyond(data, best, quantity)
+            samples = frontiers.beyond(data, best, quantity)
             value, low, high, _ = intervals.mean(samples)
             axes.plot(read(samples), np.full(len(samples), row), linestyle="", marker="o", markersize=3, color=SKY)
             interval(axes, row, read(np.array([low, high])), read(value), {"color": BLUE, "marker": "D"}, 1.6, 6)
