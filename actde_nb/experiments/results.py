@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 import xarray as xr
@@ -152,17 +153,24 @@ def read(path: Path) -> xr.Dataset:
     if not path.is_file():
         raise ResultsError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     try:
-        data = xr.load_dataset(path, engine="h5netcdf")
-    except BlockingIOError:
-        raise ResultsError(f"{path} is open elsewhere, where it may be written") from None
+        data = xr.load_dataset(path, engine="netcdf4")  # six times as fast as by h5netcdf
     # Whatever a damaged file makes the libraries raise means the same thing.
     except Exception as error:
-        raise ResultsError(f"{path} cannot be read as netCDF: {error}") from None
+        told = "is open elsewhere, where it may be written" if _locked(path) else f"cannot be read as netCDF: {error}"
+        raise ResultsError(f"{path} {told}") from None
     if data.attrs.get("format") != FORMAT:
         raise ResultsError(f"{path} has format {data.attrs.get('format')!r}: allowed is {FORMAT!r}")
     if digest(data) != data.attrs.get("sha256"):
         raise ResultsError(f"{path} is damaged: its content is not what it was written with")
     return data
+
+
+def _locked(path: Path) -> bool:
+    try:
+        h5py.File(path).close()
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 def settings_of(data: xr.Dataset) -> dict[str, dict[str, Any]]:
