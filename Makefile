@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make book       execute the chapters and render the book"
 	@echo "make test       everything CI runs"
-	@echo "make notebooks  open JupyterLab on the chapters"
+	@echo "make notebooks  open the chapters in JupyterLab, in a folder of your own"
 	@echo "make bench      speed and memory"
 	@echo "make results    train the stored runs that are missing; hours, and it can be interrupted"
 	@echo "make record     make the present numbers the references of the tests, showing what changed"
@@ -46,7 +46,8 @@ test: environment
 	@$(BIN)/python -m pytest --numprocesses 2
 
 notebooks: environment
-	@$(BIN)/jupyter lab book
+	@$(BIN)/actde-nb notebooks
+	@$(BIN)/jupyter lab notebooks
 
 bench: environment
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done

@@ -30,6 +30,7 @@ Chapters = _option(tuple[str, ...], "[CHAPTER ...]", "all", tyro.conf.Positional
 Settings = _option(tuple[str, ...], "NAME=VALUE ...", "none", name="set")
 Jobs = _option(int | None, "INT", "one a core", help="chapters at a time.")
 Files = _option(tuple[Path, ...], "[FILE ...]", "all", tyro.conf.Positional)
+Repository = _option(str | None, "URL", "what GitHub's workflows say, elsewhere none")
 KEPT = "File of the results, with the state to go on from beside it."
 Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder", help=KEPT)
 
@@ -74,12 +75,13 @@ def execute(
         print(notebook.relative_to(paths.ROOT))
 
 
-def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> None:
+def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False, repository: Repository = None) -> Path:
     """Execute what changed, compare its numbers with the references, and render the book.
 
     Args:
         scale: size of the runs behind the pages.
-        strict: fail when a number is not what its reference says."""
+        strict: fail when a number is not what its reference says.
+        repository: where the book's files are kept, such as https://github.com/owner/name; pages link to it."""
     from actde_nb.pages.chapters import chapters as find_chapters  # heavy
     from actde_nb.pages.execute import execute as run_chapters
     from actde_nb.pages.references import differences
@@ -92,21 +94,46 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False) -> N
         print(f"moved: {difference}", file=sys.stderr)
     html = paths.HTML if scale == "reader" else paths.BUILD / f"html-{scale}"
     print("rendering ...", flush=True)
-    print(f"the book: {render(every, paths.executed(scale), html).as_uri()}")
+    page = render(every, paths.executed(scale), html, _repository() if repository is None else repository)
+    print(f"the book: {page.as_uri()}")
     if moved and strict:
         raise BookError(f"{len(moved)} numbers are not what their references say")
+    return html
+
+
+def _repository() -> str:
+    """What GitHub's own workflows say of it; nothing elsewhere."""
+    server, name = (os.environ.get(f"GITHUB_{part}", "") for part in ("SERVER_URL", "REPOSITORY"))
+    return f"{server}/{name}" if server and name else ""
+
+
+def notebooks(folder: Path = Path("notebooks"), jobs: Jobs = None) -> None:
+    """Lay out the chapters as notebooks to change and run, with the numbers of the book as last executed.
+
+    Args:
+        folder: where; what you have changed there stays as it is."""
+    from actde_nb.pages.render import lay_out
+
+    kept = lay_out(build(jobs=jobs), folder)
+    for notebook in kept:
+        print(f"{notebook}: kept, since you have changed it; without it you would get the book's")
+    print(f"the notebooks: {folder.resolve()}")
 
 
 def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -> None:
-    """Execute chapters and make their numbers the new references, showing every difference.
+    """Execute chapters and make their numbers and times the new references, showing every difference.
 
     Args:
-        scale: which references; smoke and reader ones are kept."""
+        scale: which references; of the sources' own scale only the times are kept."""
     from actde_nb.pages import references
     from actde_nb.pages.chapters import chapters as find_chapters  # heavy
     from actde_nb.pages.execute import execute as run_chapters
+    from actde_nb.pages.execute import seconds
 
     for notebook in run_chapters(find_chapters(chapters), scale, paths.executed(scale), jobs=jobs):
+        references.record_time(notebook, scale, seconds(notebook))
+        if scale == "paper":
+            continue
         changed = references.differences(notebook, scale)
         print("\n".join(map(str, changed)) or f"{notebook.stem}: as before")
         references.record(notebook, scale)
@@ -218,7 +245,15 @@ def main() -> None:
     """Entry point: what a person can mend is one message and exit status 1; what is our fault is a traceback."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # where a terminal has fewer characters than the help
-    commands = {"list": list_, "execute": execute, "build": build, "record": record, "train": train, "results": results}
+    commands = {
+        "list": list_,
+        "execute": execute,
+        "build": build,
+        "record": record,
+        "notebooks": notebooks,
+        "train": train,
+        "results": results,
+    }
     try:
         if sys.argv[1:2] == ["train"] and not {*runs.WORLDS, "-h", "--help"} & set(sys.argv[2:3]):
             raise BookError(f"train: choose {' or '.join(runs.WORLDS)}, as in actde-nb train prisoner --algorithm ppo")

@@ -1,5 +1,10 @@
 """Shared fixtures: the executed notebooks and the rendered book, made once and only if they are out of date."""
 
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +15,7 @@ from filelock import FileLock
 from actde_nb.pages.chapters import Chapter, chapters
 from actde_nb.pages.execute import execute
 from actde_nb.pages.render import render
-from actde_nb.paths import BUILD, executed
+from actde_nb.paths import BUILD, ROOT, executed
 
 SCALE = "smoke"
 
@@ -39,3 +44,24 @@ def html(every_chapter: list[Chapter], notebooks: dict[str, Path]) -> Path:
     """Folder of the rendered book."""
     with alone():
         return render(every_chapter, executed(SCALE), BUILD / f"html-{SCALE}").parent
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """Folder with the package as a wheel installs it, made from a copy of what is installed."""
+    with alone():
+        folder = BUILD / "tests-installed"
+        with tempfile.TemporaryDirectory() as place:
+            skipped = shutil.ignore_patterns(".*", "_*build", "tests", "build", "notebooks", "runs", "__pycache__")
+            source = shutil.copytree(ROOT, Path(place, "source"), ignore=skipped)
+            content = hashlib.sha256()
+            for file in sorted(file for file in source.rglob("*") if file.is_file()):
+                content.update(str(file.relative_to(source)).encode() + file.read_bytes())
+            mark = folder / "content"
+            if not mark.exists() or mark.read_text() != content.hexdigest():
+                shutil.rmtree(folder, ignore_errors=True)
+                pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps"]
+                options = ["--no-index", "--no-build-isolation", "--target", folder, source]
+                subprocess.run([*pip, *options], check=True, capture_output=True)
+                mark.write_text(content.hexdigest())
+    return folder

@@ -42,7 +42,7 @@ def command(monkeypatch, capsys):
 def test_help_names_every_command(command):
     status, text = command("--help")
     assert status == 0
-    for name in ("list", "execute", "build", "record", "train", "results"):
+    for name in ("list", "execute", "build", "record", "notebooks", "train", "results"):
         assert name in text
 
 
@@ -251,3 +251,13 @@ def test_a_mistake_in_the_list_of_stored_runs_is_one_message(command, monkeypatc
     monkeypatch.setattr(paths, "PROGRAMME", tmp_path / "list.yml")
     status, _ = command("results", "train")
     assert status.startswith("actde-nb: list.yml, mine: config.betta is no setting: ")
+
+
+def test_notebooks_are_laid_out_and_what_a_reader_changed_is_named(command, monkeypatch, tmp_path):
+    pages, folder = tmp_path / "html" / "_sources", tmp_path / "mine"
+    pages.mkdir(parents=True)
+    (pages / "01_a.ipynb").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(cli, "build", lambda jobs: pages.parent)
+    assert f"the notebooks: {folder}" in command("notebooks", "--folder", str(folder))[1]
+    (folder / "01_a.ipynb").write_text('{"mine": 1}', encoding="utf-8")
+    assert "01_a.ipynb: kept, since you have changed it" in command("notebooks", "--folder", str(folder))[1]

@@ -105,12 +105,8 @@ def test_two_makes_at_once_set_up_once(tmp_path):
     assert (tmp_path / "log").read_text().split() == ["begun", "ended", "install", "install"]
 
 
-def test_an_installed_copy_has_the_drawers_and_the_stored_runs(tmp_path):
+def test_an_installed_copy_has_the_drawers_and_the_stored_runs(installed, tmp_path):
     """Into an empty folder, and used from another: nothing of the checkout is at hand."""
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    install = ["install", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "installed")]
-    copied = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "_build", "tests", "build"))
-    subprocess.run([*pip, *install, str(copied)], check=True, capture_output=True)
     code = """
 from actde_book.ch13_honeypots import figures
 from actde_nb import paths
@@ -121,7 +117,7 @@ assert "installed" in figures.__file__ and STYLE.exists()
 price, trials = LANGUAGE["ppo_010"].config.kl_in_reward, len(last(stored("ppo_010")["ppo_010"], "kl"))
 print(len(paths.stored_runs()), price, trials, paths.PRETRAINED)
 """
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     runs, price, trials, pretrained = run.stdout.split()

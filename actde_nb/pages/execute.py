@@ -66,6 +66,11 @@ def _stamp(notebook: Path) -> str | None:
         return None
 
 
+def seconds(notebook: Path) -> int:
+    """How long an executed notebook took; 0 if it does not say."""
+    return nbformat.read(notebook, as_version=4).metadata[STAMP].get("seconds", 0)
+
+
 def _side_by_side(tasks: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, str | None, float]]:
     """Run every task in one of several processes; yield name, failure and seconds as they end."""
     context = multiprocessing.get_context("spawn")
@@ -124,7 +129,7 @@ def _end_with_parent() -> None:
 
 def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) -> str | None:
     """Run one chapter in this process; return what went wrong, if anything."""
-    chapter = Chapter(source)
+    chapter, began = Chapter(source), time.monotonic()
     with ExitStack() as stack:
         try:
             # Notebooks, not paths: papermill would read a name in braces in a path as a parameter.
@@ -136,7 +141,7 @@ def _run(source: Path, parameters: dict, target: Path, stamp: str, line: int) ->
                 progress_bar={"desc": chapter.name, "position": line, "leave": False, "disable": None},
             )  # fmt: skip
             notebook = clean(ran)
-            notebook.metadata[STAMP] = {"fingerprint": stamp}
+            notebook.metadata[STAMP] = {"fingerprint": stamp, "seconds": round(time.monotonic() - began)}
             nbformat.write(notebook, new := target.with_name(f".{target.name}{NEW}"))
             os.replace(new, target)
         except PapermillExecutionError as error:
@@ -165,11 +170,12 @@ def _explain(chapter: Chapter, error: PapermillExecutionError, injected: bool) -
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop what differs from run to run (times, paths), and hide the cell that papermill injects."""
+    """Drop what differs from run to run but for whole seconds, and hide the cell that papermill injects."""
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
-        cell.metadata.pop("papermill", None)
+        if (seconds := round(cell.metadata.pop("papermill", {}).get("duration") or 0)) > 0:
+            cell.metadata["seconds"] = seconds
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell")

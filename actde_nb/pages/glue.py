@@ -22,6 +22,7 @@ SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
 QUOTED = re.compile(r"\{glue(?::\w*)?\}(?:`([^`]+)`|[ \t]+(\S+))")  # a role, or a directive
 Scalar = bool | int | float | str
+VALUES: dict[str, Scalar] = {}  #: what this process has put, by name
 
 
 def at_scale(scale: str, **choices: Any) -> Any:
@@ -51,7 +52,8 @@ def plain(value: Any) -> Scalar:
 def put(name: str, value: Any, spread: Any = 0.0) -> None:
     """Make ``value``, a scalar or a string, available to the prose as ``name``, and ``spread``, its standard error over
     runs, as ``name_spread``. How far a value may be from its reference is said in :mod:`~actde_nb.pages.references`."""
-    myst_nb.glue(name, plain(value), display=False)
+    VALUES[name] = plain(value)
+    myst_nb.glue(name, VALUES[name], display=False)
     if (spread := plain(spread)) > 0:
         myst_nb.glue(name + SPREAD, spread, display=False)
 

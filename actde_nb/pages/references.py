@@ -2,17 +2,18 @@
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from actde_nb.pages.glue import SPREAD, Scalar, glued
 from actde_nb.paths import REFERENCES
+from actde_nb.training.files import replace_file
 
 SPREADS = 5.0  # a value with a spread may differ by this many standard errors of the difference
 GROWTH = 1.5  # a spread may be this many times its reference: noise is no excuse for a difference
 RELATIVE = 1e-6  # an exact value may differ by rounding, which other processors do differently
 ABSOLUTE = 1e-9
+TIMES = "times.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,23 @@ def differences(notebook: Path, scale: str) -> list[Difference]:
 def record(notebook: Path, scale: str) -> None:
     """Make what ``notebook`` glued the reference, and nothing else."""
     file = reference_file(notebook.stem, scale)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}")
-    new.write_text(json.dumps(glued(notebook), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(new, file)
+    _write(file, glued(notebook))
+
+
+def times() -> dict[str, dict[str, int]]:
+    """Seconds that each chapter took when it was last recorded, by scale and name."""
+    file = REFERENCES / TIMES
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def record_time(notebook: Path, scale: str, seconds: int) -> None:
+    """Keep how long a chapter takes."""
+    known = times()
+    if not seconds:
+        return
+    known.setdefault(scale, {})[notebook.stem] = seconds
+    _write(REFERENCES / TIMES, known)
+
+
+def _write(file: Path, content: dict) -> None:
+    replace_file(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

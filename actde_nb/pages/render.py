@@ -1,12 +1,14 @@
 """Stage the executed notebooks with the other pages, and render them into a book."""
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -15,13 +17,18 @@ from actde_nb.checks import BookError
 from actde_nb.pages import scorecard
 from actde_nb.pages.chapters import Chapter
 from actde_nb.pages.glue import unquoted
+from actde_nb.pages.references import times
 from actde_nb.paths import CONFIG, CONTENTS, HTML, LOCK, SOURCES, reserved
+from actde_nb.training.files import replace_file
 
 STAMP = ".fingerprint"
+BOX = re.compile(r"(```\{admonition\} Change this\n:class: tip change-this\n\n.*?)(\n```)", re.S)
 
 
-def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> Path:
+def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML, repository: str = "") -> Path:
     """Render the book into ``html``, unless nothing has changed, and return its first page.
+
+    With the address of a ``repository`` the pages link to it, and their notebooks install the package from there.
 
     The whole book is rendered anew, because an incremental build keeps old numbers on pages that quote another page;
     ``html`` is replaced only when that has succeeded without a warning, in one move."""
@@ -31,9 +38,10 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML) -> P
         work = Path(tempfile.mkdtemp(prefix=f".{html.name}.", dir=html.parent))
         try:
             stage(chapters, notebooks, work / "stage")
-            stamp = _fingerprint(work / "stage")
+            known = {"BOOK_REPOSITORY": repository, "BOOK_REVISION": os.environ.get("GITHUB_SHA", "main")}
+            stamp = _fingerprint(work / "stage", known)
             if not (html / STAMP).exists() or (html / STAMP).read_text() != stamp:
-                made = _build(work)
+                made = _build(work, known)
                 (made / STAMP).write_text(stamp)
                 if html.exists():
                     html.rename(old)
@@ -62,10 +70,10 @@ def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
         # jupyter-book renders a notebook that was never run without a word.
         if not notebook.exists():
             raise BookError(f"{chapter.name}: was not executed; run 'actde-nb execute {chapter.name}'")
-        cells = nbformat.read(notebook, as_version=4).cells
-        if any(cell.cell_type == "code" and cell.execution_count is None for cell in cells):
+        page = nbformat.read(notebook, as_version=4)
+        if any(cell.cell_type == "code" and cell.execution_count is None for cell in page.cells):
             raise BookError(f"{chapter.name}: has code cells that were not executed")
-        shutil.copy(notebook, folder)
+        nbformat.write(with_times(page, chapter.name), folder / notebook.name)
     rows = scorecard.load(SOURCES / "scorecard", notebooks)
     (folder / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")
     pages = {page.stem: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
@@ -75,10 +83,32 @@ def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
         raise BookError("glue only what is quoted:\n" + "\n".join(told))
 
 
-def _build(work: Path) -> Path:
+def with_times(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """Say below the parameters and in the boxes for readers' changes how long the page takes to run."""
+    taken = {scale: chapters[name] for scale, chapters in times().items() if name in chapters}
+    if "reader" not in taken:
+        return page
+    usual = in_words(taken.pop("reader"))
+    others = "".join(f", at scale {scale} about {in_words(seconds)}" for scale, seconds in sorted(taken.items()))
+    told = f"*To run all cells of this page takes about {usual} on one core{others}.*"
+    place = next(i for i, cell in enumerate(page.cells) if "parameters" in cell.metadata.get("tags", []))
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            cell.source = BOX.sub(rf"\1 Then run all cells again, about {usual}.\2", cell.source)
+    page.cells.insert(place + 1, nbformat.v4.new_markdown_cell(told, id="times"))
+    return page
+
+
+def in_words(seconds: int) -> str:
+    """A time as one would say it."""
+    return f"{max(5, 5 * round(seconds / 5))} s" if seconds < 100 else f"{round(seconds / 60)} min"
+
+
+def _build(work: Path, known: Mapping[str, str]) -> Path:
     program = Path(sys.executable).with_name("jupyter-book")
     command = [program, "build", "--all", "-W", "-n", "--keep-going", "--path-output", work, work / "stage"]
-    log = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    environment = {**os.environ, **known}
+    log = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     made = work / "_build" / "html"
     if log.returncode != 0 or not (made / "intro.html").exists():
         lines = re.sub(r"\x1b\[[0-9;]*m", "", log.stdout + log.stderr).splitlines()
@@ -87,10 +117,38 @@ def _build(work: Path) -> Path:
     return made
 
 
-def _fingerprint(stage: Path) -> str:
-    digest = hashlib.sha256(LOCK.read_bytes())
+def _fingerprint(stage: Path, known: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(LOCK.read_bytes() + repr(sorted(known.items())).encode())
     package = Path(__file__).parents[1]  # whose docstrings the API pages show
     for folder, files in (stage, "*"), (package, "*.py"):
         for file in sorted(path for path in folder.rglob(files) if path.is_file()):
             digest.update(str(file.relative_to(folder)).encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def lay_out(pages: Path, folder: Path) -> list[Path]:
+    """Copy the notebooks of rendered ``pages`` into a reader's ``folder``, and return those that were left alone
+    because the reader has changed them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / ".copied.json"
+    copied = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    changed = []
+    for source in sorted((pages / "_sources").glob("*.ipynb")):
+        target = folder / source.name
+        if target.exists() and _hash(target) != copied.get(source.name):
+            changed.append(target)
+        else:
+            replace_file(target, source.read_bytes())
+            copied[source.name] = _hash(target)
+    replace_file(record, json.dumps(copied, indent=1).encode())
+    return changed
+
+
+def _hash(file: Path) -> str:
+    """Of what a reader can change; to open a notebook changes its metadata."""
+    try:
+        cells = nbformat.read(file, as_version=4).cells
+    except (ValueError, nbformat.ValidationError):  # not a notebook any more
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    kept = [(cell.cell_type, cell.source, cell.get("outputs", [])) for cell in cells]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Signatures and docstrings of the API reference."""
 
-from actde_nb.pages import signatures
+import signatures
 
 
 def test_long_types_are_named():
