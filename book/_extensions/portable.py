@@ -18,7 +18,7 @@ from repository import address, installation
 from sphinx.application import Sphinx
 from sphinx_proof.nodes import proof_node
 
-from actde_nb.pages.live import fingerprint
+from actde_nb.pages.live import QUOTED, fingerprint
 
 EXERCISES = (exercises.exercise_node, exercises.exercise_enumerable_node)
 FOLDED = {"remove-cell", "remove-input", "hide-input", "hide-cell"}  # tags of cells whose code the page does not show
@@ -237,7 +237,7 @@ class Page:
     def counted(self, node: nodes.Element, kind: str) -> str:
         """Number of an equation, a figure, a table or a theorem."""
         numbers = self.env.toc_fignumbers.get(self.name, {}).get(kind, {})
-        ids = [*node["ids"], *(f"equation-{node['label']}" for _ in [0] if node.get("label"))]
+        ids = node["ids"] + ([f"equation-{node['label']}"] if node.get("label") else [])
         return next((".".join(map(str, numbers[i])) for i in ids if i in numbers), "")
 
     def figure(self, node: nodes.Element) -> str:
@@ -291,7 +291,7 @@ def quotation(node: nodes.inline) -> str:
 
 def shown(markdown: str) -> str:
     """Live text as it stands before anything was run."""
-    return re.sub(r"\{\{\w+:[^{}|]*\|([^{}|]*)\}\}", r"\1", markdown)
+    return QUOTED.sub(r"\3", markdown)
 
 
 def cells(source: nbformat.NotebookNode, blocks: list[Text | Code]) -> Iterator[nbformat.NotebookNode]:

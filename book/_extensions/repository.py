@@ -37,19 +37,13 @@ def links(app: Sphinx, page: str, template: str, context: dict, document: nodes.
         colab = f"https://colab.research.google.com/github/{kept}/blob/notebooks/{page}.ipynb"
         binder = f"https://mybinder.org/v2/gh/{kept}/notebooks?labpath={page}.ipynb"
         buttons += [("Run in Colab", colab, "fas fa-play"), ("Run on Binder", binder, "fas fa-rocket")]
-    looks = [
-        {
-            "type": "link",
-            "url": url,
-            "text": text,
-            "tooltip": text,
-            "icon": icon,
-            "label": text.lower().replace(" ", "-"),
-        }
-        for text, url, icon in buttons
-    ]
-    group = {"type": "group", "tooltip": "Run, edit, discuss", "icon": "fab fa-github", "buttons": looks}
-    context["header_buttons"].append({**group, "label": "repository-buttons"})
+    looks = [{"type": "link", "url": url, "text": text, **_named(text, icon)} for text, url, icon in buttons]
+    group = {"type": "group", "buttons": looks, **_named("Run, edit, discuss", "fab fa-github")}
+    context["header_buttons"].append(group)
+
+
+def _named(text: str, icon: str) -> dict[str, str]:
+    return {"tooltip": text, "icon": icon, "label": text.lower().replace(" ", "-").replace(",", "")}
 
 
 def setup(app: Sphinx) -> dict:
