@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -92,7 +93,7 @@ def digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.numpy().tobytes())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     return total.hexdigest()
 
 

@@ -1,0 +1,1 @@
+"""The rows of the table of algorithms on any causal language model of Hugging Face; needs the extra ``finetune``."""

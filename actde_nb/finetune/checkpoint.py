@@ -1,0 +1,53 @@
+"""A fine-tuning run's state in one file, and its trained model in a folder; both in safetensors, which runs no code."""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+
+from actde_nb.checks import CheckpointError
+from actde_nb.finetune.loop import FineTuning
+from actde_nb.training.files import read_tensors, write_tensors
+from actde_nb.training.trainer import Records
+
+FORMAT = "actde-nb fine-tuning 1"
+
+
+def save(run: FineTuning, path: Path) -> None:
+    """Write what has changed since the run began. Draws need no room: they follow from the number of the rollout."""
+    tensors = {f"parameter/{name}": value for name, value in run.parameters.items()}
+    for name, parameter in run.parameters.items():
+        tensors |= {f"optimiser/{part}/{name}": x for part, x in run.optimiser.state.get(parameter, {}).items()}
+    tensors |= {f"record/{name}": torch.from_numpy(run.records.column(name)) for name in run.records.names}
+    header = {"format": FORMAT, "identity": run.identity, "update": str(run.update)}
+    write_tensors(path, tensors | {"price": run.price}, header)
+
+
+@torch.no_grad()
+def load(run: FineTuning, path: Path) -> None:
+    """Put the state in ``path`` into ``run``, which must be the same run, made anew."""
+    tensors, header = read_tensors(path, FORMAT)
+    if header["identity"] != run.identity:
+        both = json.loads(header["identity"]), json.loads(run.identity)
+        pairs = zip(("settings", "model", "prompts"), *both, strict=True)
+        other = [name for name, had, has in pairs if had != has]
+        raise CheckpointError(f"{path} belongs to another run: it has other {' and '.join(other)}")
+    for name, parameter in run.parameters.items():
+        parameter.copy_(tensors[f"parameter/{name}"])
+        if f"optimiser/step/{name}" in tensors:  # a parameter that no loss has reached has no memory
+            stored = {part: tensors[f"optimiser/{part}/{name}"] for part in ("step", "exp_avg", "exp_avg_sq")}
+            run.optimiser.state[parameter] = {part: value.to(parameter.device) for part, value in stored.items()}
+    run.price, run.update = tensors["price"].to(run.price.device), int(header["update"])
+    names = [name for name in tensors if name.startswith("record/")]
+    run.records = Records({name.removeprefix("record/"): tensors[name].numpy() for name in sorted(names)})
+
+
+def save_pretrained(run: FineTuning, folder: Path, merged: bool = False) -> None:
+    """Write network and tokenizer so that transformers loads them without this package: of adapters these alone, or,
+    ``merged``, the network with them added to its weights; and the critic beside them."""
+    module = run.model.module
+    adapted = merged and hasattr(module, "merge_and_unload")
+    (copy.deepcopy(module).merge_and_unload() if adapted else module).save_pretrained(folder)
+    run.model.tokenizer.save_pretrained(folder)
+    write_tensors(folder / "critic.safetensors", run.critic.state_dict(), {"format": "actde-nb critic 1"})
