@@ -83,14 +83,14 @@ def quick(small: tuple[Chapter, Path], monkeypatch) -> Callable[[str], Path]:
     monkeypatch.setattr(rendering, "stage", lambda chapters, notebooks, folder: folder.mkdir())
 
     def render(words: str) -> Path:
-        def build(work: Path) -> Path:
+        def build(work: Path, _known: dict[str, str]) -> Path:
             made = work / "made"
             made.mkdir()
             (made / "intro.html").write_text(words, encoding="utf-8")
             return made
 
         monkeypatch.setattr(rendering, "_build", build)
-        monkeypatch.setattr(rendering, "_fingerprint", lambda _: words)
+        monkeypatch.setattr(rendering, "_fingerprint", lambda *_: words)
         return rendering.render([page], executed, executed.parent / "out" / "html")
 
     return render
