@@ -90,6 +90,8 @@ def with_times(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
         return page
     usual = in_words(taken.pop("reader"))
     others = "".join(f", at scale {scale} about {in_words(seconds)}" for scale, seconds in sorted(taken.items()))
+    if "paper" not in taken and any("paper=" in cell.source for cell in page.cells):
+        others += ", at scale paper longer (not timed yet)"
     told = f"*To run all cells of this page takes about {usual} on one core{others}.*"
     place = next(i for i, cell in enumerate(page.cells) if "parameters" in cell.metadata.get("tags", []))
     for cell in page.cells:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 from test_execute import COUNTING, chapter
 
@@ -74,6 +75,28 @@ def test_a_number_that_nobody_quotes_is_not_rendered(small: tuple[Chapter, Path]
         rendering.stage([page], executed, tmp_path / "one")
     (page.source.parent / "other.md").write_text("At {glue:text}`intro.ipynb::at:s`.\n", encoding="utf-8")
     rendering.stage([page], executed, tmp_path / "two")
+
+
+def test_a_page_says_how_long_it_takes(monkeypatch):
+    box = "```{admonition} Change this\n:class: tip change-this\n\nReplace it.\n```"
+    new = nbformat.v4
+    code = new.new_code_cell("scale, runs = 'reader', dict(paper=3)", metadata={"tags": ["parameters"]})
+    page = new.new_notebook(cells=[code, new.new_markdown_cell(box)])
+    monkeypatch.setattr(rendering, "times", lambda: {"smoke": {"a": 2}, "reader": {"a": 43, "b": 1}})
+    assert rendering.with_times(page, "unknown").cells == page.cells
+    told, boxed = (cell.source for cell in rendering.with_times(page, "a").cells[1:])
+    assert told == (
+        "*To run all cells of this page takes about 45 s on one core, at scale smoke about 5 s, "
+        "at scale paper longer (not timed yet).*"
+    )
+    assert boxed == box.replace("it.", "it. Then run all cells again, about 45 s.")
+    assert [rendering.in_words(seconds) for seconds in (0, 12, 99, 100, 571)] == [
+        "5 s",
+        "10 s",
+        "100 s",
+        "2 min",
+        "10 min",
+    ]
 
 
 @pytest.fixture
