@@ -75,9 +75,9 @@ def times() -> dict[str, dict[str, int]]:
 
 def record_time(notebook: Path, scale: str, seconds: int) -> None:
     """Keep how long a chapter takes."""
-    known = times()
     if not seconds:
         return
+    known = times()
     known.setdefault(scale, {})[notebook.stem] = seconds
     _write(REFERENCES / TIMES, known)
 

@@ -14,11 +14,11 @@ import yaml
 from actde_nb.pages.chapters import chapters
 from actde_nb.pages.glue import glued
 from actde_nb.pages.references import differences, reference_file
+from actde_nb.pages.render import BOX
 from actde_nb.paths import PRETRAINED
 
 NAMES = [chapter.name for chapter in chapters()]
 CHANGES = Path(__file__).with_name("changes")
-BOX = re.compile(r"```\{admonition\} Change this\n:class: tip change-this\n\n(.*?)\n```", re.S)
 REPLACE = re.compile(r"replace `([^`]+)` by `([^`]+)`")
 HIDDEN = {"remove-cell", "remove-input"}
 MYST = (r"\{[a-z:]+\}`", r"^(`{3,}|:{3,})\{", r"^\([\w-]+\)=$", r"^:[\w-]+: ", r"%s", r"\*{4}")
@@ -97,7 +97,9 @@ def test_solutions_with_code_are_folded_too(downloads):
 def boxes(name: str) -> list[tuple[str, str]]:
     """The changes that a chapter proposes: what to replace, by what."""
     [chapter] = chapters([name])
-    return [tuple(" ".join(part.split()) for part in REPLACE.search(box).groups()) for box in BOX.findall(chapter.text)]
+    return [
+        tuple(" ".join(part.split()) for part in REPLACE.search(box).groups()) for box, _ in BOX.findall(chapter.text)
+    ]
 
 
 NUMBERED = [name for name in NAMES if name[0].isdigit()]
