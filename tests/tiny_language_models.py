@@ -9,6 +9,8 @@ from tokenizers import Tokenizer  # noqa: E402 (after the check that it is there
 from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
 from transformers import (  # noqa: E402
+    FalconConfig,
+    FalconForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -47,6 +49,14 @@ def llama(vocabulary: int = len(WORDS), seed: int = 0, **options: object) -> Pre
     heads = {"intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
     marks = {"bos_token_id": None, "eos_token_id": END, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(**shape | heads | marks | {"initializer_range": 0.2} | options))
+
+
+def falcon(vocabulary: int = len(WORDS), seed: int = 0) -> PreTrainedModel:
+    """Two blocks of width 32, rotary positions, one head of keys for four of queries."""
+    torch.manual_seed(seed)
+    shape = {"vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    marks = {"bos_token_id": None, "eos_token_id": END, "pad_token_id": 0}
+    return FalconForCausalLM(FalconConfig(**shape | marks | {"initializer_range": 0.2}))
 
 
 SHAPES = {"gpt2": gpt2, "llama": llama}

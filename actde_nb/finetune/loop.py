@@ -40,6 +40,7 @@ class Work:
 
     batch: TrainingBatch
     seen: Bool[Tensor, "trial batch moves"]  # which tokens are no padding
+    trunk: Float[Tensor, "trial batch context width"] | None  # what the blocks said that stand still
 
     @property
     def counted(self) -> int:
@@ -109,7 +110,7 @@ class FineTuning:
         record = {name: value.mean().item() for name, value in means.items()} | {"distinct_2": distinct(drawn, 2)}
         if settings.kl_target:
             self.price = adapted(self.price, log_ratio, settings.kl_target)
-        return Work(batch, sampled.seen[None]), record
+        return Work(batch, sampled.seen[None], None if sampled.trunk is None else sampled.trunk[None]), record
 
     def _ask(self, chosen: Sequence[Prompt], completions: Sequence[str]) -> Float[np.ndarray, "batch"]:
         columns = {name: [prompt.columns[name] for prompt in chosen] for name in chosen[0].columns}
@@ -120,8 +121,11 @@ class FineTuning:
         mask, steps = sampled.mask, sampled.mask.shape[1]
         last = torch.nn.functional.one_hot(mask.sum(-1) - 1, steps)
         values, q_taken = self.critic(sampled.states, sampled.tokens[:, -steps:])
-        pieces = zip(*(x.split(self.settings.micro_batch) for x in (sampled.tokens, sampled.seen)), strict=True)
-        before = [learner(self.model, *piece, steps, reference=True).logits.log_softmax(-1) for piece in pieces]
+        read = {"tokens": sampled.tokens, "seen": sampled.seen, "trunk": sampled.trunk}
+        before = []
+        for at in range(0, len(mask), self.settings.micro_batch):
+            piece = {k: v if v is None else v[at : at + self.settings.micro_batch] for k, v in read.items()}
+            before.append(learner(self.model, steps=steps, reference=True, **piece).logits.log_softmax(-1))
         return Rollout(
             tokens=sampled.tokens[None], rewards=(last * scores[:, None])[None], log_probs=sampled.log_probs[None],
             values=(values * mask)[None], next_value=values.new_zeros(1, len(values)), q_taken=(q_taken * mask)[None],
@@ -147,7 +151,8 @@ class FineTuning:
         """What network and critic say now; q of the token taken, which alone the rows ask for, stands for all."""
         rollout = work.batch.rollout
         steps = rollout.rewards.shape[-1]
-        logits, states = learner(self.model, rollout.tokens[0], work.seen[0], steps)
+        trunk = None if work.trunk is None else work.trunk[0]
+        logits, states, _ = learner(self.model, rollout.tokens[0], work.seen[0], steps, trunk=trunk)
         values, q_taken = self.critic(states, rollout.taken[0])
         return Outputs(logits[None], values[None], q_taken[None, ..., None].expand(-1, -1, -1, logits.shape[-1]))
 

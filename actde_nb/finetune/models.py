@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ class Read(NamedTuple):
 
     logits: Float[Tensor, "batch last vocabulary"]  # of float32 or wider; those of tokens ruled out are far below zero
     states: Float[Tensor, "batch last width"]  # last hidden states, from which the logits are made
+    trunk: Float[Tensor, "batch time width"] | None  # after all tokens, where the blocks end that stand still, if any
 
 
 class LanguageModel:
@@ -41,7 +43,9 @@ class LanguageModel:
 
     The network stays in evaluation mode, in which it drops nothing out: whatever the sampler computes, the learner
     computes again. The reference is the same network with the first values of what learns, so that only these are kept
-    twice; of fresh adapters, whose second factor is zero, that is the network without adapters, exactly."""
+    twice; of fresh adapters, whose second factor is zero, that is the network without adapters, exactly.
+
+    Where only the last blocks learn, no update changes what the others say: they read a text once."""
 
     def __init__(self, module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, learns: str, seed: int = 0):
         """Changes ``module`` in place; ``learns`` is one of :data:`LEARNERS`, with its number after a colon."""
@@ -56,6 +60,7 @@ class LanguageModel:
         self.words = min(len(tokenizer), vocabulary)
         what, _, number = learns.partition(":")
         self.module = LEARNERS[what](module.requires_grad_(False), int(number or 0), seed).eval()
+        self._trunk = list(_blocks(module)[: -int(number)]) if what == "last" else []
         self.learned = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         self.first_values = {name: p.detach().clone() for name, p in self.learned.items()}
         head = self._head.weight
@@ -75,27 +80,44 @@ class LanguageModel:
 
     def read(
         self, tokens: Tokens, seen: Shaped[Tensor, "batch ..."], positions: Tokens, last: int,
-        cache: Cache | None = None, reference: bool = False,
+        cache: Cache | None = None, reference: bool = False, trunk: Float[Tensor, "batch time width"] | None = None,
     ) -> Read:  # fmt: skip
         """Read tokens, after those in ``cache`` if there is one, and say what comes after the ``last`` of them.
 
         ``seen`` says which places, of those in the cache and then of ``tokens``, may be looked at; or, with four axes
         ``[batch, 1, time, place]``, what to add to the attention's scores, 0 or far below zero. ``positions`` are
-        passed always: where sequences are padded on the left, a network with learned positions needs them."""
-        states: list[Tensor] = []
-        hook = self._head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        passed always: where sequences are padded on the left, a network with learned positions needs them. ``trunk``
+        is what an earlier call said of the same tokens, and spares the blocks that stand still."""
+        states, still = [], []
+        hooks = [self._head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
+        hooks += [block.register_forward_hook(lambda *said: still.append(said[-1])) for block in self._trunk[-1:]]
         given = {"attention_mask": seen, "position_ids": positions, "use_cache": cache is not None, "cache": cache}
         if "logits_to_keep" in self._forward:  # a prompt's logits are of no use, and large
             given["logits_to_keep"] = last
         values = self.first_values if reference else {}
         try:
-            said = torch.func.functional_call(self.module, values, (tokens,), given).logits[:, -last:]
+            with self._standing(trunk) if trunk is not None else nullcontext():
+                said = torch.func.functional_call(self.module, values, (tokens,), given).logits[:, -last:]
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         logits = said.to(torch.promote_types(said.dtype, torch.float32))
         if self.words < logits.shape[-1]:
             logits = torch.cat([logits[..., : self.words], torch.full_like(logits[..., self.words :], NEVER)], -1)
-        return Read(logits, states[0][:, -last:])
+        for said in still:
+            self._in_tuples, trunk = isinstance(said, tuple), said[0] if isinstance(said, tuple) else said
+        return Read(logits, states[0][:, -last:], trunk)
+
+    @contextmanager
+    def _standing(self, said: Tensor) -> Iterator[None]:
+        """While this lasts, the blocks that stand still pass on what they ``said``, and do nothing else."""
+        for block in self._trunk:  # what else a block is asked for, such as which attention it has, it still answers
+            block.forward = lambda *_, **__: (said,) if self._in_tuples else said  # as blocks of BLOOM and Falcon do
+        try:
+            yield
+        finally:
+            for block in self._trunk:
+                del block.forward
 
     def identity(self) -> str:
         """A hash of how every parameter begins, taken before any learning."""
@@ -163,13 +185,19 @@ def _lora(module: PreTrainedModel, rank: int, seed: int) -> nn.Module:
 
 
 def _last(module: PreTrainedModel, blocks: int, seed: int) -> nn.Module:
+    every = _blocks(module)
+    if blocks > len(every):
+        allowed = f"are 1 to {len(every)} blocks" if every else "are all and lora:RANK, since no blocks are found"
+        raise SettingError(f"learns = 'last:{blocks}': allowed {allowed}")
+    every[-blocks:].requires_grad_(True)
+    return module
+
+
+def _blocks(module: PreTrainedModel) -> nn.ModuleList:
+    """The network's blocks, by their number; none where they are kept in another way."""
     layers = module.config.get_text_config().num_hidden_layers
     stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]
-    if not stacks or blocks > layers:
-        allowed = f"are 1 to {layers} blocks" if stacks else "are all and lora:RANK, since no blocks are found"
-        raise SettingError(f"learns = 'last:{blocks}': allowed {allowed}")
-    stacks[0][layers - blocks :].requires_grad_(True)
-    return module
+    return stacks[0] if stacks else nn.ModuleList()
 
 
 #: By the names of what learns: how to choose it in a frozen network.

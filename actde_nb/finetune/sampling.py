@@ -16,6 +16,7 @@ from actde_nb.finetune.models import Cache, LanguageModel, Read
 Tokens = Int[Tensor, "batch places"]
 Seen = Bool[Tensor, "batch places"]
 Steps = Float[Tensor, "batch steps"]
+Trunk = Float[Tensor, "batch read width"]
 
 
 class Likeliest(NamedTuple):
@@ -35,6 +36,7 @@ class Sampled(NamedTuple):
     log_probs: Steps  # in nats
     states: Float[Tensor, "batch steps width"]  # the network's last hidden states before each draw
     likeliest: Likeliest | None
+    trunk: Trunk | None  # what the blocks that stand still said of all but the last token
 
 
 def uniforms(seed: int, rollout: int, rows: int, steps: int) -> Float[Tensor, "rows steps"]:
@@ -65,10 +67,11 @@ def sample(
     Drawn is the first token whose cumulative probability is above the number; so equal numbers make equal tokens.
     ``likeliest`` asks what would have been after the likeliest token at each place."""
     ends, cache = torch.tensor(model.ends, device=prompts.device), Cache(config=model.module.config)
-    tokens, new, said = prompts, prompts, []
+    tokens, new, said, trunk = prompts, prompts, [], []
     running = torch.ones_like(prompts[:, 0], dtype=torch.bool)
     for step in range(draws.shape[1]):
-        logits, states = model.read(new, seen, positions(seen)[:, -new.shape[1] :], 1, cache)
+        logits, states, still = model.read(new, seen, positions(seen)[:, -new.shape[1] :], 1, cache)
+        trunk += [still] if still is not None else []
         token = _drawn(logits[:, 0] / temperature, draws[:, step, None], model.words)
         new = torch.where(running, token, model.padding)[:, None]
         log_policy = logits[:, 0].log_softmax(-1)  # is not kept: of all steps together it would be large
@@ -79,12 +82,15 @@ def sample(
             break
     mask, log_probs, states, *best = (torch.cat(parts, 1) for parts in zip(*said, strict=True))
     others = Likeliest(*best, _after(model, best[0], seen, cache).states) if likeliest else None
-    return Sampled(tokens, seen, mask, log_probs, states, others)
+    return Sampled(tokens, seen, mask, log_probs, states, others, torch.cat(trunk, 1) if trunk else None)
 
 
-def learner(model: LanguageModel, tokens: Tokens, seen: Seen, steps: int, reference: bool = False) -> Read:
-    """What the network says before each of the last ``steps`` tokens, by one pass over all."""
-    return model.read(tokens[:, :-1], seen[:, :-1], positions(seen[:, :-1]), steps, reference=reference)
+def learner(
+    model: LanguageModel, tokens: Tokens, seen: Seen, steps: int, reference: bool = False, trunk: Trunk | None = None
+) -> Read:
+    """What the network says before each of the last ``steps`` tokens, by one pass over all; ``trunk`` as sampled."""
+    seen = seen[:, :-1]
+    return model.read(tokens[:, :-1], seen, positions(seen), steps, reference=reference, trunk=trunk)
 
 
 def _drawn(logits: Float[Tensor, "batch words"], draw: Float[Tensor, "batch 1"], words: int) -> Int[Tensor, "batch"]:

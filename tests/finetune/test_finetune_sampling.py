@@ -3,7 +3,7 @@
 import pytest
 import torch
 from scipy import stats
-from tiny_language_models import CONTEXT, END, SHAPES, SO, WORDS, language_model, tokenizer
+from tiny_language_models import CONTEXT, END, SHAPES, SO, WORDS, falcon, language_model, tokenizer
 
 from actde_nb.finetune.models import LanguageModel
 from actde_nb.finetune.sampling import learner, pad_left, positions, sample, uniforms
@@ -149,3 +149,29 @@ def test_the_context_is_used_up_to_its_last_place(model):
     tokens, seen = pad_left([(5,) * 10], model.padding)
     assert sample(model, tokens, seen, torch.full((1, CONTEXT - 10), 0.3), likeliest=True).tokens.shape[1] <= CONTEXT
     assert len(WORDS) > SO
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "falcon"])  # blocks of Falcon answer in tuples
+def test_blocks_that_stand_still_read_once(shape):
+    """From what they said while drawing the learner says the same, and has the same gradients, without asking them."""
+    model = LanguageModel((SHAPES | {"falcon": falcon})[shape](), tokenizer(), "last:1")
+    found = drawn(model)
+    assert found.trunk.shape == (*found.tokens[:, :-1].shape, 32)
+    said = []
+    for stored in (None, found.trunk):
+        if stored is not None:
+            for parameter in model._trunk[0].parameters():
+                parameter.data.fill_(torch.nan)
+        logits = learner(model, found.tokens, found.seen, found.mask.shape[1], trunk=stored).logits
+        (logits.log_softmax(-1)[..., SO] * found.mask).sum().backward()
+        said.append((logits.detach(), {name: parameter.grad for name, parameter in model.learned.items()}))
+        model.module.zero_grad()
+    (whole, wanted), (from_stored, gradients) = said
+    assert (from_stored - whole)[found.mask].abs().max() <= 1e-5
+    for name, gradient in wanted.items():
+        assert torch.allclose(gradients[name], gradient, rtol=1e-4, atol=1e-5)
+    assert max(gradient.abs().max() for gradient in wanted.values()) > 0.1
+
+
+def test_whatever_all_learns_from_reads_all():
+    assert drawn(language_model("llama", "all")).trunk is None
