@@ -72,7 +72,8 @@ def dataset(
         values = np.asarray(values)
         data[name] = (dimensions, values if values.dtype.kind == "U" else values.astype(np.float32))
     data["update"].attrs["description"] = "updates done before the window's rollouts, on average"
-    told = {"window": window, "final_updates": last * per_rollout, **_provenance(trainer)}
+    told = {"window": window, "final_updates": last * per_rollout}
+    told |= provenance(trainer.config.device, sum(trainer.seconds.values()), trainer.update * len(trainer.trials))
     data.attrs = {"format": FORMAT, "settings": json.dumps(settings, sort_keys=True), **told}
     data.attrs["sha256"] = digest(data)
     return data
@@ -87,15 +88,15 @@ def windows(values: Float[np.ndarray, "rollouts ..."], window: int) -> Float[np.
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def _provenance(trainer: Trainer) -> dict[str, Any]:
-    """Versions, commit, machine and speed of a run."""
-    device, seconds = torch.device(trainer.config.device), sum(trainer.seconds.values())
+def provenance(device: str, seconds: float, trial_updates: int) -> dict[str, Any]:
+    """Versions, commit, machine and speed of a run, for the attributes of its results."""
+    used = torch.device(device)
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     return {
         "package": version("actde-nb"), "commit": _commit(), **versions,
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "processor": torch.cuda.get_device_name(used) if used.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
-        "trial_updates_per_second": round(trainer.update * len(trainer.trials) / seconds, 1),
+        "trial_updates_per_second": round(trial_updates / seconds, 1),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
 
