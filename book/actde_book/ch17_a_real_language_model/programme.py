@@ -135,7 +135,7 @@ def dataset(work: FineTuning, run: Planned, said: list[list[str]], seconds: floa
     coordinates = {"trial": [run.settings.seed], "quantity": names, "shown": shown}
     data = xr.Dataset(variables, coordinates)
     reward = {"honeypot": run.honeypot, **asdict(HONEYPOTS[run.honeypot])}
-    settings = {"settings": asdict(run.settings), "reward": reward, "model": smollm2.NAME, "prompt": PROMPT}
+    settings = {"settings": asdict(run.settings), "reward": reward, "model": f"{smollm2.PACKAGE} {smollm2.VERSION}", "prompt": PROMPT}
     data.attrs = {"format": results.FORMAT, "settings": json.dumps(settings, sort_keys=True)}
     data.attrs |= results.provenance("cpu", seconds, work.update)
     data.attrs["sha256"] = results.digest(data)
