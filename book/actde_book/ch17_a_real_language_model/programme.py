@@ -21,7 +21,7 @@ from actde_nb.checks import ResultsError, SettingError
 from actde_nb.experiments import results
 from actde_nb.finetune import smollm2
 from actde_nb.finetune.loop import FineTuning
-from actde_nb.finetune.run import STATE, finetune
+from actde_nb.finetune.run import finetune
 from actde_nb.finetune.settings import Settings
 from actde_nb.training.files import reserved
 
@@ -87,10 +87,9 @@ def planned(seeds: int = 5) -> Iterator[Planned]:
             yield Planned(f"{row}_at_{rate:g}", "uncapped", replace(USUAL, **changed))
     for seed in range(seeds):
         for honeypot in HONEYPOTS:
-            for name, changed in ROWS.items():
+            for name in ROWS if honeypot == "uncapped" else MAIN:
                 if seed < (5 if name in MAIN and honeypot == "uncapped" else 3):
-                    if name in MAIN or honeypot == "uncapped":
-                        yield Planned(name, honeypot, replace(USUAL, **changed, seed=seed))
+                    yield Planned(name, honeypot, replace(USUAL, **ROWS[name], seed=seed))
 
 
 def train(run: Planned) -> None:
@@ -135,7 +134,8 @@ def dataset(work: FineTuning, run: Planned, said: list[list[str]], seconds: floa
     coordinates = {"trial": [run.settings.seed], "quantity": names, "shown": shown}
     data = xr.Dataset(variables, coordinates)
     reward = {"honeypot": run.honeypot, **asdict(HONEYPOTS[run.honeypot])}
-    settings = {"settings": asdict(run.settings), "reward": reward, "model": f"{smollm2.PACKAGE} {smollm2.VERSION}", "prompt": PROMPT}
+    model = f"{smollm2.PACKAGE} {smollm2.VERSION}"
+    settings = {"settings": asdict(run.settings), "reward": reward, "model": model, "prompt": PROMPT}
     data.attrs = {"format": results.FORMAT, "settings": json.dumps(settings, sort_keys=True)}
     data.attrs |= results.provenance("cpu", seconds, work.update)
     data.attrs["sha256"] = results.digest(data)

@@ -1,0 +1,1 @@
+"""What only the page ``18_frontier_unlisted`` needs."""
