@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from actde_nb.experiments import runs
+import xarray as xr
+
+from actde_nb import paths
+from actde_nb.checks import ResultsError
+from actde_nb.experiments import results, runs
 from actde_nb.experiments.programme import programme
 from actde_nb.experiments.runs import GPTSettings, Run
 from actde_nb.training.algorithms import ALGORITHMS
@@ -34,3 +38,11 @@ def language(
     config = runs.language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
     network = runs.PretrainedSettings(size, critic=critic, masked=masked, temperature=temperature)
     return Run(config, runs.LanguageWorld(reward), network)
+
+
+def of_language_model(row: str, honeypot: str = "uncapped") -> xr.Dataset:
+    """All seeds, as trials, of a row on the pretrained language model; raise ResultsError where there are none."""
+    files = sorted((paths.RESULTS / "smollm2").glob(f"{row}_{honeypot}_*.nc"))
+    if not files:
+        raise ResultsError(f"row = {row!r} with honeypot = {honeypot!r}: no such runs are stored")
+    return xr.concat(map(results.read, files), "trial", combine_attrs="drop")
