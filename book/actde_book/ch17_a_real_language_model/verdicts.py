@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, SupportsFloat
 
 import numpy as np
 import xarray as xr
@@ -48,7 +49,7 @@ def at_score(data: xr.Dataset, quantity: str, score: float) -> Trials:
     return np.where(scores.any(1), values[np.arange(len(values)), scores.argmax(1)], np.nan)
 
 
-def apart(one: Trials, other: Trials) -> Estimate:
+def apart(one: Trials, other: Float[np.ndarray, "other_trial"]) -> Estimate:
     """Mean difference over the seeds that both have, which are the first of each."""
     both = min(len(one), len(other))
     return intervals.mean(one[:both] - other[:both])
@@ -69,7 +70,7 @@ class Verdict:
     """Whether a prediction holds, as it was worded, and by which numbers."""
 
     held: bool
-    numbers: Mapping[str, float | Estimate] = field(default_factory=dict)
+    numbers: Mapping[str, SupportsFloat | Estimate] = field(default_factory=dict)
 
 
 def collapse(runs: Runs) -> Verdict:
@@ -188,6 +189,6 @@ VERDICTS: dict[str, Callable[[Runs], Verdict]] = {
 }  # fmt: skip
 
 
-def predictions() -> dict[str, dict[str, str]]:
+def predictions() -> dict[str, dict[str, Any]]:
     """What was predicted, and by which criterion it was to be judged."""
     return yaml.safe_load(Path(__file__).with_name("predictions.yml").read_text(encoding="utf-8"))
