@@ -45,4 +45,4 @@ def of_language_model(row: str, honeypot: str = "uncapped") -> xr.Dataset:
     files = sorted((paths.RESULTS / "smollm2").glob(f"{row}_{honeypot}_*.nc"))
     if not files:
         raise ResultsError(f"row = {row!r} with honeypot = {honeypot!r}: no such runs are stored")
-    return xr.concat(map(results.read, files), "trial", combine_attrs="drop")
+    return xr.concat(map(results.read, files), "trial", combine_attrs="drop").sortby("trial")
