@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PINNED := $(VENV)/.pinned
 READY := $(VENV)/.ready
+# Whether setting up also gets a pretrained language model (93 MB): "make book MODEL=no" does not.
+MODEL ?= yes
 
 .PHONY: environment help book test notebooks bench results record clean
 
@@ -29,8 +31,10 @@ $(PINNED): requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
+# Without a model the book is made all the same, so this goes on, after a line that says why there is none.
 $(READY): $(PINNED) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@[ "$(MODEL)" = no ] || $(BIN)/actde-nb model >/dev/null || true
 	@touch $@
 
 book: environment

@@ -16,6 +16,7 @@ from actde_nb.checks import BookError, Mendable, whole
 from actde_nb.experiments import runs
 from actde_nb.experiments.programme import programme
 from actde_nb.experiments.results import read, settings_of
+from actde_nb.finetune import smollm2
 from actde_nb.training.config import LOOP
 
 Scale = Literal["smoke", "reader", "paper"]
@@ -253,6 +254,7 @@ def main() -> None:
         "notebooks": notebooks,
         "train": train,
         "results": results,
+        "model": smollm2.model,
     }
     try:
         if sys.argv[1:2] == ["train"] and not {*runs.WORLDS, "-h", "--help"} & set(sys.argv[2:3]):

@@ -42,7 +42,7 @@ def command(monkeypatch, capsys):
 def test_help_names_every_command(command):
     status, text = command("--help")
     assert status == 0
-    for name in ("list", "execute", "build", "record", "notebooks", "train", "results"):
+    for name in ("list", "execute", "build", "record", "notebooks", "train", "results", "model"):
         assert name in text
 
 

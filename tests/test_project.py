@@ -84,13 +84,16 @@ def test_data_beside_the_code_is_installed():
         assert data == {path.name for pattern in told for path in folder.glob(pattern)}
 
 
-def test_two_makes_at_once_set_up_once(tmp_path):
-    """With a Python whose "venv" and "pip" only write down that they ran."""
+def set_up(tmp_path: Path, model: str = "yes", processes: int = 1) -> list[str]:
+    """Call make with a Python whose "venv" and "pip", and with an actde-nb that, only write down that they ran.
+
+    The actde-nb then fails, as where there is no network."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.lock", "pyproject.toml"):
-        (tmp_path / name).touch()
-    pip = "#!/bin/sh\necho $3 >> log\n"
-    venv = f"mkdir -p .venv/bin; printf '{pip}' > .venv/bin/python; chmod +x .venv/bin/python"
+    for path in (tmp_path / "requirements.lock", tmp_path / "pyproject.toml"):
+        if not path.exists():  # what is newer would be made anew
+            path.touch()
+    pip, command = "#!/bin/sh\necho $3 >> log\n", "#!/bin/sh\necho $1 >> log; exit 1\n"
+    venv = f"mkdir -p .venv/bin; cd .venv/bin; printf '{pip}' > python; printf '{command}' > actde-nb; chmod +x *; cd -"
     python = tmp_path / "python"
     python.write_text(
         "#!/bin/sh\n"
@@ -99,10 +102,22 @@ def test_two_makes_at_once_set_up_once(tmp_path):
         encoding="utf-8",
     )
     python.chmod(0o755)
-    command = ["make", "environment", f"PYTHON={python}"]
-    both = [subprocess.Popen(command, cwd=tmp_path) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert (tmp_path / "log").read_text().split() == ["begun", "ended", "install", "install"]
+    command = ["make", "environment", f"PYTHON={python}", f"MODEL={model}"]
+    made = [subprocess.Popen(command, cwd=tmp_path) for _ in range(processes)]
+    assert [process.wait(60) for process in made] == [0] * processes
+    return (tmp_path / "log").read_text().split()
+
+
+def test_two_makes_at_once_set_up_once(tmp_path):
+    assert set_up(tmp_path, processes=2) == ["begun", "ended", "install", "install", "model"]
+
+
+def test_an_environment_without_the_pretrained_model(tmp_path):
+    """Set-up does not ask for the model if told so; where it cannot be had, it asks once, and goes on."""
+    assert set_up(tmp_path, model="no") == ["begun", "ended", "install", "install"]
+    (tmp_path / "pyproject.toml").touch()
+    assert set_up(tmp_path)[4:] == ["install", "model"]
+    assert set_up(tmp_path)[6:] == []
 
 
 def test_an_installed_copy_has_the_drawers_and_the_stored_runs(installed, tmp_path):

@@ -152,6 +152,15 @@ def load(
     return LanguageModel(module.to(check_device(device)), tokenizer, learns, seed)
 
 
+def convert(gguf: Path, folder: Path, ends: Sequence[str]) -> None:
+    """Write the model and the tokenizer of a .gguf file as :func:`load` reads them, in safetensors of float32, so that
+    its texts end with any of the tokens ``ends``. Raise SettingError where the file cannot be read."""
+    model = load(gguf, "last:1")
+    model.module.generation_config.eos_token_id = model.tokenizer.convert_tokens_to_ids(list(ends))
+    model.module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+
+
 def _found(field: str, value: Any, get: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """What ``get`` gets; its complaint becomes one line."""
     try:

