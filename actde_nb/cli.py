@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from dataclasses import fields, make_dataclass, replace
+from dataclasses import fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from actde_nb import paths
 from actde_nb.checks import BookError, Mendable, whole
 from actde_nb.experiments import runs
-from actde_nb.experiments.programme import programme
+from actde_nb.experiments.programme import make, make_on_cluster, programme
 from actde_nb.experiments.results import read, settings_of
 from actde_nb.finetune import smollm2
+from actde_nb.finetune.command import command as finetune
 from actde_nb.training.config import LOOP
 
 Scale = Literal["smoke", "reader", "paper"]
@@ -32,6 +33,7 @@ Settings = _option(tuple[str, ...], "NAME=VALUE ...", "none", name="set")
 Jobs = _option(int | None, "INT", "one a core", help="chapters at a time.")
 Files = _option(tuple[Path, ...], "[FILE ...]", "all", tyro.conf.Positional)
 Repository = _option(str | None, "URL", "what GitHub's workflows say, elsewhere none")
+Cluster = _option(str | None, "ADDRESS", "this process")
 KEPT = "File of the results, with the state to go on from beside it."
 Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder", help=KEPT)
 
@@ -144,9 +146,10 @@ def _group(usual: Any, help: str, *names: str) -> Any:
     """Settings of a part of a run, all or those with ``names``, as a group of options that default to ``usual``.
 
     They are checked when the command runs: what is checked while options are read is reported with an inner name."""
-    chosen = [(f.name, f.type, getattr(usual, f.name)) for f in fields(usual) if not names or f.name in names]
-    unchecked = make_dataclass("Group", chosen)
-    unchecked.__doc__ = inspect.getdoc(type(usual)).replace("\n        ", " ")  # a line for each
+    types = {f.name: f.type for f in fields(usual)}
+    unchecked = make_dataclass("Group", [(name, types[name], getattr(usual, name)) for name in names or types])
+    told = [inspect.getdoc(kind).partition("Args:")[2] for kind in type(usual).__mro__ if is_dataclass(kind)]
+    unchecked.__doc__ = "Settings.\n\nArgs:" + "".join(told).replace("\n        ", " ")  # a line for each
     # Switches take True or False, so that no help text stands beside its opposite.
     return Annotated[unchecked, tyro.conf.arg(help=help), tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff]
 
@@ -204,19 +207,24 @@ def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...]
         raise BookError(f"results files that are not as they should be: {wrong}")
 
 
-def results_train(files: Files = ()) -> None:
+def results_train(files: Files = (), cluster: Cluster = None) -> None:
     """Make those of the book's stored results that are missing or shorter than they should be.
 
     Args:
-        files: Results files of the book; all of them by default."""
+        files: Results files of the book; all of them by default.
+        cluster: Dask scheduler whose workers do it, a run at a time each. They must share this folder's filesystem, and
+            should have one thread each (dask worker ADDRESS --nthreads 1)."""
     book = programme()
-    for path in files or [paths.RESULTS / f"{name}.nc" for name in book.runs]:
+    every = files or [paths.RESULTS / f"{name}.nc" for name in book.runs]
+    for path in every:
         if path.stem not in book.runs:
             raise BookError(f"files = {path}: allowed are the runs of the book, {', '.join(book.runs)}")
-        run, networks = book.runs[path.stem], path.with_suffix(".safetensors")
-        runs.train(run, path)
-        if path.stem in book.with_networks and not networks.exists():
-            runs.keep_networks(run, runs.state_beside(path), networks)
+    wanted = [(book.runs[path.stem], path, path.stem in book.with_networks) for path in every]
+    if cluster:
+        make_on_cluster(wanted, cluster)
+    else:
+        for run in wanted:
+            make(*run)
 
 
 Stored = (
@@ -253,6 +261,7 @@ def main() -> None:
         "record": record,
         "notebooks": notebooks,
         "train": train,
+        "finetune": finetune(_group),
         "results": results,
         "model": smollm2.model,
     }

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from actde_nb import cli
 from actde_nb.pages.chapters import Chapter, chapters
 from actde_nb.pages.execute import execute
 from actde_nb.pages.render import render
@@ -65,3 +66,20 @@ def installed() -> Path:
                 subprocess.run([*pip, *options], check=True, capture_output=True)
                 mark.write_text(content.hexdigest())
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple]:
+    """``actde-nb`` with arguments, in this process; returns its exit status, or its last words, and what it printed."""
+
+    def run(*arguments: str) -> tuple[int | str | None, str]:
+        monkeypatch.setattr(sys, "argv", ["actde-nb", *arguments])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run

@@ -24,25 +24,11 @@ SIZE = {"trials": 2, "updates": 8, "batch": 4, "steps": 8, "layers": 1, "heads":
 SMALL = [part for name, value in SIZE.items() for part in (f"--{name}", str(value))]
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*arguments: str) -> tuple[int | str | None, str]:
-        monkeypatch.setattr(sys, "argv", ["actde-nb", *arguments])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return run
-
-
 def test_help_names_every_command(command):
     status, text = command("--help")
     assert status == 0
-    for name in ("list", "execute", "build", "record", "notebooks", "train", "results", "model"):
+    names = ("list", "execute", "build", "record", "notebooks", "train", "finetune", "results", "model")
+    for name in names:
         assert name in text
 
 

@@ -20,7 +20,7 @@ from actde_nb.finetune.critic import Critic
 from actde_nb.finetune.models import LanguageModel
 from actde_nb.finetune.sampling import Sampled, learner, pad_left, sample, uniforms
 from actde_nb.finetune.settings import Settings
-from actde_nb.finetune.texts import Prompt, Reward, ask, turn
+from actde_nb.finetune.texts import Prompt, Reward, Text, ask, turn
 from actde_nb.networks.gpt import Outputs
 from actde_nb.training.algorithms import ALGORITHMS
 from actde_nb.training.config import RESUMABLE
@@ -60,10 +60,12 @@ class FineTuning:
         kinds += [(list(self.critic.parameters()), 0.0, rate * settings.head_rate)]
         groups = [{"params": p, "weight_decay": decay, "lr": top, "highest": top} for p, decay, top in kinds]
         adam = {"betas": (settings.beta1, settings.beta2), "eps": settings.epsilon}
-        self.optimiser = torch.optim.AdamW(groups, **adam, fused=True)
+        plain = settings.optimiser == "sgd"
+        self.optimiser = torch.optim.SGD(groups) if plain else torch.optim.AdamW(groups, **adam, fused=True)
         self.price = torch.full((1,), settings.kl_in_reward, device=model.device)  # of a nat in the reward
         self.update, self.records = 0, Records()  # one of each rollout, of arrays ``[trial]``, of one trial
-        self.examples: list[str] = []  # the last rollout's completions
+        self.asked: list[Text] = []  # the last rollout's prompts, and its completions
+        self.examples: list[str] = []
         kept = {name: value for name, value in asdict(settings).items() if name not in RESUMABLE}
         #: What a checkpoint must have in common with a run to be its own. A reward function has no content to compare.
         self.identity = json.dumps([kept, model.identity(), sha256(repr(prompts).encode()).hexdigest()])
@@ -100,7 +102,7 @@ class FineTuning:
         sampled = sample(model, tokens, seen, draws, settings.sampling_temperature, self.row.greedy_penalty is not None)
         lengths, steps = sampled.mask.sum(-1), sampled.mask.shape[1]
         drawn = [row[:n].tolist() for row, n in zip(sampled.tokens[:, -steps:], lengths.tolist(), strict=True)]
-        self.examples = [model.decode(ids) for ids in drawn]
+        self.asked, self.examples = [prompt.text for prompt in chosen], [model.decode(ids) for ids in drawn]
         scores = torch.from_numpy(self._ask(chosen, self.examples)).to(sampled.log_probs)
         rollout = self._rollout(sampled, scores)
         if sampled.likeliest:

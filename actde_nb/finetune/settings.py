@@ -15,10 +15,10 @@ DTYPES = ("float32", "bfloat16", "float64")
 class Settings(Config):
     """How to fine-tune. What :class:`~actde_nb.training.config.Config` explains means the same here: ``batch``
     completions of at most ``steps`` tokens are a rollout; where a row compares them, ``group_size`` have one prompt;
-    ``head_rate`` is of the critic; ``trials``, ``evaluate_every`` and ``optimiser`` are as they are.
+    ``head_rate`` is of the critic; ``trials`` and ``evaluate_every`` are as they are.
 
     Args:
-        row: Row of the table of algorithms, such as ppo or actde; Config calls it ``algorithm``.
+        row: Row of the table of algorithms, such as ppo or actde, which Config calls algorithm.
         learns: What learns: all of it, adapters (lora:RANK; Hu et al., 2021), or the last blocks (last:BLOCKS).
         micro_batch: Largest number of sequences that are read at a time in learning; gradients are accumulated.
         critic_width: Width of the critic's hidden layer; 0 for a linear critic.
@@ -50,7 +50,7 @@ class Settings(Config):
         checks.one_of("dtype", self.dtype, DTYPES)
         checks.whole("micro_batch", self.micro_batch)
         checks.whole("critic_width", self.critic_width, least=0)
-        for name, only in (("trials", 1), ("evaluate_every", 0), ("optimiser", "adamw")):
+        for name, only in (("trials", 1), ("evaluate_every", 0)):
             self._allow(getattr(self, name) == only, name, f"is {only} here")
         fits = bool(re.fullmatch(r"all|(lora|last):[1-9]\d*", self.learns))
         self._allow(fits, "learns", "are all, lora:RANK and last:BLOCKS, such as lora:16")

@@ -42,7 +42,14 @@ def stop_at(update: int):
 
 
 @pytest.mark.parametrize(
-    "options", [{"row": "ppo"}, {"row": "gaa", "learns": "all"}, {"row": "actde"}, {"row": "rloo"}]
+    "options",
+    [
+        {"row": "ppo"},
+        {"row": "gaa", "learns": "all"},
+        {"row": "actde"},
+        {"row": "rloo"},
+        {"row": "ppo", "optimiser": "sgd", "learning_rate": 0.1},
+    ],
 )
 def test_resumed_is_uninterrupted(tmp_path, options):
     """Stopped between two checkpoints: what came after the first of them is done again."""

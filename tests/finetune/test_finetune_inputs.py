@@ -137,7 +137,7 @@ def test_rewards_that_cannot_be(said, message):
         ({"learns": "all:3"}, "learns = all:3: allowed"),
         ({"trials": 2}, "trials = 2: allowed is 1 here"),
         ({"evaluate_every": 4}, "evaluate_every = 4: allowed is 0 here"),
-        ({"optimiser": "sgd"}, "optimiser = sgd: allowed is adamw here"),
+        ({"optimiser": "adam"}, "optimiser = 'adam': allowed are adamw, sgd"),
         ({"dtype": "int8"}, "dtype = 'int8': allowed are float32, bfloat16, float64"),
         ({"micro_batch": 0}, "micro_batch = 0: allowed are whole numbers of 1 or more"),
         ({"critic_width": -1}, "critic_width = -1: allowed are whole numbers of 0 or more"),

@@ -64,6 +64,25 @@ def test_gradients_do_not_depend_on_the_pieces(row):
         assert (gradient - found[16][name]).abs().max() <= 1e-5 * found[16][name].abs().max() + 1e-8, name
 
 
+def test_plain_gradient_descent(monkeypatch):
+    """Each parameter moves by its gradient times its rate, which is three times as high for the critic."""
+    run, before, gradients = fresh(optimiser="sgd", learning_rate=0.1, gradient_clip=0.0), {}, {}
+    step = run.optimiser.step
+
+    def watched():
+        before.update({name: p.detach().clone() for name, p in run.parameters.items()})
+        gradients.update({name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None})
+        step()
+
+    monkeypatch.setattr(run.optimiser, "step", watched)
+    run.step()
+    assert gradients["critic/value.weight"].any()
+    assert gradients["model/lm_head.weight"].any()
+    for name, gradient in gradients.items():
+        rate = 0.3 if name.startswith("critic/") else 0.1
+        torch.testing.assert_close(run.parameters[name].detach(), before[name] - rate * gradient, msg=name)
+
+
 def test_rows_that_look_at_a_minibatch_as_a_whole():
     for row in ("rejection", "gaa_batch"):
         with pytest.raises(SettingError, match=f"^micro_batch = 4 with row = '{row}': allowed are 8 or more"):
