@@ -89,9 +89,15 @@ class LanguageModel:
         passed always: where sequences are padded on the left, a network with learned positions needs them. ``trunk``
         is what an earlier call said of the same tokens, and spares the blocks that stand still."""
         states, still = [], []
-        hooks = [self._head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
+
+        def of_head(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            states.append(inputs[0].contiguous())  # else PyTorch reads the head anew for each sequence
+            return (states[0],)
+
+        hooks = [self._head.register_forward_pre_hook(of_head)]
         hooks += [block.register_forward_hook(lambda *said: still.append(said[-1])) for block in self._trunk[-1:]]
-        given = {"attention_mask": seen, "position_ids": positions, "use_cache": cache is not None, "cache": cache}
+        stored = "cache" if "cache" in self._forward else "past_key_values"  # as transformers called it before 5.24
+        given = {"attention_mask": seen, "position_ids": positions, "use_cache": cache is not None, stored: cache}
         if "logits_to_keep" in self._forward:  # a prompt's logits are of no use, and large
             given["logits_to_keep"] = last
         values = self.first_values if reference else {}
