@@ -34,7 +34,7 @@ class Critic(nn.Module):
     def forward(self, states: States, actions: Int[Tensor, "batch time"]) -> tuple[Steps, Steps]:
         """v of each state, and q of the action taken there; no gradient reaches the states."""
         h = self._hidden(states)
-        values, direction = self.value(h).squeeze(-1), self.direction(h)
+        values, direction = self.value(h).sum(-1), self.direction(h)  # of one entry; a view would make FSDP warn
         along = (direction * self.embeddings[actions].to(direction.dtype)).sum(-1)
         return values, values.detach() + self.offset(h).squeeze(-1) + along
 

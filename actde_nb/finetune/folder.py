@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actde_nb.checks import SettingError
+from actde_nb.finetune import ranks
 from actde_nb.finetune.checkpoint import save_pretrained
 from actde_nb.finetune.loop import FineTuning
 from actde_nb.finetune.run import finetune
@@ -47,7 +48,8 @@ def tune(
     folder = out / ("adapters" if settings.learns.startswith("lora") and not merged else "model")
     save_pretrained(run, folder, merged)
     told = ", ".join(f"{name} {last[-1][name]:.3g}" for name in ("score", "kl", "entropy"))
-    print(f"{out}: {run.update:,} updates, {told} in the last rollout; the model is in {folder}")
+    if not ranks.rank():
+        print(f"{out}: {run.update:,} updates, {told} in the last rollout; the model is in {folder}")
     return folder
 
 
@@ -83,6 +85,8 @@ def for_tensorboard(folder: Path) -> Callable[[FineTuning], None]:
     writers: list[SummaryWriter] = []
 
     def report(run: FineTuning) -> None:
+        if ranks.rank():
+            return
         if not writers:  # what an interrupted run wrote after its last checkpoint is written again, and shown once
             writers.append(SummaryWriter(str(folder), purge_step=run.update))
         for name, value in run.records[-1].items():
@@ -99,4 +103,5 @@ def _records(run: FineTuning) -> list[dict[str, float]]:
 
 
 def _write(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    replace_file(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode())
+    if not ranks.rank():  # of several processes one writes; of examples, its own
+        replace_file(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode())

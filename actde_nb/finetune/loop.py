@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from actde_nb.checks import Diverged, SettingError
+from actde_nb.finetune import ranks
 from actde_nb.finetune.critic import Critic
 from actde_nb.finetune.models import LanguageModel
 from actde_nb.finetune.sampling import Sampled, learner, pad_left, sample, uniforms
@@ -54,7 +55,17 @@ class FineTuning:
     def __init__(self, model: LanguageModel, prompts: Sequence[Prompt], reward: Reward, settings: Settings):
         self.model, self.prompts, self.reward, self.settings = model, prompts, reward, settings
         self.row, rate = ALGORITHMS[settings.row], settings.learning_rate
+        settings.check_processes(ranks.count())
+        own = (*RESUMABLE, "parallel")
+        kept = {name: value for name, value in asdict(settings).items() if name not in own}
+        #: What a checkpoint must have in common with a run to be its own. A reward function has no content to compare.
+        self.identity = json.dumps([kept, model.identity(), sha256(repr(prompts).encode()).hexdigest()])
+        ranks.check_alike(self.identity + repr(settings))
         self.critic = Critic(model.embeddings, settings.critic_width, torch.Generator().manual_seed(settings.seed))
+        if ranks.count() > 1 and settings.parallel == "fsdp":
+            model.shard()
+            ranks.shard(self.critic, methods=["all_actions"])
+        self.loss = ranks.averaged([model.module, self.critic], self._loss)
         matrices, vectors = ([p for p in model.learned.values() if (p.ndim > 1) is large] for large in (True, False))
         kinds = [(matrices, settings.weight_decay, rate), (vectors, 0.0, rate)]
         kinds += [(list(self.critic.parameters()), 0.0, rate * settings.head_rate)]
@@ -64,11 +75,8 @@ class FineTuning:
         self.optimiser = torch.optim.SGD(groups) if plain else torch.optim.AdamW(groups, **adam, fused=True)
         self.price = torch.full((1,), settings.kl_in_reward, device=model.device)  # of a nat in the reward
         self.update, self.records = 0, Records()  # one of each rollout, of arrays ``[trial]``, of one trial
-        self.asked: list[Text] = []  # the last rollout's prompts, and its completions
+        self.asked: list[Text] = []  # this process's prompts in the last rollout, and its completions
         self.examples: list[str] = []
-        kept = {name: value for name, value in asdict(settings).items() if name not in RESUMABLE}
-        #: What a checkpoint must have in common with a run to be its own. A reward function has no content to compare.
-        self.identity = json.dumps([kept, model.identity(), sha256(repr(prompts).encode()).hexdigest()])
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -87,7 +95,8 @@ class FineTuning:
             seen = self._learn(part(work, inner % parts, parts), first=inner == 0)
             self.update += 1
             record.update({name: value if name in FIRST else value / inner_steps for name, value in seen.items()})
-        record["tokens_per_second"] = work.counted / (time.perf_counter() - start)
+        speed = torch.tensor(work.counted / (time.perf_counter() - start), dtype=torch.float64)
+        record["tokens_per_second"] = ranks.total(speed).item()
         self.records.append({name: np.array([value]) for name, value in record.items()})
 
     @torch.no_grad()
@@ -96,22 +105,28 @@ class FineTuning:
         settings, model, number = self.settings, self.model, self.update // self.settings.updates_per_rollout
         copies = settings.group_size if self.row.compares_groups else 1
         numbers = turn(len(self.prompts), number, settings.batch // copies, settings.seed)
-        chosen = [self.prompts[index] for index in numbers for _ in range(copies)]
+        own = ranks.own(settings.batch)
+        chosen = [self.prompts[index] for index in numbers for _ in range(copies)][own]
         tokens, seen = (x.to(model.device) for x in pad_left([prompt.ids for prompt in chosen], model.padding))
-        draws = uniforms(settings.seed, number, len(chosen), settings.steps).to(model.device)
-        sampled = sample(model, tokens, seen, draws, settings.sampling_temperature, self.row.greedy_penalty is not None)
-        lengths, steps = sampled.mask.sum(-1), sampled.mask.shape[1]
-        drawn = [row[:n].tolist() for row, n in zip(sampled.tokens[:, -steps:], lengths.tolist(), strict=True)]
-        self.asked, self.examples = [prompt.text for prompt in chosen], [model.decode(ids) for ids in drawn]
-        scores = torch.from_numpy(self._ask(chosen, self.examples)).to(sampled.log_probs)
+        draws = uniforms(settings.seed, number, settings.batch, settings.steps)[own].to(model.device)
+        greedy = self.row.greedy_penalty is not None
+        with ranks.kept_whole(model.module):
+            sampled = sample(model, tokens, seen, draws, settings.sampling_temperature, greedy)
+        steps, lengths = sampled.mask.shape[1], ranks.gathered(sampled.mask.sum(-1))
+        padded = torch.nn.functional.pad(sampled.tokens[:, -steps:], (0, settings.steps - steps))
+        every = [row[:n] for row, n in zip(ranks.gathered(padded).tolist(), lengths.tolist(), strict=True)]
+        self.asked, self.examples = [prompt.text for prompt in chosen], [model.decode(ids) for ids in every[own]]
+        with ranks.together():
+            scores = torch.from_numpy(self._ask(chosen, self.examples)).to(sampled.log_probs)
         rollout = self._rollout(sampled, scores)
         if sampled.likeliest:
-            rollout = replace(rollout, greedy=self._greedy(sampled, chosen, drawn))
-        batch, log_ratio = prepare(rollout, settings, self.price if settings.kl_in_reward else None), rollout.log_ratio
-        means = {"score": scores, "log_ratio": log_ratio.sum(-1), "price": self.price, "length": lengths.double()}
-        record = {name: value.mean().item() for name, value in means.items()} | {"distinct_2": distinct(drawn, 2)}
+            rollout = replace(rollout, greedy=self._greedy(sampled, chosen, every[own]))
+        batch = prepare(rollout, settings, self.price if settings.kl_in_reward else None, ranks.total)
+        scores, log_ratio = ranks.gathered(scores), ranks.gathered(rollout.log_ratio[0].sum(-1))
+        means = {"score": scores, "log_ratio": log_ratio, "price": self.price, "length": lengths.double()}
+        record = {name: value.mean().item() for name, value in means.items()} | {"distinct_2": distinct(every, 2)}
         if settings.kl_target:
-            self.price = adapted(self.price, log_ratio, settings.kl_target)
+            self.price = adapted(self.price, log_ratio[None, :, None], settings.kl_target)
         return Work(batch, sampled.seen[None], None if sampled.trunk is None else sampled.trunk[None]), record
 
     def _ask(self, chosen: Sequence[Prompt], completions: Sequence[str]) -> Float[np.ndarray, "batch"]:
@@ -143,9 +158,10 @@ class FineTuning:
         final = torch.arange(tokens.shape[1], device=tokens.device) == self.settings.steps - 1
         over = (torch.isin(tokens, ends) | final) & sampled.mask
         places, earned = over.nonzero().tolist(), torch.zeros_like(log_probs)
-        if places:
-            others = [self.model.decode([*drawn[row][:step], int(tokens[row, step])]) for row, step in places]
-            earned[over] = torch.from_numpy(self._ask([chosen[row] for row, _ in places], others)).to(earned)
+        others = [self.model.decode([*drawn[row][:step], int(tokens[row, step])]) for row, step in places]
+        with ranks.together():
+            if places:
+                earned[over] = torch.from_numpy(self._ask([chosen[row] for row, _ in places], others)).to(earned)
         values = self.critic(states, tokens)[0] * (sampled.mask & ~over)
         return GreedyActions(tokens[None], log_probs[None], earned[None], values[None])
 
@@ -160,25 +176,35 @@ class FineTuning:
 
     def gradients(self, work: Work, first: bool = False) -> dict[str, float]:
         """Add a minibatch's gradients to the parameters'; returns the loss's terms, at ``first`` with statistics."""
-        sums, pieces = Counter(), -(-work.seen.shape[1] // self.settings.micro_batch)
-        for piece in (part(work, number, pieces) for number in range(pieces)):
-            # By the share of its tokens: the mean of the pieces' means would be another loss.
-            outputs, share = self.outputs(piece), piece.counted / work.counted
-            found = terms(outputs, piece.batch, self.settings)
-            (share * torch.stack(list(found.values())).sum()).backward()
-            said = {f"loss_{name}": value.item() for name, value in found.items()}
-            if first:
-                said |= self._describe(outputs, piece.batch.rollout)
+        sums, rows, pieces = Counter(), work.seen.shape[1], -(-work.seen.shape[1] // self.settings.micro_batch)
+        counted = ranks.total(torch.tensor(work.counted)).item()
+        for number in range(pieces):
+            piece = part(work, number, pieces)
+            # By the share of its tokens: the mean of the pieces' means, or of the ranks', would be another loss.
+            share = piece.counted / counted
+            with ranks.more_to_come(self.loss, number < pieces - 1):
+                loss, said = self.loss(piece, first)
+                (ranks.count() * share * loss).backward()  # as gradients are averaged
             sums.update({name: share * value for name, value in said.items()})
+        found = ranks.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+        sums = dict(zip(sums, found, strict=True))
         if first:
-            sums["kl"] *= work.counted / work.seen.shape[1]  # a sequence
-        return dict(sums)
+            sums["kl"] *= counted / (rows * ranks.count())  # a sequence
+        return sums
+
+    def _loss(self, piece: Work, first: bool) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        outputs = self.outputs(piece)
+        found = terms(outputs, piece.batch, self.settings)
+        said = {f"loss_{name}": value.item() for name, value in found.items()}
+        if first:
+            said |= self._describe(outputs, piece.batch.rollout)
+        return torch.stack(list(found.values())).sum(), said
 
     def _learn(self, work: Work, first: bool) -> dict[str, float]:
         found = self.gradients(work, first)
         for name, group in (("gradient_norm", self.model.learned.values()), ("critic_norm", self.critic.parameters())):
             limit = self.settings.gradient_clip or torch.inf
-            found[name] = torch.nn.utils.clip_grad_norm_(list(group), limit).item()
+            found[name] = ranks.whole(torch.nn.utils.clip_grad_norm_(list(group), limit)).item()
         for name, value in found.items():
             if not np.isfinite(value):
                 raise Diverged(f"update {self.update}: {name} is {value}")

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from actde_nb.checks import SettingError
+from actde_nb.finetune import ranks
 from actde_nb.networks.sampling import NEVER
 from actde_nb.training.trainer import check_device
 
@@ -61,10 +62,24 @@ class LanguageModel:
         what, _, number = learns.partition(":")
         self.module = LEARNERS[what](module.requires_grad_(False), int(number or 0), seed).eval()
         self._trunk = list(_blocks(module)[: -int(number)]) if what == "last" else []
-        self.learned = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        self.first_values = {name: p.detach().clone() for name, p in self.learned.items()}
+        self._find_learned()
+        self._outline: nn.Module | None = None  # of a network that is sharded
         head = self._head.weight
         self.embeddings = head.detach().clone() if head.requires_grad else head.detach()  # as they were at first
+
+    def _find_learned(self) -> None:
+        self.learned = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        self.first_values = {name: p.detach().clone() for name, p in self.learned.items()}
+
+    def shard(self) -> None:
+        """Keep but this process's share of each parameter, before any learning."""
+        self._outline = ranks.outline(self.module)
+        ranks.shard(self.module, _blocks(self.module))
+        self._find_learned()
+
+    def plain(self) -> nn.Module:
+        """The network with all its parameters, on every process; if it is sharded, a copy."""
+        return self.module if self._outline is None else ranks.filled(self._outline, self.module)
 
     def encode(self, text: str | Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """Tokens of a text, or of messages by the tokenizer's chat template, up to where the answer begins."""
@@ -102,8 +117,9 @@ class LanguageModel:
             given["logits_to_keep"] = last
         values = self.first_values if reference else {}
         try:
-            with self._standing(trunk) if trunk is not None else nullcontext():
-                said = torch.func.functional_call(self.module, values, (tokens,), given).logits[:, -last:]
+            still_there = self._standing(trunk) if trunk is not None else nullcontext()
+            with still_there, ranks.standing_in(self.learned, values) as rest:
+                said = torch.func.functional_call(self.module, rest, (tokens,), given).logits[:, -last:]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -208,7 +224,7 @@ def _last(module: PreTrainedModel, blocks: int, seed: int) -> nn.Module:
     return module
 
 
-def _blocks(module: PreTrainedModel) -> nn.ModuleList:
+def _blocks(module: nn.Module) -> nn.ModuleList:
     """The network's blocks, by their number; none where they are kept in another way."""
     layers = module.config.get_text_config().num_hidden_layers
     stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]

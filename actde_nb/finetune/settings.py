@@ -1,10 +1,12 @@
 """Settings of a fine-tuning run: those of the project's training loop, with other defaults, and a few of its own."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from actde_nb import checks
+from actde_nb.finetune.ranks import WRAPPERS
 from actde_nb.training.algorithms import ALGORITHMS, arguments
 from actde_nb.training.config import Config
 
@@ -22,7 +24,8 @@ class Settings(Config):
         learns: What learns: all of it, adapters (lora:RANK; Hu et al., 2021), or the last blocks (last:BLOCKS).
         micro_batch: Largest number of sequences that are read at a time in learning; gradients are accumulated.
         critic_width: Width of the critic's hidden layer; 0 for a linear critic.
-        dtype: Number format of a network that is loaded by name; one that is passed in keeps its own."""
+        dtype: Number format of a network that is loaded by name; one that is passed in keeps its own.
+        parallel: Where torchrun starts several processes: each holds the whole network (ddp), or a share (fsdp)."""
 
     row: Literal[tuple(ALGORITHMS)] | str = "ppo"  # rows may be added to the table
     algorithm: str = field(init=False, default="")
@@ -30,6 +33,7 @@ class Settings(Config):
     micro_batch: int = 16
     critic_width: int = 256
     dtype: Literal[DTYPES] | str = "float32"
+    parallel: Literal[WRAPPERS] | str = "ddp"
     trials: int = 1
     updates: int = 400
     batch: int = 32
@@ -48,14 +52,29 @@ class Settings(Config):
         object.__setattr__(self, "algorithm", self.row)
         super().__post_init__()
         checks.one_of("dtype", self.dtype, DTYPES)
+        checks.one_of("parallel", self.parallel, WRAPPERS)
         checks.whole("micro_batch", self.micro_batch)
         checks.whole("critic_width", self.critic_width, least=0)
         for name, only in (("trials", 1), ("evaluate_every", 0)):
             self._allow(getattr(self, name) == only, name, f"is {only} here")
         fits = bool(re.fullmatch(r"all|(lora|last):[1-9]\d*", self.learns))
         self._allow(fits, "learns", "are all, lora:RANK and last:BLOCKS, such as lora:16")
-        row, part = ALGORITHMS[self.row], self.batch // self.minibatches
-        ranks = row.trains_policy and "kept_share" in arguments(row.policy_loss)
-        whole = ranks or (row.greedy_penalty is not None and row.greedy_penalty.per_batch)
+        part = self.batch // self.minibatches
         least = f"are {part} or more, since the row looks at a minibatch as a whole"
-        self._allow(not whole or self.micro_batch >= part, "micro_batch", least, f" with row = {self.row!r}")
+        self._allow(not self._whole or self.micro_batch >= part, "micro_batch", least, f" with row = {self.row!r}")
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the row looks at a minibatch as a whole."""
+        row = ALGORITHMS[self.row]
+        sorts = row.trains_policy and "kept_share" in arguments(row.policy_loss)
+        return sorts or (row.greedy_penalty is not None and row.greedy_penalty.per_batch)
+
+    def check_processes(self, count: int) -> None:
+        """Raise SettingError unless so many processes can share a rollout without any number being another one."""
+        on, groups = f" on {count} processes", ALGORITHMS[self.row].compares_groups
+        alone = "are rows that do not look at a minibatch as a whole, or one process"
+        self._allow(count == 1 or not self._whole, "row", alone, on)
+        step = count * math.lcm(self.minibatches, self.group_size if groups else 1)
+        why = f"so that each has {self.minibatches} equal minibatches" + f" and groups of {self.group_size}" * groups
+        self._allow(self.batch % step == 0, "batch", f"are multiples of {step}, {why}", on)

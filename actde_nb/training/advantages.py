@@ -3,9 +3,11 @@
 All advantages are sums over later errors, weighted by powers of ``discount * gae_lambda``
 (generalised advantage estimation: Schulman et al. 2016, eq. 16). What differs is the prediction in the error."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, positive
 
 from actde_nb.checks import SettingError
 
@@ -13,6 +15,7 @@ Steps = Float[Tensor, "trial batch time"]
 Ends = Float[Tensor, "trial batch"]
 Mask = Bool[Tensor, "trial batch time"] | None
 PerTrial = Float[Tensor, "trial 1 1"]
+Total = Callable[[Tensor], Tensor]  # sum over the processes that hold a batch together, with a mask
 
 VARIANCE_FLOOR = 1e-6  # what is added to a variance before its root divides, as in the published trainer
 
@@ -55,25 +58,25 @@ def return_minus_q(rewards: Steps, q_taken: Steps, discount: float) -> Steps:
     return discounted_sums(rewards, discount) - q_taken
 
 
-def whiten(advantages: Steps, epsilon: float = VARIANCE_FLOOR, mask: Mask = None) -> Steps:
+def whiten(advantages: Steps, epsilon: float = VARIANCE_FLOOR, mask: Mask = None, total: Total = positive) -> Steps:
     """Shift and scale each trial's advantages to mean 0 and variance 1 over its batch and time, or where ``mask`` is;
     the others come out as zero. ``epsilon``, in reward squared, is added to the variance."""
-    mean, variance = moments(advantages, mask)
+    mean, variance = moments(advantages, mask, total)
     centred = advantages - mean if mask is None else (advantages - mean) * mask
     return centred * torch.rsqrt(variance + epsilon)
 
 
-def moments(advantages: Steps, mask: Mask = None) -> tuple[PerTrial, PerTrial]:
+def moments(advantages: Steps, mask: Mask = None, total: Total = positive) -> tuple[PerTrial, PerTrial]:
     """Mean and variance (with n - 1 below) of each trial's advantages over its batch and time, or where ``mask`` is."""
-    count = advantages[0].numel() if mask is None else mask.sum((1, 2), keepdim=True)
+    count = advantages[0].numel() if mask is None else total(mask.sum((1, 2), keepdim=True))
     if (count if mask is None else count.min()) < 2:
         allowed = "allowed are two or more, or whiten = False and an algorithm that asks for no deviation"
         raise SettingError(f"a trial has one step that counts, which has no variance to divide by: {allowed}")
     if mask is None:
         variance, mean = torch.var_mean(advantages, dim=(1, 2), keepdim=True)
         return mean, variance
-    mean = (advantages * mask).sum((1, 2), keepdim=True) / count
-    return mean, (((advantages - mean) * mask) ** 2).sum((1, 2), keepdim=True) / (count - 1)
+    mean = total((advantages * mask).sum((1, 2), keepdim=True)) / count
+    return mean, total((((advantages - mean) * mask) ** 2).sum((1, 2), keepdim=True)) / (count - 1)
 
 
 def leave_one_out(rewards: Steps, group_size: int) -> Steps:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, positive
 
 from actde_nb.networks.gpt import Outputs
 from actde_nb.training import advantages, losses
+from actde_nb.training.advantages import Total
 from actde_nb.training.algorithms import ALGORITHMS, OF_ROLLOUT, SETTINGS, fill
 from actde_nb.training.config import Config
 from actde_nb.training.greedy import GreedyTargets
@@ -14,6 +15,7 @@ from actde_nb.training.rollout import Rollout
 
 Steps = Float[Tensor, "trial batch time"]
 PerTrial = Float[Tensor, "trial"]
+Price = PerTrial | None
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class TrainingBatch:
     greedy: GreedyTargets | None = None  # for algorithms that learn from the likeliest actions too
 
 
-def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> TrainingBatch:
-    """Work out advantages and targets, where a nat of log-ratio to the reference costs ``price`` off each step's
-    reward."""
+def prepare(rollout: Rollout, config: Config, price: Price = None, total: Total = positive) -> TrainingBatch:
+    """Work out advantages and targets, where each step's reward pays ``price`` for a nat of log-ratio to the reference;
+    ``total`` is that of :func:`~actde_nb.training.advantages.moments`."""
     paid = 0.0
     if price is not None:
         paid = price[:, None, None] * rollout.log_ratio
@@ -39,8 +41,8 @@ def prepare(rollout: Rollout, config: Config, price: PerTrial | None = None) -> 
     offered = _settings(config) | {name: getattr(rollout, name) for name in OF_ROLLOUT}
     advantage = fill(row.advantage, offered) if row.advantage else rollout.rewards.new_zeros(rollout.rewards.shape)
     targets = fill(advantages.gae, offered) + rollout.values
-    weights = advantages.whiten(advantage, mask=rollout.mask) if config.whiten else advantage
-    greedy = _greedy_targets(rollout, advantage, config, price) if row.greedy_penalty else None
+    weights = advantages.whiten(advantage, mask=rollout.mask, total=total) if config.whiten else advantage
+    greedy = _greedy_targets(rollout, advantage, config, price, total) if row.greedy_penalty else None
     return TrainingBatch(rollout, advantage, weights, targets, targets + paid if row.soft else targets, greedy)
 
 
@@ -48,7 +50,7 @@ def _settings(config: Config) -> dict[str, int | float]:
     return {name: getattr(config, name) for name in SETTINGS}
 
 
-def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: PerTrial | None) -> GreedyTargets:
+def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: Price, total: Total) -> GreedyTargets:
     """The likeliest actions' advantages, in the units of the others', and how far they are ahead."""
     other, values = rollout.greedy, rollout.values
     rewards = other.rewards
@@ -60,7 +62,7 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
     taken = advantages.gae(rollout.rewards, values, rollout.next_value, config.discount, 0.0)
     lead, in_rewards = theirs - taken, ALGORITHMS[config.algorithm].greedy_penalty.in_rewards
     if config.whiten or not in_rewards:
-        mean, variance = advantages.moments(advantage, rollout.mask)
+        mean, variance = advantages.moments(advantage, rollout.mask, total)
         deviation = (variance + advantages.VARIANCE_FLOOR).sqrt()
         theirs = (theirs - mean) / deviation if config.whiten else theirs
         lead = lead if in_rewards else lead / deviation

@@ -144,3 +144,13 @@ def test_whitening_leaves_out_what_is_masked():
     whitened = advantages.whiten(values, mask=mask)
     torch.testing.assert_close(whitened[..., :4], advantages.whiten(values[..., :4]))
     assert (whitened[..., 4:] == 0).all()
+
+
+def test_whitening_is_of_all_processes_together():
+    """A second process that holds the same again adds as much to each sum."""
+    values = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mask = torch.rand(2, 3, 6, generator=torch.Generator().manual_seed(1)) < 0.7
+    found = advantages.whiten(values, mask=mask, total=lambda numbers: 2 * numbers)
+    wanted = advantages.whiten(torch.cat([values, values], 1), mask=torch.cat([mask, mask], 1))
+    torch.testing.assert_close(found, wanted[:, :3])
+    assert not torch.allclose(found, advantages.whiten(values, mask=mask))
