@@ -131,10 +131,10 @@ def record(chapters: Chapters = (), scale: Scale = "smoke", jobs: Jobs = None) -
     from actde_nb.pages import references
     from actde_nb.pages.chapters import chapters as find_chapters  # heavy
     from actde_nb.pages.execute import execute as run_chapters
-    from actde_nb.pages.execute import seconds
+    from actde_nb.pages.execute import stamp
 
     for notebook in run_chapters(find_chapters(chapters), scale, paths.executed(scale), jobs=jobs):
-        references.record_time(notebook, scale, seconds(notebook))
+        references.record_time(notebook, scale, stamp(notebook).get("seconds", 0))
         if scale == "paper":
             continue
         changed = references.differences(notebook, scale)

@@ -38,12 +38,16 @@ def stored_runs() -> list[Path]:
 
 
 @contextmanager
-def reserved(folder: Path) -> Iterator[None]:
-    """Refuse to make ``folder`` while another process does; what a killed process had reserved is free."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def reserved(path: Path) -> Iterator[None]:
+    """Refuse to make a file or a folder while another process does; what a killed process had reserved is free."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.lock")
     try:
-        held = FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=0)
+        held = FileLock(place).acquire(timeout=0)
     except Timeout:
-        raise BookError(f"{folder}: another process is making it; try again when that has ended") from None
+        raise BookError(f"{path} is being made by another process: wait until that has ended") from None
     with held:
-        yield
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)  # still locked: who has opened it meanwhile sees that it is gone

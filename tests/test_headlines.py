@@ -5,9 +5,9 @@ A place is a page (``intro``, ``15_actde_language``, ``scorecard``) or the claim
 import re
 
 import pytest
+import scorecard
 import yaml
 
-from actde_nb.pages import scorecard
 from actde_nb.paths import SOURCES
 
 HEADLINES = yaml.safe_load((SOURCES / "headlines.yml").read_text(encoding="utf-8"))

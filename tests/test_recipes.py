@@ -2,20 +2,22 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from quoted import unquoted
 from toy_language import WORLD
 
 from actde_nb import cli, paths
 from actde_nb.checks import SettingError
-from actde_nb.experiments.runs import LanguageWorld, PretrainedSettings, Run, language_config, read_networks, trainer
+from actde_nb.experiments.runs import LanguageWorld, PretrainedSettings, Run, read_networks, trainer
 from actde_nb.networks.gpt import GPTConfig
 from actde_nb.networks.policies import Network
 from actde_nb.pages import chapters, references
 from actde_nb.pages.execute import execute
-from actde_nb.pages.glue import glued, unquoted
+from actde_nb.pages.glue import glued
 from actde_nb.training import losses
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
 from actde_nb.training.config import Config
@@ -121,7 +123,11 @@ def test_a_world_is_a_class_that_the_loop_can_play_in():
 def test_a_reward_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     monkeypatch.setitem(FORMULAS, "modest", lambda x: (x.praise < 1).double())
-    run = Run(language_config(trials=1, batch=8), LanguageWorld("modest"), PretrainedSettings("small", pretraining=2))
+    run = Run(
+        replace(LanguageWorld.usual, trials=1, batch=8),
+        LanguageWorld("modest"),
+        PretrainedSettings("small", pretraining=2),
+    )
     world = trainer(run).world
     worth = world.worth(world.tree.sentences)
     praise = world.scorer.features(world.tree.sentences).praise

@@ -36,13 +36,9 @@ def between(
 
 
 def apart(
-    data: xr.Dataset,
-    settings: Sequence[xr.Dataset],
-    quantity: str,
-    source: Source = "best",
-    level: float = LEVEL,
+    data: xr.Dataset, settings: Sequence[xr.Dataset], quantity: str, source: Source = "best", level: float = LEVEL,
     at: str = "kl",
-) -> Estimate:
+) -> Estimate:  # fmt: skip
     """By how much a quantity at the end is higher than that of another method at the same ``at``.
 
     A trial outside all settings is a SettingError."""

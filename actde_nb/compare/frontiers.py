@@ -125,10 +125,9 @@ def beyond(
 
 
 def excess(
-    frontier: Mapping[str, Float[np.ndarray, "beta"]],
-    kl: Float[np.ndarray, "*batch"],
+    frontier: Mapping[str, Float[np.ndarray, "beta"]], kl: Float[np.ndarray, "*batch"],
     reward: Float[np.ndarray, "*batch"],
-) -> Float[np.ndarray, "*batch"]:
+) -> Float[np.ndarray, "*batch"]:  # fmt: skip
     """How many nats fewer the frontier needs for the same reward; of a reward above its end, for that at its end."""
     order = np.argsort(frontier["reward"])
     return kl - np.interp(reward, frontier["reward"][order], frontier["kl"][order])

@@ -221,11 +221,6 @@ class LanguageWorld:
 WORLDS = {world.kind: world for world in (PrisonerWorld, LanguageWorld)}
 
 
-def language_config(**changes: Any) -> Config:
-    """How networks are tuned to the rewards of a language, unless ``changes`` say otherwise."""
-    return replace(LanguageWorld.usual, **changes)
-
-
 @dataclass(frozen=True)
 class Run:
     """All that decides a run's numbers: how to train, what earns rewards, what is trained."""

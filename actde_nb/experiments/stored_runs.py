@@ -1,12 +1,9 @@
 """The stored runs of the book by name, and others like them."""
 
+from dataclasses import replace
 from typing import Any
 
-import xarray as xr
-
-from actde_nb import paths
-from actde_nb.checks import ResultsError
-from actde_nb.experiments import results, runs
+from actde_nb.experiments import runs
 from actde_nb.experiments.programme import programme
 from actde_nb.experiments.runs import GPTSettings, Run
 from actde_nb.training.algorithms import ALGORITHMS
@@ -35,14 +32,6 @@ def language(
     """A run on the language, whose advantages are whitened unless they are to be fitted or q comes in."""
     row = ALGORITHMS[algorithm]
     raw = row.fits_advantages or row.learns_q
-    config = runs.language_config(**{"algorithm": algorithm, "whiten": not raw, **settings})
+    config = replace(runs.LanguageWorld.usual, **{"algorithm": algorithm, "whiten": not raw, **settings})
     network = runs.PretrainedSettings(size, critic=critic, masked=masked, temperature=temperature)
     return Run(config, runs.LanguageWorld(reward), network)
-
-
-def of_language_model(row: str, honeypot: str = "uncapped") -> xr.Dataset:
-    """All seeds, as trials, of a row on the pretrained language model; raise ResultsError where there are none."""
-    files = sorted((paths.RESULTS / "smollm2").glob(f"{row}_{honeypot}_*.nc"))
-    if not files:
-        raise ResultsError(f"row = {row!r} with honeypot = {honeypot!r}: no such runs are stored")
-    return xr.concat(map(results.read, files), "trial", combine_attrs="drop").sortby("trial")

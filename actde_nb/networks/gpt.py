@@ -73,11 +73,6 @@ class Outputs(NamedTuple):
 Join = Callable[..., Outputs]
 
 
-def alone(said: Outputs) -> Outputs:
-    """What one network says."""
-    return said
-
-
 def shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter of one network, without the trial axis. Weights are ``[..., out, in]`` as in PyTorch."""
     layers, width, vocabulary = config.layers, config.width, config.vocabulary

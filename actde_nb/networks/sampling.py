@@ -34,8 +34,9 @@ class Sampled(NamedTuple):
 @torch.no_grad()
 def sample(
     networks: Sequence[gpt.Params], config: gpt.GPTConfig,
-    first: Int[Tensor, "trial batch *prompt"], uniforms: Float[Tensor, "trial batch steps"], join: gpt.Join = gpt.alone,
-    *, dropout_generators: Draws = None, temperature: float = 1.0, legal: Rule | None = None,
+    first: Int[Tensor, "trial batch *prompt"], uniforms: Float[Tensor, "trial batch steps"],
+    join: gpt.Join = lambda said: said, *, dropout_generators: Draws = None, temperature: float = 1.0,
+    legal: Rule | None = None,
 ) -> Sampled:  # fmt: skip
     """Continue each first token, or prompt, by one token for each uniform draw, to ``block_size`` tokens at most.
 
@@ -117,7 +118,7 @@ class GreedyTokens(NamedTuple):
 @torch.no_grad()
 def greedy_tokens(
     networks: Sequence[gpt.Params], config: gpt.GPTConfig, tokens: gpt.Tokens, last: int,
-    join: gpt.Join = gpt.alone, legal: Rule | None = None,
+    join: gpt.Join = lambda said: said, legal: Rule | None = None,
 ) -> GreedyTokens:  # fmt: skip
     """The likeliest token after each of the ``last`` places of sequences of fewer than ``block_size``, and its value.
 

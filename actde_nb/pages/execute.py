@@ -45,7 +45,7 @@ def execute(
     failures = []
     with reserved(folder):
         stamps = {c: c.fingerprint({"scale": scale, **injected[c]}) for c in chapters}
-        stale = [c for c in chapters if force or _stamp(targets[c]) != stamps[c]]
+        stale = [c for c in chapters if force or stamp(targets[c]).get("fingerprint") != stamps[c]]
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".*{NEW}"):  # by a process that was killed
             left.unlink()
@@ -59,16 +59,12 @@ def execute(
     return [targets[c] for c in chapters]
 
 
-def _stamp(notebook: Path) -> str | None:
+def stamp(notebook: Path) -> dict[str, Any]:
+    """How an executed notebook was made, its ``fingerprint`` and its ``seconds``; nothing of what it does not say."""
     try:
-        return nbformat.read(notebook, as_version=4).metadata.get(STAMP, {}).get("fingerprint")
+        return nbformat.read(notebook, as_version=4).metadata.get(STAMP, {})
     except (FileNotFoundError, ValueError):  # was never made, or is damaged
-        return None
-
-
-def seconds(notebook: Path) -> int:
-    """How long an executed notebook took; 0 if it does not say."""
-    return nbformat.read(notebook, as_version=4).metadata[STAMP].get("seconds", 0)
+        return {}
 
 
 def _side_by_side(tasks: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, str | None, float]]:

@@ -6,8 +6,7 @@ and the regression tests read the same values back with :func:`glued`."""
 import ast
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from actde_nb import checks
 
 SCALES = ("smoke", "reader", "paper")
 SPREAD = "_spread"
-QUOTED = re.compile(r"\{glue(?::\w*)?\}(?:`([^`]+)`|[ \t]+(\S+))")  # a role, or a directive
 Scalar = bool | int | float | str
 VALUES: dict[str, Scalar] = {}  #: what this process has put, by name
 
@@ -97,22 +95,10 @@ def put_math(name: str, expression: Any) -> None:
 
 def glued(notebook: Path) -> dict[str, Scalar]:
     """Read what an executed notebook glued with :func:`put`; equations are left out."""
-    return {name: ast.literal_eval(text) for name, text in _scraps(notebook) if text is not None}
+    return {name: ast.literal_eval(text) for name, text in scraps(notebook) if text is not None}
 
 
-def unquoted(notebook: Path, pages: Mapping[str, str]) -> list[str]:
-    """Names of what an executed notebook glued and none of ``pages`` (name -> MyST text) quotes; the spread of a number
-    is its tolerance, and need not be quoted."""
-    names = {name for name, _ in _scraps(notebook)}
-    targets = [(page, quoted) for page, text in pages.items() for quoted in map("".join, QUOTED.findall(text))]
-    # "key:format" on the chapter's own page, "chapter.ipynb::key:format" elsewhere
-    there = f"{notebook.name}::"
-    own = [target.removeprefix(there) for page, target in targets if page == notebook.stem or target.startswith(there)]
-    quoted = {target.split(":")[0].strip() for target in own}
-    return sorted(n for n in names - quoted if not (n.endswith(SPREAD) and n.removesuffix(SPREAD) in names))
-
-
-def _scraps(notebook: Path) -> Iterator[tuple[str, str | None]]:
+def scraps(notebook: Path) -> Iterator[tuple[str, str | None]]:
     """Everything that a notebook glued: its name, and its text unless it is an equation."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):

@@ -28,13 +28,9 @@ def begin_notebook(seconds: Mapping[str, float]) -> None:
     shell = get_ipython()
     _texts.clear()
     VALUES.clear()
-    for event, old in (
-        ("pre_run_cell", Progress.started),
-        ("post_run_cell", Progress.ended),
-        ("post_run_cell", _follow),
-    ):
-        for known in [f for f in shell.events.callbacks[event] if getattr(f, "__func__", f) is old]:
-            shell.events.unregister(event, known)  # by an earlier run of this cell
+    for event, called in shell.events.callbacks.items():
+        for old in [function for function in called if getattr(function, "__module__", "") == __name__]:
+            shell.events.unregister(event, old)  # which an earlier run of this cell registered
     shell.events.register("post_run_cell", _follow)
     if sum(seconds.values()) >= LONG:
         bar = Progress(seconds)

@@ -14,15 +14,12 @@ from pathlib import Path
 import nbformat
 
 from actde_nb.checks import BookError
-from actde_nb.pages import scorecard
 from actde_nb.pages.chapters import Chapter
-from actde_nb.pages.glue import unquoted
-from actde_nb.pages.references import times
+from actde_nb.pages.references import TIMES, times
 from actde_nb.paths import CONFIG, CONTENTS, HTML, LOCK, SOURCES, reserved
 from actde_nb.training.files import replace_file
 
 STAMP = ".fingerprint"
-BOX = re.compile(r"(```\{admonition\} Change this\n:class: tip change-this\n\n.*?)(\n```)", re.S)
 
 
 def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML, repository: str = "") -> Path:
@@ -60,11 +57,12 @@ def _tidy(html: Path, old: Path) -> None:
 
 
 def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
-    """Lay out in ``folder`` what jupyter-book reads: pages, executed notebooks, the generated scorecard."""
+    """Lay out in ``folder`` what jupyter-book reads: pages, executed notebooks, and the data that pages are made of."""
     sources = [c.source.name for c in chapters]
-    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*sources, "scorecard", "results", ".*"))
+    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*sources, "results", ".*"))
     for file in (CONFIG, CONTENTS):
         shutil.copy(file, folder)
+    (folder / TIMES).write_text(json.dumps(times()), encoding="utf-8")
     for chapter in chapters:
         notebook = notebooks / f"{chapter.name}.ipynb"
         # jupyter-book renders a notebook that was never run without a word.
@@ -73,37 +71,7 @@ def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
         page = nbformat.read(notebook, as_version=4)
         if any(cell.cell_type == "code" and cell.execution_count is None for cell in page.cells):
             raise BookError(f"{chapter.name}: has code cells that were not executed")
-        nbformat.write(with_times(page, chapter.name), folder / notebook.name)
-    rows = scorecard.load(SOURCES / "scorecard", notebooks)
-    (folder / "scorecard.md").write_text(scorecard.render(rows), encoding="utf-8")
-    pages = {page.stem: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
-    pages |= {chapter.name: chapter.text for chapter in chapters}
-    idle = {chapter.name: unquoted(folder / f"{chapter.name}.ipynb", pages) for chapter in chapters}
-    if told := [f"{name}: no page quotes {', '.join(keys)}" for name, keys in idle.items() if keys]:
-        raise BookError("glue only what is quoted:\n" + "\n".join(told))
-
-
-def with_times(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    """Say below the parameters and in the boxes for readers' changes how long the page takes to run."""
-    taken = {scale: chapters[name] for scale, chapters in times().items() if name in chapters}
-    if "reader" not in taken:
-        return page
-    usual = in_words(taken.pop("reader"))
-    others = "".join(f", at scale {scale} about {in_words(seconds)}" for scale, seconds in sorted(taken.items()))
-    if "paper" not in taken and any("paper=" in cell.source for cell in page.cells):
-        others += ", at scale paper longer (not timed yet)"
-    told = f"*To run all cells of this page takes about {usual} on one core{others}.*"
-    place = next(i for i, cell in enumerate(page.cells) if "parameters" in cell.metadata.get("tags", []))
-    for cell in page.cells:
-        if cell.cell_type == "markdown":
-            cell.source = BOX.sub(rf"\1 Then run all cells again, about {usual}.\2", cell.source)
-    page.cells.insert(place + 1, nbformat.v4.new_markdown_cell(told, id="times"))
-    return page
-
-
-def in_words(seconds: int) -> str:
-    """A time as one would say it."""
-    return f"{max(5, 5 * round(seconds / 5))} s" if seconds < 100 else f"{round(seconds / 60)} min"
+        shutil.copy(notebook, folder)
 
 
 def _build(work: Path, known: Mapping[str, str]) -> Path:

@@ -9,6 +9,7 @@ Source of the two main rules: Turner and Einhorn (2023), sections on the advanta
 the action-conditioned TD error."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -205,7 +206,7 @@ def simulate(
     records = []
     for done in range(0, episodes + 1, batch):
         if done == record_at[len(records)]:
-            records.append(state.copy())
+            records.append(deepcopy(state))
             if len(records) == len(record_at):
                 break
         forced = None if actions is None else actions[done : done + batch]
@@ -227,9 +228,6 @@ class _State:
     v: Float[np.ndarray, "runs"]
     visits: Int[np.ndarray, "arms runs"]
     errors: Float[np.ndarray, "batch runs"]
-
-    def copy(self) -> "_State":
-        return _State(self.logits.copy(), self.q.copy(), self.v.copy(), self.visits.copy(), self.errors.copy())
 
 
 def _record_at(name: str, length: int, record_at, batch: int = 1) -> Int[np.ndarray, "records"]:

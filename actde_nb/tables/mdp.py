@@ -7,7 +7,7 @@ A row of transition probabilities may sum to less than one: the missing mass end
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 
@@ -73,8 +73,9 @@ def evaluate(mdp: MDP, policy: Tables) -> Tables:
         raise SettingError(f"policy = {policy.tolist()}: allowed are numbers of zero or more that sum to one")
     chain = np.einsum("...sa,sat->...st", policy, mdp.transitions)
     if mdp.discount == 1:
-        ending = (policy * mdp.ending).sum(-1) > 0
-        ends = (_reachable(chain) & ending[..., None, :]).any(-1)
+        ends = (policy * mdp.ending).sum(-1) > 0
+        for _ in range(mdp.shape[0]):  # as many steps lead to every state that can be reached
+            ends = ends | ((chain > 0) & ends[..., None, :]).any(-1)
         if not ends.all():
             endless = np.flatnonzero(~ends.reshape(-1, ends.shape[-1]).all(0)).tolist()
             allowed = "discounts below one, or policies that can end from everywhere"
@@ -122,12 +123,3 @@ def softmax_policy(q: Tables, temperature: float, prior: ArrayLike | None = None
     checks.positive("temperature", temperature)
     log_prior = 0.0 if prior is None else np.log(checks.probabilities("prior", prior))
     return softmax(log_prior + (q - checks.finite("initial_q", initial_q)) / temperature, axis=-1)
-
-
-def _reachable(chain: Float[np.ndarray, "*batch states states"]) -> Bool[np.ndarray, "*batch states states"]:
-    """Which state can be reached from which, in any number of steps, none included."""
-    states = chain.shape[-1]
-    reach = (chain > 0) | np.eye(states, dtype=bool)
-    for _ in range(int(np.ceil(np.log2(states)))):
-        reach = reach.astype(float) @ reach.astype(float) > 0
-    return reach

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from actde_nb.checks import CheckpointError, ResultsError
+from actde_nb import paths
+from actde_nb.checks import CheckpointError
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -47,22 +47,11 @@ def reserved(path: Path, *beside: Path) -> Iterator[None]:
             probe = _temporary(file)
             probe.touch(exist_ok=False)
             probe.unlink()
-    target = _target(path)
-    place = target.with_name(f".{target.name}.lock")
-    lock = FileLock(place, timeout=0)
-    with _naming(path):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise ResultsError(f"{path} is being written by another process: wait, or choose another file") from None
-    try:
+    with paths.reserved(_target(path)):
         for file in map(_target, (path, *beside)):
             for left in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
                 left.unlink()
         yield
-    finally:
-        place.unlink(missing_ok=True)  # still locked: who has opened it meanwhile sees that it is gone
-        lock.release()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:

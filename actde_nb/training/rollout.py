@@ -28,12 +28,9 @@ class GreedyActions:
 
 
 def greedy_actions(
-    world: World,
-    tokens: Int[Tensor, "trial batch moves"],
-    likeliest: Int[Tensor, "trial batch time"],
-    log_probs: Float[Tensor, "trial batch time"],
-    values: Float[Tensor, "trial batch time"],
-) -> GreedyActions:
+    world: World, tokens: Int[Tensor, "trial batch moves"], likeliest: Int[Tensor, "trial batch time"],
+    log_probs: Float[Tensor, "trial batch time"], values: Float[Tensor, "trial batch time"],
+) -> GreedyActions:  # fmt: skip
     """What the likeliest tokens would have earned, each in place of the sampled one; ``values`` are v after them."""
     steps, length = likeliest.shape[-1], tokens.shape[-1]
     # One sequence for each place: up to there as it was said, then the other token, then nothing.

@@ -55,10 +55,6 @@ class Records(Sequence):
         """All records' entries of one name, ``[record, ...]``."""
         return self._columns[name][: self._length]
 
-    def copy(self) -> "Records":
-        """The same records, to go on differently."""
-        return Records({name: self.column(name).copy() for name in self._columns})
-
     def append(self, record: Mapping[str, np.ndarray]) -> None:
         """Copy a record to the end; all have the same names and shapes."""
         if not self._columns:
@@ -156,7 +152,7 @@ class Trainer:
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
-        self.last, self.update = self._start(), 0
+        self.last, self.update = world.start(self._uniforms(config.batch)), 0
         self.records = Records()  # of each rollout: arrays ``[trial]`` or ``[trial, entry]``
         self.evaluations = Records()  # of each evaluation, with the number of updates done
         #: Seconds spent, by stage. On a GPU, which works on while Python goes ahead, only their sum means something.
@@ -222,7 +218,7 @@ class Trainer:
         """Play one rollout, in a world that continues on from the last token of the one before."""
         config, row, world = self.config, ALGORITHMS[self.config.algorithm], self.world
         if not world.continues and self.update:
-            self.last = self._start()
+            self.last = world.start(self._uniforms(config.batch))
         uniforms = self._uniforms(config.batch, config.steps)
         draws, temperature = self.dropout_draws, config.sampling_temperature
         sampled = self.policy.sample(self.parameters, self.last, uniforms, draws, temperature)
@@ -301,9 +297,6 @@ class Trainer:
             return torch.optim.SGD(groups, lr=config.learning_rate)
         betas = (config.beta1, config.beta2)
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
-
-    def _start(self) -> Tensor:
-        return self.world.start(self._uniforms(self.config.batch))
 
     def _uniforms(self, *shape: int) -> Float[Tensor, "trial ..."]:
         # Drawn on the CPU: the same numbers on every device.

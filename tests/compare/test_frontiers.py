@@ -1,5 +1,7 @@
 """Runs beside each other: made-up ones with known answers, and a frontier around a small network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,7 +117,7 @@ def test_frontier_of_two_sentences_by_hand(monkeypatch, tmp_path):
     toy = Language(grammar, "so", "sent", Scorer(grammar, {"a": 0.0, "b": 1.0}, (), "so"))
     monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
     monkeypatch.setattr(runs.LanguageWorld, "make", lambda self, seed: toy)
-    config = runs.language_config(trials=1, steps=2, batch=8)
+    config = replace(runs.LanguageWorld.usual, trials=1, steps=2, batch=8)
     run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=5, masked=True))
     found = frontiers.possible(run, (2.0, 0.5, 1e-3))
     before = runs.evaluation(run)

@@ -1,5 +1,7 @@
 """Fixed points of APA by hand, and a run watched on its way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +66,16 @@ def test_log_z_is_minus_the_divergence_at_the_fixed_point_and_not_beside_it(beta
 def test_follow_sees_a_run_come_nearer(monkeypatch, tmp_path):
     toy = Language(GRAMMAR, "so", "sent", Scorer(GRAMMAR, {"a": 0.0, "b": 1.0}, (), "so"))
     monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
-    config = runs.language_config(
-        algorithm="apa", trials=2, steps=2, batch=32, warmup=0, beta=0.2, whiten=False, learning_rate=3e-3
+    config = replace(
+        runs.LanguageWorld.usual,
+        algorithm="apa",
+        trials=2,
+        steps=2,
+        batch=32,
+        warmup=0,
+        beta=0.2,
+        whiten=False,
+        learning_rate=3e-3,
     )
     run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=250))
     work = runs.trainer(run, world=toy)

@@ -12,7 +12,7 @@ from actde_nb import paths
 from actde_nb.checks import SettingError
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results, runs
-from actde_nb.experiments.runs import GPTSettings, LanguageWorld, PretrainedSettings, Run, language_config
+from actde_nb.experiments.runs import GPTSettings, LanguageWorld, PretrainedSettings, Run
 from actde_nb.networks.policies import SeparateCritic, TiltedReference
 from actde_nb.training.advantages import leave_one_out
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
@@ -21,9 +21,9 @@ from actde_nb.training.losses import score_function
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.rewards import FORMULAS
 
-CONFIG = language_config(
-    algorithm="apa", trials=2, updates=16, batch=8, steps=4, warmup=4, checkpoint_every=4, evaluate_every=8,
-    beta=0.2, whiten=False,
+CONFIG = replace(
+    LanguageWorld.usual, algorithm="apa", trials=2, updates=16, batch=8, steps=4, warmup=4, checkpoint_every=4,
+    evaluate_every=8, beta=0.2, whiten=False,
 )  # fmt: skip
 MAKE = LanguageWorld.make  # tests replace it
 NETWORK = PretrainedSettings("small", pretraining=20, masked=True)
@@ -51,7 +51,9 @@ def toy(monkeypatch, tmp_path):
         (lambda: replace(RUN, network=PretrainedSettings(temperature=0.1)), "temperature = 0.1 with algorithm = 'apa'"),
         (lambda: changed(algorithm="critic"), "temperature = 0.0 with algorithm = 'critic'"),
         (
-            lambda: Run(language_config(algorithm="gaa"), LanguageWorld(), PretrainedSettings(critic="separate")),
+            lambda: Run(
+                replace(LanguageWorld.usual, algorithm="gaa"), LanguageWorld(), PretrainedSettings(critic="separate")
+            ),
             "critic = 'separate' with algorithm = 'gaa'",
         ),
         (lambda: Run(CONFIG, LanguageWorld(), GPTSettings()), "network = GPTSettings with the world 'language'"),

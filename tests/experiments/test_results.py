@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actde_nb.checks import CheckpointError, ResultsError, SettingError
+from actde_nb.checks import BookError, CheckpointError, ResultsError, SettingError
 from actde_nb.experiments import results, runs
 from actde_nb.experiments.runs import GPTSettings, PretrainedSettings, PrisonerWorld, Run
 from actde_nb.networks.gpt import GPTConfig
@@ -250,7 +250,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 def test_an_output_belongs_to_one_process(tmp_path, monkeypatch):
     path = tmp_path / "run.nc"
     monkeypatch.setattr(Trainer, "step", lambda _: pytest.fail("the output is not to be had"))
-    with reserved(path), pytest.raises(ResultsError, match=r"run\.nc is being written by another process"):
+    with reserved(path), pytest.raises(BookError, match=r"run\.nc is being made by another process"):
         runs.train(RUN, path, progress=False)
 
 

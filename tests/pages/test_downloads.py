@@ -10,11 +10,11 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from times import BOX
 
 from actde_nb.pages.chapters import chapters
 from actde_nb.pages.glue import glued
 from actde_nb.pages.references import differences, reference_file
-from actde_nb.pages.render import BOX
 from actde_nb.paths import PRETRAINED
 
 NAMES = [chapter.name for chapter in chapters()]

@@ -157,7 +157,7 @@ def test_two_at_once_do_not_share_a_folder(tmp_path: Path):
     process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(BookError, match="out: another process is making it"):
+        with pytest.raises(BookError, match="out is being made by another process"):
             execute([chapter(tmp_path, COUNTING)], "reader", out)
     finally:
         process.kill()

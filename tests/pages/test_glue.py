@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import quoted
 import sympy
 import torch
 
@@ -139,7 +140,7 @@ def test_what_no_page_quotes_is_found(tmp_path):
         "02_two": "{glue:text}`01_one.ipynb::elsewhere:.1%`, {glue:text}`lone:.2f`, {glue:text}`02_two.ipynb::other`",
         "scorecard": "{glue:text}`01_one.ipynb::low_spread:.1g`",
     }
-    assert glue.unquoted(path, pages) == ["lemma", "lone", "odd_spread", "other"]
+    assert quoted.unquoted(path, pages) == ["lemma", "lone", "odd_spread", "other"]
     assert glue.glued(path) == dict.fromkeys(names, 1.5)
 
 
@@ -155,4 +156,4 @@ def test_what_is_put_can_be_read_back(tmp_path, monkeypatch):
     path = tmp_path / "01_one.ipynb"
     path.write_text(json.dumps({"cells": [{"outputs": outputs}]}))
     assert glue.glued(path) == {"mean": 0.1, "mean_spread": 0.25, "exact": 0.25, "word": "it's"}
-    assert glue.unquoted(path, {}) == ["exact", "law", "mean", "word"]
+    assert quoted.unquoted(path, {}) == ["exact", "law", "mean", "word"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import scorecard
 
-from actde_nb.pages import scorecard
 from actde_nb.paths import SOURCES
 
 

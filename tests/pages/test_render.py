@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 import pytest
+import quoted
 from test_execute import COUNTING, chapter
 
 from actde_nb.checks import BookError
@@ -13,11 +13,12 @@ from actde_nb.pages.chapters import Chapter
 from actde_nb.pages.execute import execute
 from actde_nb.paths import reserved
 
-CONFIG = """
+CONFIG = f"""
 title: A small book
 only_build_toc_files: true
-execute: {execute_notebooks: "off"}
-parse: {myst_enable_extensions: [dollarmath]}
+execute: {{execute_notebooks: "off"}}
+parse: {{myst_enable_extensions: [dollarmath]}}
+sphinx: {{local_extensions: {{quoted: "{Path(quoted.__file__).parent}"}}}}
 """
 
 
@@ -54,8 +55,9 @@ def test_a_fault_keeps_the_last_good_book(small: tuple[Chapter, Path], tmp_path:
     assert first.stat().st_mtime_ns == made, "rendered again although nothing had changed"
 
     page = say(page, "\nSee {ref}`nowhere`.\n")
-    execute([page], "reader", executed)
-    with pytest.raises(BookError, match=r"intro\.ipynb.*nowhere"):
+    page.source.write_text(page.source.read_text(encoding="utf-8").replace("{glue:text}`at:s`", "`at`"))
+    execute([Chapter(page.source)], "reader", executed)
+    with pytest.raises(BookError, match=r"(?s)intro: no page quotes at\n.*intro\.ipynb.*nowhere"):
         rendering.render([page], executed, tmp_path / "html")
     assert first.read_text(encoding="utf-8") == good
 
@@ -66,37 +68,16 @@ def test_a_chapter_that_was_never_run_is_not_rendered(small: tuple[Chapter, Path
         rendering.render([page], executed, tmp_path / "html")
 
 
-def test_a_number_that_nobody_quotes_is_not_rendered(small: tuple[Chapter, Path], tmp_path: Path):
+def test_a_number_that_nobody_quotes_is_a_fault(small: tuple[Chapter, Path], tmp_path: Path):
     page, executed = small
+    told = page.source.read_text(encoding="utf-8")
+    page.source.write_text(told.replace("{glue:text}`at:s`", "`at`"), encoding="utf-8")
     execute([page], "reader", executed)
-    quoted = page.source.read_text(encoding="utf-8")
-    page.source.write_text(quoted.replace("{glue:text}`at:s`", "`at`"), encoding="utf-8")
-    with pytest.raises(BookError, match="intro: no page quotes at$"):
-        rendering.stage([page], executed, tmp_path / "one")
+    rendering.stage([page], executed, tmp_path / "one")
+    assert quoted.faults(tmp_path / "one") == ["intro: no page quotes at"]
     (page.source.parent / "other.md").write_text("At {glue:text}`intro.ipynb::at:s`.\n", encoding="utf-8")
     rendering.stage([page], executed, tmp_path / "two")
-
-
-def test_a_page_says_how_long_it_takes(monkeypatch):
-    box = "```{admonition} Change this\n:class: tip change-this\n\nReplace it.\n```"
-    new = nbformat.v4
-    code = new.new_code_cell("scale, runs = 'reader', dict(paper=3)", metadata={"tags": ["parameters"]})
-    page = new.new_notebook(cells=[code, new.new_markdown_cell(box)])
-    monkeypatch.setattr(rendering, "times", lambda: {"smoke": {"a": 2}, "reader": {"a": 43, "b": 1}})
-    assert rendering.with_times(page, "unknown").cells == page.cells
-    told, boxed = (cell.source for cell in rendering.with_times(page, "a").cells[1:])
-    assert told == (
-        "*To run all cells of this page takes about 45 s on one core, at scale smoke about 5 s, "
-        "at scale paper longer (not timed yet).*"
-    )
-    assert boxed == box.replace("it.", "it. Then run all cells again, about 45 s.")
-    assert [rendering.in_words(seconds) for seconds in (0, 12, 99, 100, 571)] == [
-        "5 s",
-        "10 s",
-        "100 s",
-        "2 min",
-        "10 min",
-    ]
+    assert quoted.faults(tmp_path / "two") == []
 
 
 @pytest.fixture
@@ -135,7 +116,7 @@ def test_a_book_is_there_whenever_rendering_stops(quick: Callable[[str], Path], 
             quick("two")
     assert first.read_text(encoding="utf-8") == "one"
     assert quick("two").read_text(encoding="utf-8") == "two"
-    assert sorted(path.name for path in first.parents[1].iterdir()) == [".html.lock", "html"]
+    assert sorted(path.name for path in first.parents[1].iterdir()) == ["html"]
 
 
 def test_a_killed_process_left_the_book_between_two_moves(quick: Callable[[str], Path]):
@@ -144,11 +125,11 @@ def test_a_killed_process_left_the_book_between_two_moves(quick: Callable[[str],
     first.parent.rename(first.parents[1] / ".html.old")
     made = (first.parents[1] / ".html.old" / "intro.html").stat().st_mtime_ns
     assert quick("one").stat().st_mtime_ns == made, "rendered again although nothing had changed"
-    assert sorted(path.name for path in first.parents[1].iterdir()) == [".html.lock", "html"]
+    assert sorted(path.name for path in first.parents[1].iterdir()) == ["html"]
 
 
 def test_two_do_not_render_into_one_folder(quick: Callable[[str], Path]):
     first = quick("one")
-    with reserved(first.parent), pytest.raises(BookError, match="html: another process is making it"):
+    with reserved(first.parent), pytest.raises(BookError, match="html is being made by another process"):
         quick("two")
     assert first.read_text(encoding="utf-8") == "one"

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import scorecard
 import yaml
 
 from actde_nb.checks import BookError
-from actde_nb.pages import scorecard
 
 ROWS = Path(__file__).parents[2] / "book" / "scorecard"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actde_nb.checks import ResultsError
+from actde_nb.checks import BookError
 from actde_nb.paths import ROOT
 from actde_nb.training.files import replace_file, reserved
 
@@ -71,11 +71,11 @@ def test_one_process_has_it(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen([sys.executable, "-c", ask], **pipes) as process:
         assert process.stdout.readline() == "mine\n"
-        with pytest.raises(ResultsError, match="is being written by another process"), reserved(path):
+        with pytest.raises(BookError, match="is being made by another process"), reserved(path):
             pass
         process.kill()  # the lock file stays, the lock does not
     assert (tmp_path / ".run.nc.lock").exists()
-    with reserved(path), pytest.raises(ResultsError), reserved(path):
+    with reserved(path), pytest.raises(BookError), reserved(path):
         pass
     with reserved(path):
         pass

@@ -1,5 +1,7 @@
 """Records of rollouts, against a plain list of them."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_it_is_the_list(length):
         assert all(np.array_equal(one[name], other[name]) for name in other)
     assert np.array_equal(records[-1]["reward"], plain[-1]["reward"])
     assert [r["reward"][0] for r in records[-2:]] == [r["reward"][0] for r in plain[-2:]]
-    again = records.copy()
+    again = deepcopy(records)
     again.append(record(length))
     assert len(again) == length + 1
     assert np.array_equal(again.column("share")[:-1], records.column("share"))

@@ -243,5 +243,5 @@ def branch(trainer: Trainer, **changes) -> Trainer:
     other.play_draws = [draw.clone_state() for draw in trainer.play_draws]
     other.dropout_draws = [draw.clone_state() for draw in trainer.dropout_draws]
     other.last, other.price = trainer.last.clone(), trainer.price.clone()
-    other.update, other.records = trainer.update, trainer.records.copy()
+    other.update, other.records = trainer.update, copy.deepcopy(trainer.records)
     return other

@@ -151,11 +151,9 @@ def inner_time(
 
 @figure
 def same_end(
-    paths: Mapping[str, Sequence[Float[np.ndarray, "records 3"]]],
-    stars: Sequence[Float[np.ndarray, "3"]],
-    end: Float[np.ndarray, "3"],
-    names: Sequence[str],
-) -> Figure:
+    paths: Mapping[str, Sequence[Float[np.ndarray, "records 3"]]], stars: Sequence[Float[np.ndarray, "3"]],
+    end: Float[np.ndarray, "3"], names: Sequence[str],
+) -> Figure:  # fmt: skip
     """Paths of three learners over three arms from ``stars``, the first of them the initial policy with its ``end``."""
     drawn, axes = panels(height=5.2)
     looks = (

@@ -163,17 +163,9 @@ def lyapunov_exponent(
 
 
 def sampled_apa(
-    rewards: ArrayLike,
-    temperature: float,
-    initial: ArrayLike,
-    *,
-    step: float,
-    batch: int,
-    updates: int,
-    runs: int,
-    normalise: bool,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "records runs arms"]:
+    rewards: ArrayLike, temperature: float, initial: ArrayLike, *, step: float, batch: int, updates: int, runs: int,
+    normalise: bool, rng: np.random.Generator,
+) -> Float[np.ndarray, "records runs arms"]:  # fmt: skip
     """On-policy APA from samples: one gradient step on each batch of arms; ``normalise`` puts log Z into the target."""
     logits = np.tile(np.log(initial), (runs, 1))
     path = [softmax(logits, axis=-1)]

@@ -136,11 +136,9 @@ def lessons(
 
 @style.figure
 def frontier(
-    best: Mapping[str, Points],
-    marks: Mapping[float, int],
-    cold: Mapping[str, Float[np.ndarray, "temperatures"]],
+    best: Mapping[str, Points], marks: Mapping[float, int], cold: Mapping[str, Float[np.ndarray, "temperatures"]],
     names: Sequence[str],
-) -> Figure:
+) -> Figure:  # fmt: skip
     """The optimum at every price, and lower temperatures: reward above, effective number of sentences below, over KL.
     ``marks``: price -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``."""
     drawn, (above, below) = style.panels(2, 1, height=3.2, sharex=True)

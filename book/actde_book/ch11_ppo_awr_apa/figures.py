@@ -47,12 +47,9 @@ def training(runs: Mapping[str, Mapping[str, xr.Dataset]], window: int = 5) -> F
 
 @figure
 def plane(
-    best: Mapping[str, Points],
-    runs: Mapping[str, Sequence[xr.Dataset]],
-    optima: Mapping[float, tuple[float, float]],
-    rests: Mapping[float, tuple[float, float]],
-    released: Mapping[str, xr.Dataset],
-) -> Figure:
+    best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]], optima: Mapping[float, tuple[float, float]],
+    rests: Mapping[float, tuple[float, float]], released: Mapping[str, xr.Dataset],
+) -> Figure:  # fmt: skip
     """Where runs went in the plane of divergence and reward: near the start above, all below.
     ``optima`` and APA's fixed points ``rests``: price -> divergence and reward; ``released``: runs as released."""
     drawn, (near, far) = panels(2, 1, height=3.9)

@@ -61,10 +61,8 @@ def speeds(eta: Float[np.ndarray, "points"], relative: Mapping[str, Float[np.nda
 @figure
 def triangles(
     fields: Mapping[str, tuple[Float[np.ndarray, "rows columns 2"], Sequence[Policies]]],
-    rests: Mapping[str, Policies],
-    grid: Sequence[np.ndarray],
-    names: Sequence[str],
-) -> Figure:
+    rests: Mapping[str, Policies], grid: Sequence[np.ndarray], names: Sequence[str],
+) -> Figure:  # fmt: skip
     """Flows on the triangle of policies over three arms, four panels.
 
     ``fields``: title -> velocities in the plane on the grid (NaN outside) and the stretches of ties that attract;

@@ -187,17 +187,9 @@ def sampled_term(policy: Policies, old: Policies, greedy_advantage: ArrayLike, b
 
 
 def sampled_runs(
-    start: Float[np.ndarray, "arms"],
-    rewards: ArrayLike,
-    update: Update,
-    *,
-    step: float,
-    batch: int,
-    updates: int,
-    every: int,
-    runs: int,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "records runs arms"]:
+    start: Float[np.ndarray, "arms"], rewards: ArrayLike, update: Update, *, step: float, batch: int, updates: int,
+    every: int, runs: int, rng: np.random.Generator,
+) -> Float[np.ndarray, "records runs arms"]:  # fmt: skip
     """On-policy runs from samples: one gradient step on each batch, with its own statistics, a and b, as in the
     code."""
     logits = np.tile(np.log(start), (runs, 1))

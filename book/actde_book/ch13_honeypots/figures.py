@@ -136,18 +136,10 @@ def places(
     for name, several in runs.items():
         label, look = PLACES[name]
         for k, (coefficient, data) in enumerate(several.items()):
-            ends = {quantity: last(data, quantity) for quantity in ("honeypot", "gold", "kl")}
-            named = None if k else label
-            marks(
-                above,
-                np.full(len(ends["kl"]), coefficient),
-                ends["honeypot"],
-                look,
-                label=named,
-                markersize=4,
-                alpha=0.7,
-            )
-            marks(below, ends["kl"], ends["gold"], look, markersize=4, alpha=0.7)
+            honeypot, gold, kl = (last(data, quantity) for quantity in ("honeypot", "gold", "kl"))
+            small = {"markersize": 4, "alpha": 0.7}
+            marks(above, np.full(len(kl), coefficient), honeypot, look, label=None if k else label, **small)
+            marks(below, kl, gold, look, **small)
     above.set(xscale="log", xlim=(0.08, 2.2), ylim=(-0.03, 1.05), xlabel="KL coefficient", ylabel="honeypot rate")
     above.set_xticks([0.1, 0.3, 0.6, 1, 2])
     plain_numbers(above.xaxis)

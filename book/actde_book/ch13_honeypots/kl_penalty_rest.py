@@ -62,12 +62,9 @@ def k3_fixed_point(initial: TreePolicy, reward: Float[Tensor, "sentence"], price
 
 
 def resting(
-    initial: TreePolicy,
-    known: Mapping[str, Float[Tensor, "sentence"]],
-    prices: Sequence[float],
-    gae_lambda: float = 0.95,
-    fixed_point: Callable[..., TreePolicy] = policy_on_tree.advantage_fixed_point,
-) -> dict[str, Float[np.ndarray, "price"]]:
+    initial: TreePolicy, known: Mapping[str, Float[Tensor, "sentence"]], prices: Sequence[float],
+    gae_lambda: float = 0.95, fixed_point: Callable[..., TreePolicy] = policy_on_tree.advantage_fixed_point,
+) -> dict[str, Float[np.ndarray, "price"]]:  # fmt: skip
     """Policies at rest on a leash that is tied to ``initial``, at so many prices of a nat in units of reward.
 
     ``leash``, the weight of the divergence in the loss; ``deviation`` of the advantages, whose product the price is;

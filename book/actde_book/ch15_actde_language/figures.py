@@ -103,11 +103,9 @@ def forms(sides: Mapping[str, Mapping[str, Sequence[xr.Dataset]]]) -> Figure:
 
 @style.figure
 def plane(
-    best: Mapping[str, Points],
-    rests: Mapping[str, Points],
-    ends: Mapping[str, Sequence[xr.Dataset]],
+    best: Mapping[str, Points], rests: Mapping[str, Points], ends: Mapping[str, Sequence[xr.Dataset]],
     wanderers: Mapping[str, xr.Dataset],
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Reward over divergence: the frontier, fixed points ``rests``, ends of runs, median paths of ``wanderers``."""
     drawn, axes = style.panels(height=4.4)
     axes.plot(best["kl"], best["reward"], color=GREY, linestyle="-", linewidth=1.6, label="frontier")

@@ -41,12 +41,9 @@ def _quantity(axes: Axes, quantity: str) -> None:
 
 @figure
 def plane(
-    best: Frontier,
-    families: Mapping[str, Sequence[xr.Dataset]],
-    quantities: Sequence[str] = ("gold", "entropy"),
-    rest: Frontier | None = None,
-    kl: tuple[float, float] = (0.2, 120.0),
-) -> Figure:
+    best: Frontier, families: Mapping[str, Sequence[xr.Dataset]], quantities: Sequence[str] = ("gold", "entropy"),
+    rest: Frontier | None = None, kl: tuple[float, float] = (0.2, 120.0),
+) -> Figure:  # fmt: skip
     """Ends of runs over their divergence, a panel for each quantity of :data:`LABELS`; ``rest``: of exact advantages.
     Small marks are trials, large ones means over them, with lines between the settings of one method."""
     drawn, axes_of = panels(len(quantities), height=3.5, sharex=True, squeeze=False)

@@ -1,5 +1,7 @@
 """Critics watched as they learn; the other functions are tested with :mod:`actde_nb.exact.critics`."""
 
+from dataclasses import replace
+
 import numpy as np
 from actde_book.ch15_actde_language.watched_critics import watch
 
@@ -9,7 +11,7 @@ from actde_nb.experiments import runs
 
 def test_watching_trains_and_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "PRETRAINED", tmp_path)
-    config = runs.language_config(algorithm="actde", trials=2, updates=8, batch=8)
+    config = replace(runs.LanguageWorld.usual, algorithm="actde", trials=2, updates=8, batch=8)
     run = runs.Run(config, runs.LanguageWorld(), runs.PretrainedSettings("small", pretraining=2, masked=True))
     work = runs.trainer(run)
     seen = watch(work, 8, 4)

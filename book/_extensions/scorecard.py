@@ -1,7 +1,7 @@
-"""The scorecard: every claim and question of the sources, what it comes to here, and the verdict.
+"""A Sphinx extension: the scorecard, every claim and question of the sources, what it comes to here, and the verdict.
 
-Rows are data, ``book/scorecard/<chapter>.yml``, one file per chapter; each value comes from that chapter's
-glued numbers. :func:`load` checks the rows, :func:`render` writes the page."""
+Rows are data, ``scorecard/<chapter>.yml``, one file per chapter; each value comes from that chapter's glued numbers.
+:func:`load` checks the rows, :func:`render` writes the page."""
 
 import re
 from collections import Counter
@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
+import jupytext
 import yaml
 from jsonschema import Draft202012Validator
+from sphinx.application import Sphinx
+from sphinx.util import logging
 
 from actde_nb.checks import BookError
 from actde_nb.pages.glue import glued
@@ -32,11 +35,7 @@ KINDS = {
 GLUE = re.compile(r"\{([a-z]\w*):([^{}]+)\}")
 GLUE_WITHOUT_FORMAT = re.compile(r"(?<![\\\w^])\{([a-z]\w*)\}")  # not the braces of \text{...} or x^{...}
 QUOTATION = re.compile(r"“[^“”\"]*\w[^“”\"]*”|\"[^“”\"]*\w[^“”\"]*\"")
-LABELS = (
-    r"^\(([^)\s]+)\)=\s*$",  # before a section
-    r"^\s*:(?:label|name):\s*(\S+)\s*$",  # option of a directive
-    r"^\s*figure:.*?\bname:\s*([\w-]+)|^\s+name:\s*([\w-]+)\s*$",  # of a cell's figure
-)
+LABEL = re.compile(r"^\(([^)\s]+)\)=\s*$|^\s*:(?:label|name):\s*(\S+)\s*$", re.M)  # of a section, of a directive
 # How each kind of label is cited; anything else is a section.
 ROLES = {"eq": "eq", "fig": "numref", "tab": "numref"} | dict.fromkeys(("thm", "lem", "cor", "prop", "def"), "prf:ref")
 
@@ -60,18 +59,21 @@ ROWS = Draft202012Validator({
 def load(folder: Path, notebooks: Path | None = None) -> list[dict[str, str]]:
     """Read and check all rows, ``folder/NN_name.yml``; each also gets the name of its ``chapter`` and the ``title``.
 
-    With ``notebooks``, a folder of executed chapters, glue keys and formats are checked against the values there."""
+    The chapters lie beside ``folder``, as sources or as notebooks. With ``notebooks``, a folder of executed chapters,
+    glue keys and formats are checked against the values there."""
     rows: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*.yml")):
-        chapter = folder.parent / f"{path.stem}.md"
-        if not chapter.is_file():
-            raise BookError(f"{path.name}: there is no chapter {chapter.name}")
-        source = chapter.read_text(encoding="utf-8")
-        labels = {a for pattern in LABELS for found in re.finditer(pattern, source, re.M) for a in found.groups() if a}
+        chapters = [file for end in ("md", "ipynb") if (file := folder.parent / f"{path.stem}.{end}").is_file()]
+        if not chapters:
+            raise BookError(f"{path.name}: there is no chapter {path.stem}.md")
+        cells = jupytext.read(chapters[0]).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        figures = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells]
+        labels = {label for label in (*sum(LABEL.findall(text), ()), *figures) if label}
         values = None if notebooks is None else glued(notebooks / f"{path.stem}.ipynb")
         for entry in _entries(path):
             row = {field: " ".join(entry[field].split()) for field in FIELDS}
-            row |= {"chapter": path.stem, "title": re.search(r"^# (.+)$", source, re.M)[1]}
+            row |= {"chapter": path.stem, "title": re.search(r"^# (.+)$", text, re.M)[1]}
             if fault := _fault(row, labels, values, rows):
                 raise BookError(f"{path.name}, row {row['id']}: {fault}")
             rows[row["id"]] = row
@@ -124,3 +126,20 @@ def render(rows: Sequence[Mapping[str, str]]) -> str:
     page = jinja2.Template(template, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     counts = Counter(row["verdict"] for row in rows)
     return page.render(rows=rows, verdicts=VERDICTS, kinds=KINDS, counts=counts, roles=ROLES, glue=GLUE)
+
+
+def write(app: Sphinx) -> None:
+    """Make the page, of rows and executed chapters in the folder of the sources; a fault is a warning."""
+    folder = Path(app.srcdir)
+    try:
+        page = render(load(folder / "scorecard", folder))
+    except BookError as error:
+        logging.getLogger(__name__).warning("%s", error)
+    else:
+        (folder / "scorecard.md").write_text(page, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict:
+    """Register with Sphinx."""
+    app.connect("builder-inited", write)  # before Sphinx looks which pages there are
+    return {"parallel_read_safe": True}
