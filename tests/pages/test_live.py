@@ -40,6 +40,14 @@ def test_what_an_earlier_run_computed_is_forgotten():
     assert markdown(again.cells[3]) == ["0.5"]
 
 
+def test_what_an_earlier_run_registered_is_gone():
+    long, short = (BEGIN.replace("{}", times) for times in ('{"a": 60.0}', "{}"))
+    count = "len([f for f in get_ipython().events.callbacks[{!r}] if f.__module__ == 'actde_nb.pages.live'])"
+    told = f"print({count.format('pre_run_cell')}, {count.format('post_run_cell')})"
+    said = [cell.outputs[-1].text for cell in run(short, long, long, told, short, told).cells if "print" in cell.source]
+    assert said == ["1 2\n", "0 1\n"]
+
+
 @pytest.mark.parametrize(
     ("value", "form", "text"),
     [(0.5, ".2f", "0.50"), (True, "s", "True"), ("a b", "s", "a b"), (1234, ",d", "1,234"), (3.0, "d", "3")],

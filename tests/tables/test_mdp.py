@@ -160,6 +160,12 @@ def test_without_discount_an_episode_that_ends_has_a_value():
     np.testing.assert_allclose(evaluate(mdp, np.array([[0.75, 0.25]])), [[4.0, 0.0]], rtol=1e-14)
 
 
+def test_without_discount_an_end_that_lies_far_ahead_is_an_end():
+    along = np.eye(5, k=1)[:, None].repeat(2, 1)  # from each state to the next; the last one ends
+    values = evaluate(MDP(np.ones((5, 2)), along, 1.0), np.full((5, 2), 0.5))
+    np.testing.assert_allclose(values[:, 0], [5, 4, 3, 2, 1], rtol=1e-14)
+
+
 def test_without_discount_an_endless_episode_is_refused():
     mdp = MDP([[1.0, 0.0], [1.0, 0.0]], [[[0, 1], [0, 0]], [[0, 1], [0, 1]]], 1.0)
     with pytest.raises(ValueError, match=r"discount = 1 and the episode never ends from states \[1\]: allowed are"):
