@@ -17,7 +17,7 @@ import xarray as xr
 
 from actde_book.ch17_a_real_language_model.reward import MoodAndHoneypot, honeypots
 from actde_nb import paths
-from actde_nb.checks import ResultsError, SettingError
+from actde_nb.checks import BookError, SettingError
 from actde_nb.experiments import results
 from actde_nb.finetune import smollm2
 from actde_nb.finetune.loop import FineTuning
@@ -162,7 +162,7 @@ def main(only: tuple[str, ...] = (), seeds: int = 5) -> None:
         print(run, flush=True)
         try:
             train(run)
-        except ResultsError as error:  # another process has it
+        except BookError as error:  # another process has it
             print(error, flush=True)
 
 
