@@ -9,18 +9,17 @@ import tyro
 
 from actde_nb.checks import BookError
 from actde_nb.finetune.settings import Settings
-from actde_nb.training.config import LOOP, Config
+from actde_nb.training.config import LOOP, TrainingSettings
 
-FIXED = ("algorithm", "trials", "evaluate_every")  # there is one model, of which nothing is known exactly
-OF_CONFIG = [field.name for field in fields(Config) if field.name not in FIXED]
+OF_TRAINING = [field.name for field in fields(TrainingSettings) if field.name != "algorithm"]  # called row here
 WHERE = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: runs/finetune_ROW in this folder)")
 
 
 def command(group: Callable[..., Any]) -> Callable[..., None]:
     """The command; ``group(usual, help, *names)`` makes a group of options of some of the settings ``usual``."""
     usual = Settings()
-    loop, row = ([name for name in OF_CONFIG if (name in LOOP) is inside] for inside in (True, False))
-    own = [field.name for field in fields(usual) if field.name not in (*FIXED, *OF_CONFIG, "row")]
+    loop, row = ([name for name in OF_TRAINING if (name in LOOP) is inside] for inside in (True, False))
+    own = [field.name for field in fields(usual) if field.name not in (*OF_TRAINING, "algorithm", "row")]
 
     def finetune(
         model: str, prompts: Path, reward: str,

@@ -8,19 +8,18 @@ from typing import Literal
 from actde_nb import checks
 from actde_nb.finetune.ranks import WRAPPERS
 from actde_nb.training.algorithms import ALGORITHMS, arguments
-from actde_nb.training.config import Config
+from actde_nb.training.config import TrainingSettings
 
 DTYPES = ("float32", "bfloat16", "float64")
 
 
 @dataclass(frozen=True)
-class Settings(Config):
-    """How to fine-tune. What :class:`~actde_nb.training.config.Config` explains means the same here: ``batch``
-    completions of at most ``steps`` tokens are a rollout; where a row compares them, ``group_size`` have one prompt;
-    ``head_rate`` is of the critic; ``trials`` and ``evaluate_every`` are as they are.
+class Settings(TrainingSettings):
+    """How to fine-tune. What every training loop has means the same here: ``batch`` completions of at most ``steps``
+    tokens are a rollout; where a row compares them, ``group_size`` have one prompt; ``head_rate`` is of the critic.
 
     Args:
-        row: Row of the table of algorithms, such as ppo or actde, which Config calls algorithm.
+        row: Row of the table of algorithms, such as ppo or actde, which the small loop calls algorithm.
         learns: What learns: all of it, adapters (lora:RANK; Hu et al., 2021), or the last blocks (last:BLOCKS).
         micro_batch: Largest number of sequences that are read at a time in learning; gradients are accumulated.
         critic_width: Width of the critic's hidden layer; 0 for a linear critic.
@@ -34,7 +33,6 @@ class Settings(Config):
     critic_width: int = 256
     dtype: Literal[DTYPES] | str = "float32"
     parallel: Literal[WRAPPERS] | str = "ddp"
-    trials: int = 1
     updates: int = 400
     batch: int = 32
     steps: int = 32
@@ -55,8 +53,6 @@ class Settings(Config):
         checks.one_of("parallel", self.parallel, WRAPPERS)
         checks.whole("micro_batch", self.micro_batch)
         checks.whole("critic_width", self.critic_width, least=0)
-        for name, only in (("trials", 1), ("evaluate_every", 0)):
-            self._allow(getattr(self, name) == only, name, f"is {only} here")
         fits = bool(re.fullmatch(r"all|(lora|last):[1-9]\d*", self.learns))
         self._allow(fits, "learns", "are all, lora:RANK and last:BLOCKS, such as lora:16")
         part = self.batch // self.minibatches

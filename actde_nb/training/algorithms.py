@@ -15,7 +15,8 @@ from actde_nb.checks import SettingError
 from actde_nb.training import advantages, losses
 from actde_nb.training.greedy import GreedyPenalty
 
-#: Settings of the run that the functions of a row may take; :class:`~actde_nb.training.config.Config` explains them.
+#: Settings of the run that the functions of a row may take; :class:`~actde_nb.training.config.TrainingSettings`
+#: explains them.
 SETTINGS = (
     "discount", "gae_lambda", "group_size", "clip", "value_clip", "expectile", "kept_share", "beta", "largest_weight",
 )  # fmt: skip

@@ -21,15 +21,15 @@ RESUMABLE = ("updates", "checkpoint_every", "device")
 
 
 @dataclass(frozen=True)
-class Config:
-    """How to train; "trainer" is the published code's ``prisonerTrainer.py``, "notebook" its ``prisonerTest.ipynb``.
+class TrainingSettings:
+    """What every training loop has. Beside defaults, "trainer" is the published code's ``prisonerTrainer.py``, and
+    "notebook" its ``prisonerTest.ipynb``.
 
     A few fields are there for what was published with them, though no run of the book sets them: entropy_bonus,
     kept_share, largest_weight, group_size, value_clip, beta1, beta2, gradient_clip, expectile.
 
     Args:
         algorithm: Row of the table of algorithms, such as ppo or actde.
-        trials: Number of independent runs, trained together as one stack.
         updates: Number of gradient updates, which the post calls epochs.
         seed: Together with a trial's number, the source of all its random draws.
         batch: Number of sequences played side by side in each trial.
@@ -56,7 +56,6 @@ class Config:
         sampling_temperature: Divisor of the logits when actions are drawn; log-probabilities are those at one.
         sigma_scale: Factor on the greedy action's lead, in the row's unit, before it is cut to [0, 1].
         eta_scale: Factor on the greedy action's probability, before it is cut to [0, 1].
-        evaluate_every: Number of updates between evaluations, if the run has any; 0 for none.
         head_rate: Learning rate of the heads of v and q, as a multiple of that of the rest.
         optimiser: Either adamw, or sgd for plain gradient descent.
         learning_rate: Step size of the optimiser.
@@ -69,7 +68,6 @@ class Config:
         checkpoint_every: Number of updates between checkpoints; a killed run loses no more than these."""
 
     algorithm: Literal[tuple(ALGORITHMS)] | str = "actde"  # rows may be added to the table
-    trials: int = 10  # post: mean over 10 trials
     updates: int = 10_000  # post: 10K epochs, which its code counts in inner updates
     seed: int = 0
     batch: int = 64  # trainer, `batch_size`
@@ -96,7 +94,6 @@ class Config:
     sampling_temperature: float = 1.0  # GAA: 0.6 or 0.8
     sigma_scale: float = 0.5  # GAA's text, sigma / 2; its code 1, its scripts 3 and 6
     eta_scale: float = 1.0  # GAA's scripts: 2
-    evaluate_every: int = 0
     head_rate: float = 1.0  # GAA: 25, and 250 or 500 where it is compared
     optimiser: Literal[OPTIMISERS] | str = "adamw"  # minGPT, `configure_optimizers`
     learning_rate: float = 5e-4  # notebook; the trainer's own default is 3e-4
@@ -112,9 +109,9 @@ class Config:
         checks.one_of("algorithm", self.algorithm, tuple(ALGORITHMS))
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
         checks.one_of("kl_estimator", self.kl_estimator, KL_ESTIMATORS)
-        for name in ("trials", "updates", "batch", "steps", "updates_per_rollout", "checkpoint_every", "minibatches"):
+        for name in ("updates", "batch", "steps", "updates_per_rollout", "checkpoint_every", "minibatches"):
             checks.whole(name, getattr(self, name))
-        for name in ("seed", "warmup", "evaluate_every"):
+        for name in ("seed", "warmup"):
             checks.whole(name, getattr(self, name), least=0)
         checks.whole("group_size", self.group_size, least=2)
         for name in ("discount", "gae_lambda", "expectile", "kept_share"):
@@ -128,9 +125,8 @@ class Config:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
         for name in ("beta1", "beta2"):
             self._allow(0 <= getattr(self, name) < 1, name, "are numbers in [0, 1)")
-        whole = f"are multiples of updates_per_rollout = {self.updates_per_rollout}: rollouts are learned from whole"
-        for name in ("updates", "checkpoint_every", "evaluate_every"):
-            self._allow(getattr(self, name) % self.updates_per_rollout == 0, name, whole)
+        for name in ("updates", "checkpoint_every"):
+            self._check_whole_rollouts(name)
         for name in ("updates_per_rollout", "batch"):
             divided = getattr(self, name)
             self._allow(divided % self.minibatches == 0, "minibatches", f"are numbers that divide {name} = {divided}")
@@ -140,6 +136,10 @@ class Config:
         self._allow(not (row.corrected and self.whiten), "whiten", "is False, since q stays in units of reward", named)
         self._allow(priced or not row.soft, "kl_in_reward", "is a price above zero", named)
         self._allow(priced or not self.kl_target, "kl_target", "is a price to start from", " with kl_in_reward = 0")
+
+    def _check_whole_rollouts(self, name: str) -> None:
+        whole = f"are multiples of updates_per_rollout = {self.updates_per_rollout}: rollouts are learned from whole"
+        self._allow(getattr(self, name) % self.updates_per_rollout == 0, name, whole)
 
     def _allow(self, condition: bool, name: str, allowed: str, beside: str = "") -> None:
         if not condition:
@@ -154,3 +154,21 @@ class Config:
     def rollouts(self) -> int:
         """Number of rollouts."""
         return self.updates // self.updates_per_rollout
+
+
+@dataclass(frozen=True)
+class Config(TrainingSettings):
+    """How to train a stack of networks of this package.
+
+    Args:
+        trials: Number of independent runs, trained together as one stack.
+        evaluate_every: Number of updates between evaluations, if the run has any; 0 for none."""
+
+    trials: int = 10  # post: mean over 10 trials
+    evaluate_every: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.whole("trials", self.trials)
+        checks.whole("evaluate_every", self.evaluate_every, least=0)
+        self._check_whole_rollouts("evaluate_every")

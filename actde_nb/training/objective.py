@@ -9,7 +9,7 @@ from actde_nb.networks.gpt import Outputs
 from actde_nb.training import advantages, losses
 from actde_nb.training.advantages import Total
 from actde_nb.training.algorithms import ALGORITHMS, OF_ROLLOUT, SETTINGS, fill
-from actde_nb.training.config import Config
+from actde_nb.training.config import TrainingSettings
 from actde_nb.training.greedy import GreedyTargets
 from actde_nb.training.rollout import Rollout
 
@@ -30,7 +30,7 @@ class TrainingBatch:
     greedy: GreedyTargets | None = None  # for algorithms that learn from the likeliest actions too
 
 
-def prepare(rollout: Rollout, config: Config, price: Price = None, total: Total = positive) -> TrainingBatch:
+def prepare(rollout: Rollout, config: TrainingSettings, price: Price = None, total: Total = positive) -> TrainingBatch:
     """Work out advantages and targets, where each step's reward pays ``price`` for a nat of log-ratio to the reference;
     ``total`` is that of :func:`~actde_nb.training.advantages.moments`."""
     paid = 0.0
@@ -46,11 +46,13 @@ def prepare(rollout: Rollout, config: Config, price: Price = None, total: Total 
     return TrainingBatch(rollout, advantage, weights, targets, targets + paid if row.soft else targets, greedy)
 
 
-def _settings(config: Config) -> dict[str, int | float]:
+def _settings(config: TrainingSettings) -> dict[str, int | float]:
     return {name: getattr(config, name) for name in SETTINGS}
 
 
-def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: Price, total: Total) -> GreedyTargets:
+def _greedy_targets(
+    rollout: Rollout, advantage: Steps, config: TrainingSettings, price: Price, total: Total
+) -> GreedyTargets:
     """The likeliest actions' advantages, in the units of the others', and how far they are ahead."""
     other, values = rollout.greedy, rollout.values
     rewards = other.rewards
@@ -69,7 +71,7 @@ def _greedy_targets(rollout: Rollout, advantage: Steps, config: Config, price: P
     return GreedyTargets(theirs, other.log_probs.exp() * config.eta_scale, lead * config.sigma_scale)
 
 
-def terms(outputs: Outputs, batch: TrainingBatch, config: Config) -> dict[str, PerTrial]:
+def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings) -> dict[str, PerTrial]:
     """The loss's terms by name, each with its coefficient; the loss is their sum. Absent terms are left out, so that no
     gradient reaches their head."""
     row, rollout = ALGORITHMS[config.algorithm], batch.rollout

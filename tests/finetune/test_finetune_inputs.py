@@ -15,7 +15,7 @@ from actde_nb.finetune.models import LanguageModel
 from actde_nb.finetune.run import finetune
 from actde_nb.finetune.settings import Settings
 from actde_nb.training.algorithms import ALGORITHMS, Algorithm
-from actde_nb.training.config import Config
+from actde_nb.training.config import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,6 @@ def test_rewards_that_cannot_be(said, message):
         ({"learns": "lora:-1"}, "learns = lora:-1: allowed"),
         ({"learns": "last:two"}, "learns = last:two: allowed"),
         ({"learns": "all:3"}, "learns = all:3: allowed"),
-        ({"trials": 2}, "trials = 2: allowed is 1 here"),
-        ({"evaluate_every": 4}, "evaluate_every = 4: allowed is 0 here"),
         ({"optimiser": "adam"}, "optimiser = 'adam': allowed are adamw, sgd"),
         ({"dtype": "int8"}, "dtype = 'int8': allowed are float32, bfloat16, float64"),
         ({"micro_batch": 0}, "micro_batch = 0: allowed are whole numbers of 1 or more"),
@@ -152,7 +150,7 @@ def test_settings_that_cannot_be(options, message):
 
 def test_settings_are_those_of_the_loop():
     settings = Settings(row="awr", learns="last:2")
-    assert isinstance(settings, Config)
+    assert isinstance(settings, TrainingSettings)
     assert settings.algorithm == "awr"
 
 
