@@ -210,7 +210,7 @@ def test_no_extra(index, monkeypatch):
 def test_two_at_once(index):
     smollm2.FOLDER.parent.mkdir(parents=True)
     with FileLock(smollm2.FOLDER.with_name(".smollm2.lock")):
-        assert "another process is making it" in refusal()
+        assert "is being made by another process" in refusal()
     assert index.calls == []
 
 
