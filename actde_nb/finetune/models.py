@@ -207,6 +207,7 @@ def _lora(module: PreTrainedModel, rank: int, seed: int) -> nn.Module:
     options = LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's layers, which peft turns by itself
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # asked by peft 0.21
         torch.manual_seed(seed)  # peft draws from the global stream, which is put back
         try:
             return get_peft_model(module, options)

@@ -28,7 +28,7 @@ SETUP = """\
 # What the cells below need; it is installed unless it is there.
 import importlib.util
 
-if importlib.util.find_spec("actde_nb") is None:
+if any(importlib.util.find_spec(name) is None for name in {needed}):
     {install}
 from actde_nb.pages.live import begin_notebook, notebook_text
 
@@ -359,7 +359,9 @@ def write(app: Sphinx, document: nodes.document, name: str) -> None:
     notebook = nbformat.v4.new_notebook(
         metadata={key: source.metadata[key] for key in ("kernelspec", "language_info") if key in source.metadata}
     )
-    setup = SETUP.format(install=installation(app), seconds=seconds)
+    more = source.metadata.get("install", {})  # a field of the front matter: {extra: NAME, unless: MODULE}
+    needed = ["actde_nb", more["unless"]] if more else ["actde_nb"]
+    setup = SETUP.format(install=installation(app, more.get("extra", "")), needed=needed, seconds=seconds)
     first = new_code_cell(setup, id="setup")
     first.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form", "tags": ["setup"]}
     notebook.cells = [first, *cells(source, [*Page(app, name, document).blocks(document)])]

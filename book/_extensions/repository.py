@@ -18,11 +18,13 @@ def address(app: Sphinx) -> str:
     return f"https://{owner}.github.io/{name}/" if host == "github.com" else ""
 
 
-def installation(app: Sphinx) -> str:
-    """The line that installs the package, from where it is kept."""
+def installation(app: Sphinx, extra: str = "") -> str:
+    """The line that installs the package, from where it is kept, with the extra that a page needs, if any."""
+    extra = extra and f"[{extra}]"
     if where := repository(app):
-        return f'%pip install --quiet "actde-nb @ git+{where}@{app.config.book_revision}"'
-    return 'raise ModuleNotFoundError("actde_nb is missing: pip install FOLDER, the folder of the book\'s files")'
+        return f'%pip install --quiet "actde-nb{extra} @ git+{where}@{app.config.book_revision}"'
+    told = f"actde-nb{extra} is missing: pip install FOLDER{extra}, where FOLDER is that of the book's files"
+    return f'raise ModuleNotFoundError("{told}")'
 
 
 def links(app: Sphinx, page: str, template: str, context: dict, document: nodes.document | None) -> None:

@@ -33,6 +33,15 @@ def test_no_address_no_links(pages):
     assert repository.installation(app(pages, "")).startswith("raise ModuleNotFoundError(")
 
 
+@pytest.mark.parametrize(("extra", "asked"), [("", ""), ("finetune", "[finetune]")])
+def test_what_is_missing_is_told_in_one_line_that_names_the_extra(pages, extra: str, asked: str):
+    with pytest.raises(ModuleNotFoundError) as told:
+        exec(repository.installation(app(pages, ""), extra))
+    assert str(told.value).startswith(f"actde-nb{asked} is missing: pip install FOLDER{asked}, ")
+    line = f'%pip install --quiet "actde-nb{asked} @ git+{WHERE}@abc"'
+    assert repository.installation(app(pages, WHERE), extra) == line
+
+
 def test_a_chapter_on_github_has_them_all(pages):
     assert buttons(pages, WHERE + ".git/", "01_first") == {
         "Repository": WHERE,
