@@ -7,7 +7,7 @@ import atexit
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from typing import Any
 
@@ -180,6 +180,8 @@ def averaged(parts: Sequence[nn.Module], loss: Callable[..., Any]) -> Callable[.
     return DistributedDataParallel(Replicated(parts, loss), find_unused_parameters=True)
 
 
-def more_to_come(loss: Callable[..., Any], more: bool) -> AbstractContextManager:
+@contextmanager
+def more_to_come(loss: Callable[..., Any], more: bool) -> Iterator[None]:
     """Let DDP average the gradients of several calls once, after the last."""
-    return loss.no_sync() if more and isinstance(loss, DistributedDataParallel) else nullcontext()
+    with loss.no_sync() if more and isinstance(loss, DistributedDataParallel) else nullcontext():
+        yield
