@@ -96,18 +96,20 @@ class LanguageModel:
     def read(
         self, tokens: Tokens, seen: Shaped[Tensor, "batch ..."], positions: Tokens, last: int,
         cache: Cache | None = None, reference: bool = False, trunk: Float[Tensor, "batch time width"] | None = None,
+        states_alone: bool = False,
     ) -> Read:  # fmt: skip
         """Read tokens, after those in ``cache`` if there is one, and say what comes after the ``last`` of them.
 
         ``seen`` says which places, of those in the cache and then of ``tokens``, may be looked at; or, with four axes
         ``[batch, 1, time, place]``, what to add to the attention's scores, 0 or far below zero. ``positions`` are
         passed always: where sequences are padded on the left, a network with learned positions needs them. ``trunk``
-        is what an earlier call said of the same tokens, and spares the blocks that stand still."""
+        is what an earlier call said of the same tokens, and spares the blocks that stand still. ``states_alone`` asks
+        for no logits but the first, which are a good part of the work where the vocabulary is large."""
         states, still = [], []
 
         def of_head(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
             states.append(inputs[0].contiguous())  # else PyTorch reads the head anew for each sequence
-            return (states[0],)
+            return (states[0][:, :1] if states_alone else states[0],)
 
         hooks = [self._head.register_forward_pre_hook(of_head)]
         hooks += [block.register_forward_hook(lambda *said: still.append(said[-1])) for block in self._trunk[-1:]]

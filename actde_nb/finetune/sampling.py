@@ -111,4 +111,4 @@ def _after(model: LanguageModel, chosen: Int[Tensor, "batch steps"], seen: Seen,
     allowed = torch.cat([before, itself], -1)[:, None]
     scores = model.embeddings.new_zeros(allowed.shape).masked_fill(~allowed, torch.finfo(model.embeddings.dtype).min)
     places = positions(torch.cat([seen[:, :start], torch.ones_like(seen[:, start:])], 1))[:, start:]
-    return model.read(chosen, scores, places, steps, cache)
+    return model.read(chosen, scores, places, steps, cache, states_alone=True)
