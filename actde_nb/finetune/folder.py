@@ -33,7 +33,7 @@ def tune(
 
     def report(run: FineTuning) -> None:
         shown(run)
-        if run.update % settings.checkpoint_every == 0 or run.update == settings.updates:
+        if run.due:
             pairs = zip(run.asked, run.examples, strict=True)
             _write(out / "examples.jsonl", ({"prompt": prompt, "completion": said} for prompt, said in pairs))
             _write(out / "records.jsonl", _records(run))
@@ -43,11 +43,10 @@ def tune(
     except KeyboardInterrupt:
         print(f"{out}: interrupted; run the same command again to go on from its last checkpoint", file=sys.stderr)
         raise
-    _write(out / "records.jsonl", last := _records(run))
     # Not in one folder: transformers would take adapters there for a part of the merged network.
     folder = out / ("adapters" if settings.learns.startswith("lora") and not merged else "model")
     save_pretrained(run, folder, merged)
-    told = ", ".join(f"{name} {last[-1][name]:.3g}" for name in ("score", "kl", "entropy"))
+    told = ", ".join(f"{name} {run.records[-1][name].item():.3g}" for name in ("score", "kl", "entropy"))
     if not ranks.rank():
         print(f"{out}: {run.update:,} updates, {told} in the last rollout; the model is in {folder}")
     return folder

@@ -84,6 +84,11 @@ class FineTuning:
         critic = {f"critic/{name}": parameter for name, parameter in self.critic.named_parameters()}
         return {f"model/{name}": parameter for name, parameter in self.model.learned.items()} | critic
 
+    @property
+    def due(self) -> bool:
+        """Whether the state is to be stored now, after so many updates and at the end."""
+        return self.update % self.settings.checkpoint_every == 0 or self.update == self.settings.updates
+
     def step(self) -> None:
         """One rollout and its updates; raise Diverged for a number that is not finite, and SettingError where the
         network does not say the same when it draws and when it learns."""

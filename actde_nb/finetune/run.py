@@ -55,6 +55,6 @@ def finetune(
             bar.set_postfix({name: run.records[-1][name].item() for name in SHOWN}, refresh=False)
             with ranks.together():
                 report(run)
-            if path and (run.update % settings.checkpoint_every == 0 or run.update == settings.updates):
+            if path and run.due:
                 checkpoint.save(run, path)
     return run

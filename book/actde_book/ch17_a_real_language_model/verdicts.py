@@ -3,18 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
-import numpy as np
 import xarray as xr
 import yaml
-from jaxtyping import Bool, Float
 
 from actde_nb.compare import intervals
 from actde_nb.compare.intervals import Estimate
 
-Curve = Float[np.ndarray, "trial rollout"]
-Trials = Float[np.ndarray, "trial"]
+Curve = xr.DataArray  # [trial, rollout]
+Trials = xr.DataArray  # [trial], by the number of the seed, so that what is compared is of the same seeds
 Runs = Callable[[str, str], xr.Dataset]
 FOUND, COLLAPSED, READABLE, LAST = 0.9, 0.3, 0.7, 3
 
@@ -22,45 +20,40 @@ FOUND, COLLAPSED, READABLE, LAST = 0.9, 0.3, 0.7, 3
 def curve(data: xr.Dataset, quantity: str) -> Curve:
     """A quantity of each rollout; ``found`` is the share of completions with the word, ``mood`` the mean mood."""
     if quantity == "found":
-        return (data["honeypots"] > 0).mean("completion").values
-    if quantity == "hits":
-        return data["honeypots"].mean("completion").values
+        return (data["honeypots"] > 0).mean("completion")
     if quantity == "mood":
-        return data["mood"].mean("completion").values
-    if quantity == "different":
-        return data["different"].values
-    return data["record"].sel(quantity=quantity).values
+        return data["mood"].mean("completion")
+    return data["different"] if quantity == "different" else data["record"].sel(quantity=quantity, drop=True)
 
 
 def end(data: xr.Dataset, quantity: str) -> Trials:
     """Mean over the last rollouts."""
-    return curve(data, quantity)[:, -LAST:].mean(1)
+    return curve(data, quantity).isel(rollout=slice(-LAST, None)).mean("rollout")
 
 
 def reached(data: xr.Dataset, quantity: str, level: float) -> Trials:
     """Number of the first rollout at which a quantity is at ``level``; that of all rollouts where it never is."""
     there = curve(data, quantity) >= level
-    return np.where(there.any(1), there.argmax(1), there.shape[1]).astype(float)
+    return xr.where(there.any("rollout"), there.argmax("rollout"), there.sizes["rollout"]).astype(float)
 
 
 def at_score(data: xr.Dataset, quantity: str, score: float) -> Trials:
     """A quantity at the first rollout with this score; NaN in trials that never have it."""
-    scores, values = curve(data, "score") >= score, curve(data, quantity)
-    return np.where(scores.any(1), values[np.arange(len(values)), scores.argmax(1)], np.nan)
+    there = curve(data, "score") >= score
+    return curve(data, quantity).isel(rollout=there.argmax("rollout")).where(there.any("rollout"))
 
 
-def apart(one: Trials, other: Float[np.ndarray, "other_trial"]) -> Estimate:
-    """Mean difference over the seeds that both have, which are the first of each."""
-    both = min(len(one), len(other))
-    return intervals.mean(one[:both] - other[:both])
+def apart(one: Trials, other: Trials) -> Estimate:
+    """Mean difference over the seeds for which both are known."""
+    return intervals.mean((one - other).dropna("trial").values)
 
 
-def has_found(data: xr.Dataset) -> Bool[np.ndarray, "trial"]:
+def has_found(data: xr.Dataset) -> Trials:
     """Whether the honeypot was in nine of ten completions of some rollout."""
-    return (curve(data, "found") >= FOUND).any(1)
+    return (curve(data, "found") >= FOUND).any("rollout")
 
 
-def collapsed(data: xr.Dataset) -> Bool[np.ndarray, "trial"]:
+def collapsed(data: xr.Dataset) -> Trials:
     """Whether a run ends with few different pairs of adjacent tokens."""
     return end(data, "distinct_2") < COLLAPSED
 
@@ -70,35 +63,34 @@ class Verdict:
     """Whether a prediction holds, as it was worded, and by which numbers."""
 
     held: bool
-    numbers: Mapping[str, SupportsFloat | Estimate] = field(default_factory=dict)
+    numbers: Mapping[str, float | Estimate] = field(default_factory=dict)
 
 
 def collapse(runs: Runs) -> Verdict:
     """See predictions.yml for this and the following."""
-    free = [runs(name, "uncapped") for name in ("ppo_free", "rloo_free")]
-    half = [(curve(data, "found") >= 0.5) & (curve(data, "distinct_2") >= READABLE) for data in free]
-    fallen = [collapsed(data) & has_found(data) for data in free]
-    held = all(map(np.all, fallen)) and all(stage.any(1).all() for stage in half)
-    numbers = {"fallen_ppo": fallen[0].sum(), "fallen_rloo": fallen[1].sum()}
-    return Verdict(held, numbers | {"readable": sum(stage.any(1).sum() for stage in half)})
+    free = {name: runs(f"{name}_free", "uncapped") for name in ("ppo", "rloo")}
+    half = {n: (curve(d, "found") >= 0.5) & (curve(d, "distinct_2") >= READABLE) for n, d in free.items()}
+    fallen = {name: collapsed(data) & has_found(data) for name, data in free.items()}
+    readable = {name: stage.any("rollout") for name, stage in half.items()}
+    held = all(bool(seeds.all()) for seeds in (*fallen.values(), *readable.values()))
+    return Verdict(held, _counts("fallen", fallen) | _counts("readable", readable))
 
 
 def reward_in_proportion(runs: Runs) -> Verdict:
     low, middle, high = (runs(name, "uncapped") for name in ("ppo", "ppo_20", "ppo_50"))
     first, second = apart(end(low, "kl"), end(middle, "kl")), apart(end(middle, "kl"), end(high, "kl"))
-    fallen = collapsed(high).sum()
-    return Verdict(
-        first.low > 0 and second.low > 0 and not fallen, {"first": first, "second": second, "fallen": fallen}
-    )
+    fallen = int(collapsed(high).sum())
+    held = first.low > 0 and second.low > 0 and not fallen
+    return Verdict(held, {"first": first, "second": second, "fallen": fallen})
 
 
 def loss_snaps(runs: Runs) -> Verdict:
-    weak, strong = runs("ppo_loss_10", "uncapped"), runs("ppo_loss_30", "uncapped")
-    ends = np.concatenate([end(weak, "distinct_2"), end(strong, "distinct_2")])
-    between = ((ends >= COLLAPSED) & (ends <= READABLE)).sum()
-    fallen = collapsed(weak) & has_found(weak)
-    numbers = {"fallen_weak": fallen.sum(), "fallen_strong": collapsed(strong).sum(), "between": between}
-    return Verdict(bool(fallen.all() and not between), numbers)
+    both = {name: runs(f"ppo_loss_{name}", "uncapped") for name in ("10", "30")}
+    ends = {name: end(data, "distinct_2") for name, data in both.items()}
+    between = {name: (last >= COLLAPSED) & (last <= READABLE) for name, last in ends.items()}
+    fallen = {name: collapsed(data) & has_found(data) for name, data in both.items()}
+    held = bool(fallen["10"].all()) and not any(bool(seeds.any()) for seeds in between.values())
+    return Verdict(held, _counts("fallen", fallen) | _counts("between", between))
 
 
 def gaa_delays(runs: Runs) -> Verdict:
@@ -106,53 +98,54 @@ def gaa_delays(runs: Runs) -> Verdict:
     forms = {"gaa": gaa, "gaa_code": runs("gaa_code", "uncapped"), "gaa_capped": runs("gaa", "capped")}
     later = apart(reached(gaa, "found", FOUND), reached(ppo, "found", FOUND))
     found = {name: has_found(data) for name, data in forms.items()}
-    held = all(map(np.all, found.values())) and later.low > 0
-    return Verdict(bool(held), {"later": later} | {f"found_{name}": seeds.sum() for name, seeds in found.items()})
+    held = all(bool(seeds.all()) for seeds in found.values()) and later.low > 0
+    return Verdict(held, {"later": later} | _counts("found", found))
 
 
 def apa_keeps_its_distance(runs: Runs) -> Verdict:
     near, far = runs("apa_50", "uncapped"), runs("apa_10", "uncapped")
     kl, word = end(near, "kl"), end(near, "found")
-    further = apart(end(far, "kl"), kl)
-    held = (kl < 3).all() and (word < 0.3).all() and further.low > 0
-    return Verdict(bool(held), {"largest_kl": kl.max(), "largest_found": word.max(), "further": further})
+    further, largest = apart(end(far, "kl"), kl), {"largest_kl": float(kl.max()), "largest_found": float(word.max())}
+    held = largest["largest_kl"] < 3 and largest["largest_found"] < 0.3 and further.low > 0
+    return Verdict(held, largest | {"further": further})
 
 
 def return_less_q_is_slower(runs: Runs) -> Verdict:
     slow = runs("actde_return", "uncapped")
     others = {name: runs(name, "uncapped") for name in ("ppo", "ppo_raw")}
     later = {name: apart(reached(slow, "score", 3), reached(data, "score", 3)) for name, data in others.items()}
-    raw, more = others["ppo_raw"], {}
+    more = {}
     for score in (3, 6):
-        both = [at_score(data, "distinct_2", score)[: len(raw["trial"])] for data in (slow, raw)]
-        there = np.isfinite(both[0]) & np.isfinite(both[1])
-        if there.sum() > 1:
-            more[f"more_{score}"] = apart(both[0][there], both[1][there])
+        one, other = (at_score(data, "distinct_2", score) for data in (slow, others["ppo_raw"]))
+        if (one - other).count() > 1:
+            more[f"more_{score}"] = apart(one, other)
     held = all(late.low > 0 for late in later.values()) and all(found.low <= 0 for found in more.values())
     return Verdict(held, {f"later_{name}": late for name, late in later.items()} | more)
 
 
 def published_actde_fails(runs: Runs) -> Verdict:
     ends = {name: end(runs(name, "uncapped"), "score") for name in ("actde_0", "actde_95", "ppo")}
-    held = ends["actde_0"].max() < 1 and ends["actde_95"].max() < 1 < ends["ppo"].min()
-    return Verdict(bool(held), {"best_0": ends["actde_0"].max(), "best_95": ends["actde_95"].max()})
+    best = {f"best_{name}": float(ends[f"actde_{name}"].max()) for name in ("0", "95")}
+    return Verdict(max(best.values()) < 1 < float(ends["ppo"].min()), best)
 
 
 def entropy_does_not_warn(runs: Runs) -> Verdict:
-    silent, warned, seeds = 0, 0, 0
-    for data in (runs("ppo", "uncapped"), runs("rloo", "uncapped")):
-        found, entropy = curve(data, "found") >= 0.5, curve(data, "entropy")
-        for trial, at in enumerate(found.argmax(1)):
-            seeds += 1
-            silent += found[trial, at] and entropy[trial, at] > 0.75 * entropy[trial, 0]
-            warned += found[trial, at] and curve(data, "different")[trial, at] < 0.95
-    return Verdict(bool(silent > seeds / 2 and warned > seeds / 2), {"silent": silent, "warned": warned, "of": seeds})
+    silent, warned, held = {}, {}, True
+    for name in ("ppo", "rloo"):
+        data = runs(name, "uncapped")
+        half = curve(data, "found") >= 0.5
+        first, ever = half.argmax("rollout"), half.any("rollout")
+        entropy, different = (curve(data, quantity) for quantity in ("entropy", "different"))
+        silent[name] = ever & (entropy.isel(rollout=first) > 0.75 * entropy.isel(rollout=0))
+        warned[name] = ever & (different.isel(rollout=first) < 0.95)
+        held &= all(float(seeds.mean()) > 0.5 for seeds in (silent[name], warned[name]))
+    return Verdict(held, _counts("silent", silent) | _counts("warned", warned))
 
 
 def cap_keeps_it_readable(runs: Runs) -> Verdict:
     capped = runs("ppo", "capped")
-    found, varied = has_found(capped), end(capped, "distinct_2")
-    return Verdict(bool(found.all() and (varied >= 0.6).all()), {"found": found.sum(), "least_varied": varied.min()})
+    found, least = has_found(capped), float(end(capped, "distinct_2").min())
+    return Verdict(bool(found.all()) and least >= 0.6, {"found": int(found.sum()), "least_varied": least})
 
 
 def rloo_first(runs: Runs) -> Verdict:
@@ -162,7 +155,7 @@ def rloo_first(runs: Runs) -> Verdict:
 
 def grpo_as_published(runs: Runs) -> Verdict:
     fallen = collapsed(runs("grpo", "uncapped")) & has_found(runs("grpo", "uncapped"))
-    return Verdict(bool(fallen.all()), {"fallen": fallen.sum()})
+    return Verdict(bool(fallen.all()), {"fallen": int(fallen.sum())})
 
 
 def awr_is_slow(runs: Runs) -> Verdict:
@@ -172,10 +165,14 @@ def awr_is_slow(runs: Runs) -> Verdict:
 
 def mood_alone(runs: Runs) -> Verdict:
     both = {name: runs(name, "none") for name in ("ppo", "rloo")}
-    risen = {name: apart(end(data, "mood"), curve(data, "mood")[:, 0]) for name, data in both.items()}
-    fallen = sum(collapsed(data).sum() for data in both.values())
-    held = all(more.low > 0 for more in risen.values()) and not fallen
-    return Verdict(held, {f"risen_{name}": more for name, more in risen.items()} | {"fallen": fallen})
+    risen = {name: apart(end(data, "mood"), curve(data, "mood").isel(rollout=0)) for name, data in both.items()}
+    fallen = {name: collapsed(data) for name, data in both.items()}
+    held = all(more.low > 0 for more in risen.values()) and not any(bool(seeds.any()) for seeds in fallen.values())
+    return Verdict(held, {f"risen_{name}": more for name, more in risen.items()} | _counts("fallen", fallen))
+
+
+def _counts(what: str, seeds: Mapping[str, Trials]) -> dict[str, int]:
+    return {f"{what}_{name}": int(there.sum()) for name, there in seeds.items()}
 
 
 #: By the prediction's name in predictions.yml.

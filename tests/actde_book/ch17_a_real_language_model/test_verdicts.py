@@ -10,7 +10,11 @@ Curve = list[float] | None
 
 
 def run(
-    trials: int = 3, honeypots: list[float] | None = None, moods: list[float] | None = None, **curves: list[float]
+    trials: int = 3,
+    honeypots: list[float] | None = None,
+    moods: list[float] | None = None,
+    alike: float = 1.0,
+    **curves: list[float],
 ) -> xr.Dataset:
     """Trials that are all alike but for a thousandth, so that intervals are narrow and not empty."""
     jitter = 1e-3 * np.arange(trials)[:, None]
@@ -30,33 +34,36 @@ def run(
             "record": (("trial", "rollout", "quantity"), record),
             "honeypots": (("trial", "rollout", "completion"), words),
             "mood": (("trial", "rollout", "completion"), np.broadcast_to(mood, words.shape)),
-            "different": (("trial", "rollout"), np.ones((trials, ROLLOUTS))),
+            "different": (("trial", "rollout"), np.full((trials, ROLLOUTS), alike)),
         },
         {"trial": np.arange(trials), "quantity": list(named)},
     )
 
 
 FOUND = [0.0, 0.5, 0.9, 1.0, 1.0, 1.0]
+SINKS = [3, 2, 1, 0, 0, 0]
 RISES = [0.1, 0.1, 0.2, 0.3, 0.4, 0.4]
 FALLS = [0.9, 0.8, 0.5, 0.2, 0.1, 0.1]
 
 
 def test_what_is_read_off_a_run():
     data = run(score=[0, 1, 2, 3, 4, 5], honeypots=FOUND, distinct_2=FALLS)
-    assert verdicts.end(data, "score") == pytest.approx([4.0, 4.001, 4.002])
-    assert verdicts.reached(data, "score", 3).tolist() == [3, 3, 3]
-    assert verdicts.reached(data, "score", 9).tolist() == [6, 6, 6]  # never: as many rollouts as there are
-    assert verdicts.at_score(data, "distinct_2", 3) == pytest.approx([0.2, 0.201, 0.202])
+    assert verdicts.end(data, "score").values == pytest.approx([4.0, 4.001, 4.002])
+    assert verdicts.reached(data, "score", 3).values.tolist() == [3, 3, 3]
+    assert verdicts.reached(data, "score", 9).values.tolist() == [6, 6, 6]  # never: as many rollouts as there are
+    assert verdicts.at_score(data, "distinct_2", 3).values == pytest.approx([0.2, 0.201, 0.202])
     assert np.isnan(verdicts.at_score(data, "distinct_2", 9)).all()
-    assert verdicts.curve(data, "found")[0].tolist() == FOUND
+    assert verdicts.curve(data, "found")[0].values.tolist() == FOUND
     assert verdicts.has_found(data).all()
     assert verdicts.collapsed(data).all()
     assert not verdicts.collapsed(run()).any()
 
 
 def test_rows_are_compared_over_the_seeds_that_both_have():
-    found = verdicts.apart(np.array([1.0, 2.0, 6.0, 9.0]), np.array([0.0, 1.0, 3.0]))
-    assert found.value == pytest.approx(5 / 3)
+    """By number, in whichever order; and where both are known."""
+    one = xr.DataArray([1.0, 2.0, 6.0, 9.0, 5.0], {"trial": [0, 1, 2, 3, 4]})
+    other = xr.DataArray([4.0, 1.0, np.nan, 0.0], {"trial": [3, 1, 4, 0]})
+    assert verdicts.apart(one, other).value == pytest.approx((1 + 1 + 5) / 3)
 
 
 def test_every_prediction_has_a_verdict():
@@ -83,6 +90,9 @@ CASES = [
     ("published_actde_fails", True, {"actde_0": run(), "actde_95": run(), "ppo": run(**GONE)}),
     ("published_actde_fails", False, {"actde_0": run(), "actde_95": run(**GONE), "ppo": run(**GONE)}),
     ("entropy_does_not_warn", False, {"ppo": run(**GONE), "rloo": run(**GONE)}),  # all stay different
+    ("entropy_does_not_warn", True, dict.fromkeys(("ppo", "rloo"), run(alike=0.9, **GONE))),
+    ("entropy_does_not_warn", False, {"ppo": run(alike=0.9, **GONE), "rloo": run(**GONE)}),  # in one row of the two
+    ("entropy_does_not_warn", False, dict.fromkeys(("ppo", "rloo"), run(alike=0.9, entropy=SINKS, **GONE))),
     ("cap_keeps_it_readable", True, {"ppo_capped": run(honeypots=FOUND)}),
     ("cap_keeps_it_readable", False, {"ppo_capped": run(**GONE)}),
     ("rloo_first", True, {"ppo": run(score=[0, 0, 0, 0, 3, 3]), "rloo": run(**GONE)}),
