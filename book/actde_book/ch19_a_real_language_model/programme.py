@@ -1,6 +1,6 @@
 """The runs behind the chapter: rows of the table of algorithms on one pretrained model, some with one thing changed.
 
-``python -m actde_book.ch17_a_real_language_model.programme`` does those that are missing, or goes on with them; several
+``python -m actde_book.ch19_a_real_language_model.programme`` does those that are missing, or goes on with them; several
 processes share the work. Each takes about three minutes of one core."""
 
 import json
@@ -15,7 +15,7 @@ import torch
 import tyro
 import xarray as xr
 
-from actde_book.ch17_a_real_language_model.reward import MoodAndHoneypot, honeypots
+from actde_book.ch19_a_real_language_model.reward import MoodAndHoneypot, honeypots
 from actde_nb import paths
 from actde_nb.checks import BookError, SettingError
 from actde_nb.experiments import results

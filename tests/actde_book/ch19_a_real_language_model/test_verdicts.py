@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from actde_book.ch17_a_real_language_model import verdicts
+from actde_book.ch19_a_real_language_model import verdicts
 
 ROLLOUTS = 6
 Curve = list[float] | None

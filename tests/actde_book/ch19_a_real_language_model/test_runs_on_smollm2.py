@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("transformers", reason="needs the extra finetune")
 pytest.importorskip("vaderSentiment", reason="needs the extra sentiment")
 
-from actde_book.ch17_a_real_language_model import programme  # noqa: E402 (after the checks)
+from actde_book.ch19_a_real_language_model import programme  # noqa: E402 (after the checks)
 
 from actde_nb.experiments import results  # noqa: E402
 from actde_nb.finetune import smollm2  # noqa: E402

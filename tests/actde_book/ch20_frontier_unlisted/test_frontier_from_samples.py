@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from actde_book.ch18_frontier_unlisted.frontier import optimum, resampled
+from actde_book.ch20_frontier_unlisted.frontier import optimum, resampled
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

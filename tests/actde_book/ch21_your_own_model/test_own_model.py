@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("peft", reason="needs the extra finetune")
 
-from actde_book.ch19_your_own_model import figures, pitfalls, tiny  # noqa: E402 (after the check that it is there)
+from actde_book.ch21_your_own_model import figures, pitfalls, tiny  # noqa: E402 (after the check that it is there)
 
 from actde_nb.checks import SettingError  # noqa: E402
 from actde_nb.finetune import models  # noqa: E402
@@ -40,7 +40,7 @@ def test_a_tiny_model_is_a_function_of_its_seed(tmp_path):
 
 
 def test_without_the_extra_the_page_says_in_one_line_what_to_install():
-    code = "import sys; sys.modules['peft'] = None; import actde_book.ch19_your_own_model.tiny"
+    code = "import sys; sys.modules['peft'] = None; import actde_book.ch21_your_own_model.tiny"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     told = done.stderr.strip().splitlines()[-1]
     assert told.endswith('BookError: this page needs peft: pip install "actde-nb[finetune]"')

@@ -1,6 +1,6 @@
 """What the initial model says: the sample from which the frontier is estimated.
 
-``python -m actde_book.ch18_frontier_unlisted.initial`` draws it, half an hour of one core; interrupted, it goes on."""
+``python -m actde_book.ch20_frontier_unlisted.initial`` draws it, half an hour of one core; interrupted, it goes on."""
 
 import json
 import time

@@ -1,1 +1,0 @@
-"""What only the page ``18_frontier_unlisted`` needs."""

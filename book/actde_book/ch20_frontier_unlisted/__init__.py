@@ -1,0 +1,1 @@
+"""What only the page ``20_frontier_unlisted`` needs."""
