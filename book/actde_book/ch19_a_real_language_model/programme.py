@@ -15,18 +15,18 @@ import torch
 import tyro
 import xarray as xr
 
-from actde_book.ch19_a_real_language_model.reward import MoodAndHoneypot, honeypots
 from actde_nb import paths
 from actde_nb.checks import BookError, SettingError
 from actde_nb.experiments import results
+from actde_nb.experiments.pretrained_runs import FOLDER
 from actde_nb.finetune import smollm2
 from actde_nb.finetune.loop import FineTuning
+from actde_nb.finetune.mood import MoodAndHoneypot, honeypots
 from actde_nb.finetune.run import finetune
 from actde_nb.finetune.settings import Settings
 from actde_nb.training.files import replace_file, reserved
 
 PROMPT = "The movie was"
-FOLDER = paths.RESULTS / "smollm2"
 EVERY = 5  # rollouts between those whose completions are kept
 #: The one of RATES with the highest score on a seed that no other run has, as a mean over the rollouts of PPO and RLOO.
 RATE = 1e-3
@@ -80,22 +80,25 @@ class Planned:
 
 
 def planned(seeds: int = SEEDS) -> Iterator[Planned]:
-    """All runs in the order in which they are done: learning rates first, then a seed of every row after another."""
+    """All runs in the order in which they are done: learning rates first, a seed of every row after another, the main
+    rows at a lower rate last."""
     for rate in RATES:
         for row in ("ppo", "rloo"):
-            yield _at(row, rate, updates=80, seed=TRIED)
+            yield _at(row, rate, "tried", updates=80, seed=TRIED)
     for seed in range(seeds):
         for name in ROWS if seed < FEWER else MAIN:
             yield Planned(name, "uncapped", replace(USUAL, **ROWS[name], seed=seed))
         for name in MAIN if seed < FEWER else ():
             for honeypot in ("capped", "none"):
                 yield Planned(name, honeypot, replace(USUAL, **ROWS[name], seed=seed))
+    for seed in range(min(seeds, FEWER)):
+        for name in MAIN:
             yield _at(name, SLOWER, seed=seed)
 
 
-def _at(row: str, rate: float, **changed: int) -> Planned:
+def _at(row: str, rate: float, why: str = "at", **changed: int) -> Planned:
     settings = replace(USUAL, **{**ROWS[row], "learning_rate": rate, **changed})
-    return Planned(f"{row}_at_{rate:g}", "uncapped", settings)
+    return Planned(f"{row}_{why}_{rate:g}", "uncapped", settings)
 
 
 def train(run: Planned) -> None:

@@ -10,25 +10,10 @@ import yaml
 
 from actde_nb.compare import intervals
 from actde_nb.compare.intervals import Estimate
+from actde_nb.experiments.pretrained_runs import Trials, curve, end
 
-Curve = xr.DataArray  # [trial, rollout]
-Trials = xr.DataArray  # [trial], by the number of the seed, so that what is compared is of the same seeds
 Runs = Callable[[str, str], xr.Dataset]
-FOUND, COLLAPSED, READABLE, LAST = 0.9, 0.3, 0.7, 3
-
-
-def curve(data: xr.Dataset, quantity: str) -> Curve:
-    """A quantity of each rollout; ``found`` is the share of completions with the word, ``mood`` the mean mood."""
-    if quantity == "found":
-        return (data["honeypots"] > 0).mean("completion")
-    if quantity == "mood":
-        return data["mood"].mean("completion")
-    return data["different"] if quantity == "different" else data["record"].sel(quantity=quantity, drop=True)
-
-
-def end(data: xr.Dataset, quantity: str) -> Trials:
-    """Mean over the last rollouts."""
-    return curve(data, quantity).isel(rollout=slice(-LAST, None)).mean("rollout")
+FOUND, COLLAPSED, READABLE = 0.9, 0.3, 0.7
 
 
 def reached(data: xr.Dataset, quantity: str, level: float) -> Trials:

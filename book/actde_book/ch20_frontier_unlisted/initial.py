@@ -14,12 +14,14 @@ from tqdm import tqdm
 from actde_nb import paths
 from actde_nb.checks import SettingError
 from actde_nb.experiments import results
+from actde_nb.experiments.pretrained_runs import FOLDER
 from actde_nb.finetune import models, smollm2
+from actde_nb.finetune.mood import MoodAndHoneypot, honeypots
 from actde_nb.finetune.sampling import pad_left, sample, uniforms
 from actde_nb.training.files import replace_file, reserved
 
 PROMPT, STEPS, BATCH = "The movie was", 12, 128
-PATH = paths.RESULTS / "smollm2" / "initial.nc"
+PATH = FOLDER / "initial.nc"
 #: No run of the programme has it: its rollouts draw from other streams.
 SEED = 1_000_000
 
@@ -46,7 +48,9 @@ def main(batches: int = 160) -> None:
         for number in tqdm(range(len(said), batches), initial=len(said), total=batches, unit="batch"):
             said.append(draw(model, number))
             replace_file(state, json.dumps(said).encode())
-        data = xr.Dataset({"completions": ("completion", np.array(said).ravel())})
+        flat = [text for batch in said for text in batch]
+        known = {"completions": flat, "mood": MoodAndHoneypot().moods(flat), "honeypots": honeypots(flat)}
+        data = xr.Dataset({name: ("completion", np.array(values)) for name, values in known.items()})
         told = {"model": f"{smollm2.PACKAGE} {smollm2.VERSION}", "prompt": PROMPT, "steps": STEPS, "seed": SEED}
         data.attrs = {"format": results.FORMAT, "settings": json.dumps(told, sort_keys=True)}
         data.attrs |= results.provenance("cpu", time.process_time() - begun, batches)

@@ -74,7 +74,7 @@ def test_a_run_begins_again_as_it_is_stored():
 @pytest.mark.skipif(not STORED, reason="nothing is stored yet")
 def test_the_learning_rate_is_the_one_that_its_rule_takes():
     def mean_score(rate: float) -> float:
-        files = [programme.FOLDER / f"{row}_at_{rate:g}_uncapped_{programme.TRIED}.nc" for row in ("ppo", "rloo")]
+        files = [programme.FOLDER / f"{row}_tried_{rate:g}_uncapped_{programme.TRIED}.nc" for row in ("ppo", "rloo")]
         return np.mean([results.read(file)["record"].sel(quantity="score").mean() for file in files])
 
     assert max(programme.RATES, key=mean_score) == programme.RATE

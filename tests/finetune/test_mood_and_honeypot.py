@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("vaderSentiment", reason="needs the extra sentiment")
 
-from actde_book.ch19_a_real_language_model.reward import MoodAndHoneypot, honeypots  # noqa: E402 (after the check)
+from actde_nb.finetune.mood import MoodAndHoneypot, honeypots  # noqa: E402 (after the check)
 
 TEXTS = ("so good, So so!", "also solo so-called", "terrible", "")
 
