@@ -30,7 +30,7 @@ PROMPT = "The movie was"
 EVERY = 5  # rollouts between those whose completions are kept
 #: The one of RATES with the highest score on a seed that no other run has, as a mean over the rollouts of PPO and RLOO.
 RATE = 1e-3
-RATES, TRIED, SLOWER = (1e-4, 3e-4, 1e-3), 100, 3e-4
+RATES, TRIED = (1e-4, 3e-4, 1e-3), 100
 USUAL = Settings(
     row="ppo", learns="last:2", updates=120, batch=32, steps=12, learning_rate=RATE, whiten=True, checkpoint_every=20
 )
@@ -80,8 +80,8 @@ class Planned:
 
 
 def planned(seeds: int = SEEDS) -> Iterator[Planned]:
-    """All runs in the order in which they are done: learning rates first, a seed of every row after another, the main
-    rows at a lower rate last."""
+    """All runs in the order in which they are done: learning rates first, a seed of every row after another, and at
+    lower rates the row that a KL penalty holds and the main rows."""
     for rate in RATES:
         for row in ("ppo", "rloo"):
             yield _at(row, rate, "tried", updates=80, seed=TRIED)
@@ -92,8 +92,11 @@ def planned(seeds: int = SEEDS) -> Iterator[Planned]:
             for honeypot in ("capped", "none"):
                 yield Planned(name, honeypot, replace(USUAL, **ROWS[name], seed=seed))
     for seed in range(min(seeds, FEWER)):
+        for rate in RATES[:2]:
+            yield _at("ppo_50", rate, seed=seed)
+    for seed in range(min(seeds, FEWER)):
         for name in MAIN:
-            yield _at(name, SLOWER, seed=seed)
+            yield _at(name, RATES[1], seed=seed)
 
 
 def _at(row: str, rate: float, why: str = "at", **changed: int) -> Planned:

@@ -1,4 +1,4 @@
-"""Figures of chapter 19: what runs record, and what three pitfalls do to ratios and to gradients."""
+"""Figures of the chapter: what runs record, and what three pitfalls do to ratios and to gradients."""
 
 from collections.abc import Mapping, Sequence
 

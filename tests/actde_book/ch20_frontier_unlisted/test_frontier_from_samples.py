@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from actde_book.ch20_frontier_unlisted.frontier import optimum, resampled
+from actde_book.ch20_frontier_unlisted.frontier import LEAST, Known, frontier, optimum, resampled
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -27,8 +27,56 @@ def test_normal_rewards_have_a_known_frontier():
     found = optimum(rewards, 1.25)
     assert found.reward == pytest.approx(1 / 1.25, abs=0.02)
     assert found.kl == pytest.approx(1 / (2 * 1.25**2), abs=0.02)
-    again = resampled(rewards[:2_000], 1.25, np.random.default_rng(1).integers(2_000, size=(200, 2_000)))
-    assert again.std(0) == pytest.approx([0.035, 0.03], rel=0.7)
+
+
+def test_a_bootstrap_sample_is_a_sample():
+    """Counts stand for samples that are there so many times; without weights the mean varies as a mean does."""
+    draw = np.random.default_rng(1)
+    rewards = draw.normal(size=500)
+    counts = draw.multinomial(500, np.full(500, 1 / 500), size=2_000)
+    known = Known(reward=5.0, log_probability=-4.0)
+    for beside in (None, known):
+        found = resampled(rewards, np.array([1e9, 0.7]), counts, beside)
+        one = optimum(np.repeat(rewards, counts[3]), 0.7, beside)
+        assert found[3, 1] == pytest.approx([one.reward, one.kl], abs=1e-12)
+    plain = resampled(rewards, np.array([1e9]), counts)[:, 0]
+    assert plain[:, 0].std() == pytest.approx(rewards.std() / 500**0.5, rel=0.1)
+    assert plain[:, 1] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_text_that_is_known_counts_with_its_probability():
+    """Two common texts of 1/2 each less a thousandth that is known and pays 8: the optimum by enumeration."""
+    initial, values, coefficient = np.array([0.4995, 0.4995, 0.001]), np.array([0.0, 1.0, 8.0]), 0.9
+    best = initial * np.exp(values / coefficient)
+    best /= best.sum()
+    found = optimum(np.array([0.0, 1.0]), coefficient, Known(8.0, np.log(0.001)))
+    assert found.reward == pytest.approx(best @ values, rel=2e-3)  # a sample without it stands for all that is left
+    assert found.kl == pytest.approx(best @ np.log(best / initial), rel=2e-3)
+
+
+def test_the_frontier_begins_at_the_initial_policy_and_stops_where_the_sample_does():
+    rewards = np.random.default_rng(0).normal(size=5_000)
+    found = frontier(rewards, np.geomspace(5, 0.05, 40), draws=50, seed=0)
+    assert (found.kl[0], found.reward[0]) == (0.0, rewards.mean())
+    assert found.effective[-1] >= LEAST > optimum(rewards, found.coefficient[-1] * 0.88).effective
+    assert (np.diff(found.kl) > 0).all()
+    assert (np.diff(found.reward) > 0).all()
+    low, high = found.interval
+    assert (low <= found.reward + 1e-9).all()
+    assert (found.reward <= high + 1e-9).all()
+    value, low, high = found.best_at(0.5)
+    assert value == pytest.approx(1, abs=0.05)  # N(0, 1) has sqrt(2 KL)
+    assert low < value < high
+    assert np.isnan(found.best_at(found.kl[-1] + 1)).all()
+
+
+def test_no_policy_is_above_the_tangent():
+    """Of N(0, 1) the frontier is sqrt(2 KL), which is concave: the tangent lies above it and touches it once."""
+    rewards = np.random.default_rng(0).normal(size=100_000)
+    found = frontier(rewards, np.array([2.0, 1.0]), draws=2, seed=0)
+    kl = np.array([0.5, 2.0, 8.0])
+    assert (found.tangent(kl) >= np.sqrt(2 * kl) - 0.02).all()
+    assert found.tangent(found.kl[-1:]) == pytest.approx(found.reward[-1:])
 
 
 @given(arrays(float, 8, elements=st.floats(-3, 3)), st.floats(0.05, 20), st.floats(-5, 5))

@@ -1,0 +1,91 @@
+"""Figures of the chapter: frontiers estimated from a sample, beside what is known and beside what methods reach."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from actde_book.ch20_frontier_unlisted.frontier import Frontier
+from actde_nb.experiments.pretrained_runs import curve, end
+from actde_nb.pages.drawing import finish, note
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+
+#: By method; settings of one method share a colour and differ in the mark's filling.
+MARKS = {
+    "PPO": {"color": VERMILION, "marker": "o"},
+    "RLOO": {"color": PURPLE, "marker": "s"},
+    "GRPO": {"color": PURPLE, "marker": "v"},
+    "GAA": {"color": SKY, "marker": "^"},
+    "return − q": {"color": BLUE, "marker": "P"},
+    "ACTDE": {"color": BLUE, "marker": "X"},
+    "AWR": {"color": ORANGE, "marker": "<"},
+    "APA": {"color": GREEN, "marker": "D"},
+}
+Plane = tuple[float, float]
+
+
+def _estimate(axes: Axes, best: Frontier, alone: Frontier, until: float) -> None:
+    axes.plot(best.kl, best.reward, label="best, estimated", **LOOK["theory"])
+    axes.fill_between(best.kl, *best.interval, color=GREY, alpha=0.3, linewidth=0)
+    beyond = np.array([alone.kl[-1], until])
+    axes.plot(beyond, alone.tangent(beyond), label="tangent of the samples alone", **LOOK["source"])
+
+
+@figure
+def beside_the_truth(
+    exact: Mapping[str, Float[np.ndarray, "_beta"]], estimates: Mapping[str, Frontier], until: Plane
+) -> Figure:
+    """The exact frontier of the small language, and estimates of it from samples of several sizes."""
+    drawn, axes = panels(height=3.6)
+    axes.plot(exact["kl"], exact["reward"], color=BLACK, linewidth=1.2, label="exact")
+    for (label, best), colour in zip(estimates.items(), (BLUE, ORANGE, GREEN), strict=False):
+        axes.fill_between(best.kl, *best.interval, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(best.kl, best.reward, color=colour, linestyle="--", label=label)
+        axes.plot(best.kl[-1], best.reward[-1], color=colour, marker="o", markersize=8)
+    axes.set(xlabel="KL from the initial policy (nats)", ylabel="reward", xlim=(0, until[0]), ylim=(None, until[1]))
+    return finish(axes, legend="lower right")
+
+
+@figure
+def planes(
+    frontiers: Mapping[str, Frontier], alone: Mapping[str, Frontier],
+    runs: Mapping[str, Mapping[str, Sequence[xr.Dataset]]], nats: float,
+) -> Figure:  # fmt: skip
+    """Score over KL, a panel a reward: the estimated frontier, the tangent of what samples ``alone`` say, and where the
+    runs of each method end, a mark a seed. ``runs`` are by reward and method; ``nats`` is how far the panels go."""
+    drawn, grid = panels(len(frontiers), height=2.9, sharex=True, squeeze=False)
+    for axes, (reward, best) in zip(grid[:, 0], frontiers.items(), strict=True):
+        _estimate(axes, best, alone[reward], nats)
+        highest = 0.0
+        for method, several in runs[reward].items():
+            for data in several:
+                kl, score = end(data, "kl"), end(data, "score")
+                axes.plot(kl, score, linestyle="", alpha=0.8, markersize=6, **MARKS[method])
+                highest = max(highest, float(score.max()), best.reward[-1])
+        axes.set_ylim(0, 1.15 * highest)
+        note(axes, reward, (0.02, 0.96), (0, 0), xycoords="axes fraction", va="top")
+        axes.set_ylabel("score")
+    grid[-1, 0].set(xlabel="KL from the initial model (nats a sequence)", xlim=(0, nats))
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    for method, look in MARKS.items():
+        handles.append(grid[0, 0].plot([], [], linestyle="", **look)[0])
+        labels.append(method)
+    drawn.legend(handles, labels, loc="outside lower center", ncols=4)
+    return drawn
+
+
+@figure
+def ways(best: Frontier, runs: Mapping[str, xr.Dataset], nats: float, looks: Mapping[str, Mapping]) -> Figure:
+    """The first nats of several rows, as the mean over seeds of each rollout, under the estimated frontier."""
+    drawn, axes = panels(height=3.6)
+    _estimate(axes, best, nats)
+    highest = best.tangent(np.array([nats]))[0]
+    for name, data in runs.items():
+        kl, score = (curve(data, quantity).mean("trial") for quantity in ("kl", "score"))
+        axes.plot(kl, score, label=name, markersize=4, **looks[name])
+    axes.set(xlabel="KL from the initial model (nats a sequence)", ylabel="score", xlim=(0, nats), ylim=(0, highest))
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn
