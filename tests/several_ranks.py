@@ -25,10 +25,13 @@ SMALL = {
     "epsilon": 1e-3, "learning_rate": 1e-2,  # so that a step does not make much of rounding
 }  # fmt: skip
 #: A row that leaves part of the critic alone, one that asks about the likeliest tokens, one of groups, one with q of
-#: all tokens, one that leaves the network alone; and few long completions, not as long on every process.
+#: all tokens, one that leaves the network alone; few long completions, not as long on every process; and means over
+#: sequences, of residuals with v, or of groups that stay together in a piece.
 ROWS = {
     "ppo": {}, "gaa": {}, "rloo": {"learns": "lora:2"}, "actde_corrected": {"whiten": False, "learns": "last:1"},
     "critic": {"learns": "last:1"}, "actde": {"batch": 4, "steps": 18, "seed": 5},
+    "dro": {"learns": "lora:2", "whiten": False, "kl_in_reward": 0.0, "kl_target": 0.0, "entropy_bonus": 0.1},
+    "rebel": {"learns": "lora:2", "whiten": False, "micro_batch": 5},
 }  # fmt: skip
 OFTEN = ("ppo",)  # on four processes too
 #: What learns; how it is shared out; where a run of two processes was stored that four go on with.

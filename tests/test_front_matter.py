@@ -20,11 +20,12 @@ ENTRIES = parse_file(str(BOOK / "references.bib")).entries
 WEB_PAGES = {"johnson2023greedy", "schulman2020approximating", "transferlab2023apa", "turner2023mode"}
 
 TERMS = {
-    "ACTDE", "action value", "advantage", "anchor", "APA", "AWR", "baseline", "bootstrap", "critic", "discount",
-    "effective number of sentences", "entropy", "fixed point", "frontier", "GAA", "gold", "grammar", "GRPO",
-    "honeypot", "jackpot", "judge", "KL divergence", "leak", "leash", "logit", "logit gap", "mode collapse", "nat",
-    "policy", "PPO", "prefix tree", "price", "prior", "proxy", "released", "return minus q", "RLOO", "rollout",
-    "soft q", "soft regret", "softmax", "TD error", "telescoping", "temperature", "tie", "tilt", "trial", "value",
+    "A*-PO", "ACTDE", "action value", "advantage", "anchor", "APA", "AWR", "baseline", "bootstrap", "Clip-Cov",
+    "clip-higher", "critic", "discount", "DRO", "effective number of sentences", "entropy", "fixed point",
+    "frontier", "GAA", "gold", "grammar", "GRPO", "honeypot", "jackpot", "judge", "KL divergence", "leak", "leash",
+    "logit", "logit gap", "mode collapse", "nat", "policy", "PPO", "prefix tree", "price", "prior", "proxy",
+    "REBEL", "released", "residual", "return minus q", "RLOO", "rollout", "soft q", "soft regret", "softmax",
+    "TD error", "telescoping", "temperature", "tie", "tilt", "trajectory balance", "trial", "value", "VarGrad",
     "whitening", "wireheading",
 }  # fmt: skip
 

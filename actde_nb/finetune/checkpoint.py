@@ -28,7 +28,7 @@ def save(run: FineTuning, path: Path) -> None:
     header = {"format": FORMAT, "identity": run.identity, "update": str(run.update)}
     with ranks.together():
         if ranks.rank() == 0:
-            write_tensors(path, tensors | {"price": run.price}, header)
+            write_tensors(path, tensors | {"price": run.price, "bonus": run.bonus}, header)
 
 
 def there(path: Path) -> bool:
@@ -53,7 +53,8 @@ def load(run: FineTuning, path: Path) -> None:
         if f"optimiser/step/{name}" in tensors:  # a parameter that no loss has reached has no memory
             stored = {part: tensors[f"optimiser/{part}/{name}"] for part in ("step", "exp_avg", "exp_avg_sq")}
             run.optimiser.state[parameter] = {part: ranks.share(value, parameter) for part, value in stored.items()}
-    run.price, run.update = tensors["price"].to(run.price.device), int(header["update"])
+    run.price, run.bonus = (tensors[name].to(run.price.device) for name in ("price", "bonus"))
+    run.update = int(header["update"])
     names = [name for name in tensors if name.startswith("record/")]
     run.records = Records({name.removeprefix("record/"): tensors[name].numpy() for name in sorted(names)})
 

@@ -28,7 +28,7 @@ from actde_nb.training.config import RESUMABLE
 from actde_nb.training.losses import divergence, negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.rollout import GreedyActions, Rollout, part
-from actde_nb.training.trainer import Records, adapted
+from actde_nb.training.trainer import Records, adapted, adapted_bonus
 
 #: Records that are of a rollout's first minibatch alone: later the policy is another one.
 FIRST = ("entropy", "kl", "mismatch")
@@ -74,6 +74,7 @@ class FineTuning:
         plain = settings.optimiser == "sgd"
         self.optimiser = torch.optim.SGD(groups) if plain else torch.optim.AdamW(groups, **adam, fused=True)
         self.price = torch.full((1,), settings.kl_in_reward, device=model.device)  # of a nat in the reward
+        self.bonus = torch.full_like(self.price, settings.entropy_bonus)  # of a nat of entropy
         self.update, self.records = 0, Records()  # one of each rollout, of arrays ``[trial]``, of one trial
         self.asked: list[Text] = []  # this process's prompts in the last rollout, and its completions
         self.examples: list[str] = []
@@ -97,9 +98,12 @@ class FineTuning:
         record = Counter(played)  # which adds up what it is updated with
         inner_steps, parts = self.settings.updates_per_rollout, self.settings.minibatches
         for inner in range(inner_steps):
-            seen = self._learn(part(work, inner % parts, parts), first=inner == 0)
+            seen = self._learn(part(work, inner % parts, parts, self.settings.together), first=inner == 0)
             self.update += 1
             record.update({name: value if name in FIRST else value / inner_steps for name, value in seen.items()})
+        if self.settings.entropy_target:
+            record["bonus"], entropy = self.bonus.item(), torch.full_like(self.bonus, record["entropy"])
+            self.bonus = adapted_bonus(self.bonus, entropy, self.settings.entropy_target)
         speed = torch.tensor(work.counted / (time.perf_counter() - start), dtype=torch.float64)
         record["tokens_per_second"] = ranks.total(speed).item()
         self.records.append({name: np.array([value]) for name, value in record.items()})
@@ -181,16 +185,19 @@ class FineTuning:
 
     def gradients(self, work: Work, first: bool = False) -> dict[str, float]:
         """Add a minibatch's gradients to the parameters'; returns the loss's terms, at ``first`` with statistics."""
-        sums, rows, pieces = Counter(), work.seen.shape[1], -(-work.seen.shape[1] // self.settings.micro_batch)
+        sums, rows, together = Counter(), work.seen.shape[1], self.settings.together
+        pieces = -(-(rows // together) // (self.settings.micro_batch // together))
         counted = ranks.total(torch.tensor(work.counted)).item()
         for number in range(pieces):
-            piece = part(work, number, pieces)
-            # By the share of its tokens: the mean of the pieces' means, or of the ranks', would be another loss.
-            share = piece.counted / counted
+            piece = part(work, number, pieces, together)
+            # By the share of its tokens: the mean of the pieces' means, or of the ranks', would be another loss. Where
+            # the loss is a mean over sequences, by theirs.
+            of_tokens, of_sequences = piece.counted / counted, piece.seen.shape[1] / (rows * ranks.count())
+            share = of_tokens if self.row.aggregation == "token" else of_sequences
             with ranks.more_to_come(self.loss, number < pieces - 1):
                 loss, said = self.loss(piece, first)
                 (ranks.count() * share * loss).backward()  # as gradients are averaged
-            sums.update({name: share * value for name, value in said.items()})
+            sums.update({name: (of_tokens if name in FIRST else share) * value for name, value in said.items()})
         found = ranks.total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
         sums = dict(zip(sums, found, strict=True))
         if first:
@@ -199,7 +206,7 @@ class FineTuning:
 
     def _loss(self, piece: Work, first: bool) -> tuple[Float[Tensor, ""], dict[str, float]]:
         outputs = self.outputs(piece)
-        found = terms(outputs, piece.batch, self.settings)
+        found = terms(outputs, piece.batch, self.settings, self.bonus if self.settings.entropy_target else None)
         said = {f"loss_{name}": value.item() for name, value in found.items()}
         if first:
             said |= self._describe(outputs, piece.batch.rollout)

@@ -58,19 +58,21 @@ class Settings(TrainingSettings):
         part = self.batch // self.minibatches
         least = f"are {part} or more, since the row looks at a minibatch as a whole"
         self._allow(not self._whole or self.micro_batch >= part, "micro_batch", least, f" with row = {self.row!r}")
+        least = f"are {self.together} or more, since the row looks at a group as a whole"
+        self._allow(self.micro_batch >= self.together, "micro_batch", least, f" with row = {self.row!r}")
 
     @property
     def _whole(self) -> bool:
         """Whether the row looks at a minibatch as a whole."""
         row = ALGORITHMS[self.row]
-        sorts = row.trains_policy and "kept_share" in arguments(row.policy_loss)
-        return sorts or (row.greedy_penalty is not None and row.greedy_penalty.per_batch)
+        sorts = row.trains_policy and {"kept_share", "covariance_share"} & set(arguments(row.policy_loss))
+        return bool(sorts) or (row.greedy_penalty is not None and row.greedy_penalty.per_batch)
 
     def check_processes(self, count: int) -> None:
         """Raise SettingError unless so many processes can share a rollout without any number being another one."""
         on, groups = f" on {count} processes", ALGORITHMS[self.row].compares_groups
         alone = "are rows that do not look at a minibatch as a whole, or one process"
         self._allow(count == 1 or not self._whole, "row", alone, on)
-        step = count * math.lcm(self.minibatches, self.group_size if groups else 1)
+        step = count * math.lcm(self.minibatches * self.together, self.group_size if groups else 1)
         why = f"so that each has {self.minibatches} equal minibatches" + f" and groups of {self.group_size}" * groups
         self._allow(self.batch % step == 0, "batch", f"are multiples of {step}, {why}", on)

@@ -18,7 +18,7 @@ def save(trainer: Trainer, path: Path) -> None:
     tensors = {f"parameter/{name}": value for name, value in trainer.parameters.items()}
     for index, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": value for name, value in state.items() if torch.is_tensor(value)}
-    tensors |= {"last": trainer.last, "price": trainer.price}
+    tensors |= {"last": trainer.last, "price": trainer.price, "bonus": trainer.bonus}
     for name, draws in _draws(trainer).items():
         tensors[name] = torch.stack([draw.get_state() for draw in draws])
     for kind, rows in (("record", trainer.records), ("evaluation", trainer.evaluations)):
@@ -55,6 +55,7 @@ def load(trainer: Trainer, path: Path) -> None:
     trainer.optimiser.load_state_dict({"state": memory, "param_groups": groups})
     trainer.last = take("last").to(trainer.config.device)
     trainer.price = take("price").to(trainer.config.device)
+    trainer.bonus = take("bonus").to(trainer.config.device)
     for name, draws in _draws(trainer).items():
         for draw, state in zip(draws, take(name), strict=True):
             draw.set_state(state.clone())  # it reads from the start of the storage

@@ -5,7 +5,7 @@ from typing import Literal
 
 from actde_nb import checks
 from actde_nb.checks import SettingError
-from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training.algorithms import ALGORITHMS, arguments
 
 OPTIMISERS = ("adamw", "sgd")
 KL_ESTIMATORS = ("exact", "k1", "k2", "k3")
@@ -40,17 +40,21 @@ class TrainingSettings:
         gae_lambda: Lambda of generalised advantage estimation, also in the targets of v and q.
         whiten: Whether each trial's advantages are rescaled to mean 0 and variance 1 over a rollout.
         clip: How far a ratio of probabilities may move before its gradient is cut (PPO's epsilon).
+        clip_high: How far a ratio may rise, where that is not as far as it may fall; None for ``clip``.
         value_clip: How far a value may move from that of the rollout before its gradient is cut.
         expectile: Weight of the values that are too low, in the expectile loss.
         kept_share: Share of a rollout's steps that rejection sampling keeps.
-        beta: Temperature of AWR and APA, in units of advantage.
+        beta: Temperature of AWR and APA, in units of advantage; of rows that fit whole texts the price of a nat.
+        optimal_value: What A*-PO takes a text from the best policy to be worth, in units of reward, its price paid.
         largest_weight: Largest weight that AWR gives to a step.
+        covariance_share: Share of steps that Clip-Cov and KL-Cov hold back, one at least.
         group_size: Number of sequences in a row that RLOO and GRPO compare with each other.
         kl_in_reward: Price of a nat of log-ratio to the reference policy, taken off each step's reward.
         kl_target: Nats a sequence to which the price in the reward is adapted; 0 leaves it as it is.
         kl_in_loss: Weight in the loss of the divergence from the reference policy, in nats a step.
         kl_estimator: How that divergence is computed: exactly over all actions, or from the action taken (k1 to k3).
         entropy_bonus: Weight in the loss of the policy's entropy, in nats a step.
+        entropy_target: Nats a token to which the entropy bonus is adapted; 0 leaves it as it is.
         warmup: Number of updates over which the learning rate rises to its value.
         value_coefficient: Weight of the value loss; None for that of the algorithm's row.
         sampling_temperature: Divisor of the logits when actions are drawn; log-probabilities are those at one.
@@ -78,17 +82,21 @@ class TrainingSettings:
     gae_lambda: float = 0.95  # trainer, `lam`
     whiten: bool = False  # figures: off; the notebook's last training cells: on
     clip: float = 0.2  # trainer, `cliprange`
+    clip_high: float | None = None  # DAPO: 0.28
     value_clip: float = 0.2  # trainer, `cliprange_value`
     expectile: float = 0.9  # trainer, `actdeLoss`
     kept_share: float = 0.25  # trainer, `rejectLoss`
     beta: float = 0.1  # APA, released script, `adv_coeff_sq` 10, there of whitened advantages
+    optimal_value: float | None = None
     largest_weight: float = 20.0  # AWR, published code
+    covariance_share: float = 2e-4  # both in verl; paper: KL-Cov 2e-3 on the smaller model
     group_size: int = 8  # GRPO in TRL, `num_generations`
     kl_in_reward: float = 0.0  # PPO as compared with APA: 0.05, adapted
     kl_target: float = 0.0  # Ziegler et al. (2019): 6 nats a sample
     kl_in_loss: float = 0.0
     kl_estimator: Literal[KL_ESTIMATORS] | str = "exact"  # GRPO: k3
     entropy_bonus: float = 0.0
+    entropy_target: float = 0.0
     warmup: int = 0
     value_coefficient: float | None = None
     sampling_temperature: float = 1.0  # GAA: 0.6 or 0.8
@@ -114,15 +122,20 @@ class TrainingSettings:
         for name in ("seed", "warmup"):
             checks.whole(name, getattr(self, name), least=0)
         checks.whole("group_size", self.group_size, least=2)
-        for name in ("discount", "gae_lambda", "expectile", "kept_share"):
+        for name in ("discount", "gae_lambda", "expectile", "kept_share", "covariance_share"):
             checks.unit_interval(name, getattr(self, name))
         scales = ("sampling_temperature", "sigma_scale", "eta_scale", "head_rate")
         for name in ("clip", "value_clip", "learning_rate", "epsilon", "beta", "largest_weight", *scales):
             checks.positive(name, getattr(self, name))
-        for name in ("weight_decay", "gradient_clip", "kl_in_reward", "kl_target", "kl_in_loss", "entropy_bonus"):
+        entropy = ("entropy_bonus", "entropy_target")
+        for name in ("weight_decay", "gradient_clip", "kl_in_reward", "kl_target", "kl_in_loss", *entropy):
             checks.at_least_zero(name, getattr(self, name))
+        if self.clip_high is not None:
+            checks.positive("clip_high", self.clip_high)
         if self.value_coefficient is not None:
             checks.at_least_zero("value_coefficient", self.value_coefficient)
+        if self.optimal_value is not None:
+            checks.finite("optimal_value", self.optimal_value)
         for name in ("beta1", "beta2"):
             self._allow(0 <= getattr(self, name) < 1, name, "are numbers in [0, 1)")
         for name in ("updates", "checkpoint_every"):
@@ -133,9 +146,18 @@ class TrainingSettings:
         row, named, priced = ALGORITHMS[self.algorithm], f" with algorithm = {self.algorithm!r}", self.kl_in_reward > 0
         grouped = not row.compares_groups or self.batch % self.group_size == 0
         self._allow(grouped, "group_size", f"are numbers that divide batch = {self.batch}")
+        whole = self.batch // self.minibatches % self.together == 0
+        self._allow(whole, "group_size", "are numbers that divide batch / minibatches", named)
         self._allow(not (row.corrected and self.whiten), "whiten", "is False, since q stays in units of reward", named)
+        self._allow(not (row.fits_texts and self.whiten), "whiten", "is False, since beta is in units of reward", named)
+        double = priced and row.fits_texts and row.needs_reference
+        self._allow(not double, "kl_in_reward", "is 0, since beta is the price of a nat", named)
+        known = self.optimal_value is not None or not row.takes("optimal_value")
+        self._allow(known, "optimal_value", "is a number, beta log mean exp(r / beta) before training", named)
         self._allow(priced or not row.soft, "kl_in_reward", "is a price above zero", named)
         self._allow(priced or not self.kl_target, "kl_target", "is a price to start from", " with kl_in_reward = 0")
+        moves = self.entropy_bonus > 0 or not self.entropy_target
+        self._allow(moves, "entropy_target", "is a bonus to start from", " with entropy_bonus = 0")
 
     def _check_whole_rollouts(self, name: str) -> None:
         whole = f"are multiples of updates_per_rollout = {self.updates_per_rollout}: rollouts are learned from whole"
@@ -149,6 +171,12 @@ class TrainingSettings:
     def needs_reference(self) -> bool:
         """Whether the policy before training is asked about each rollout."""
         return bool(self.kl_in_reward or self.kl_in_loss) or ALGORITHMS[self.algorithm].needs_reference
+
+    @property
+    def together(self) -> int:
+        """Number of sequences in a row that the loss compares, so that no minibatch may part them."""
+        row = ALGORITHMS[self.algorithm]
+        return self.group_size if row.trains_policy and "group_size" in arguments(row.policy_loss) else 1
 
     @property
     def rollouts(self) -> int:

@@ -71,14 +71,15 @@ def _greedy_targets(
     return GreedyTargets(theirs, other.log_probs.exp() * config.eta_scale, lead * config.sigma_scale)
 
 
-def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings) -> dict[str, PerTrial]:
+def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings, bonus: Price = None) -> dict[str, PerTrial]:
     """The loss's terms by name, each with its coefficient; the loss is their sum. Absent terms are left out, so that no
-    gradient reaches their head."""
+    gradient reaches their head. ``bonus`` is that of entropy, where it has moved from the configured one."""
     row, rollout = ALGORITHMS[config.algorithm], batch.rollout
     taken, mask = rollout.taken[..., None], rollout.mask
     outputs = Outputs(*(said[:, :, -taken.shape[2] :] for said in outputs))  # of a prompt, the last alone is asked
     logits_taken, normaliser = outputs.logits.gather(-1, taken)[..., 0], outputs.logits.logsumexp(-1)
-    log_probs, weights, scale = logits_taken - normaliser, batch.weights, 1.0
+    log_probs, weights = logits_taken - normaliser, batch.weights
+    scale = losses.step_weights(weights, mask, row.aggregation, config.steps)
     if row.greedy_penalty:
         ordinary, penalty = row.greedy_penalty.weights(batch.greedy, mask)
         weights, scale = ordinary * weights, ordinary if row.greedy_penalty.scales_all else scale
@@ -86,7 +87,8 @@ def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings) -> d
         "log_probs": log_probs, "logits_taken": logits_taken, "values": outputs.values,
         "old_log_probs": rollout.log_probs, "old_values": rollout.values, "q_taken": rollout.q_taken,
         "reference_log_probs": rollout.reference_log_probs if row.needs_reference else None,
-        "advantages": weights, "targets": batch.targets, "mask": mask,
+        "anchor_log_probs": rollout.reference_log_probs if row.needs_reference else rollout.log_probs,
+        "advantages": weights, "targets": batch.targets, "mask": mask, "aggregation": row.aggregation,
     }  # fmt: skip
     parts = {}
     if row.policy_loss:
@@ -97,7 +99,8 @@ def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings) -> d
             now = outputs.logits.gather(-1, rollout.greedy.tokens[..., None])[..., 0] - normaliser
             old = rollout.greedy.log_probs
         # The smaller of two, times a weight below zero, holds nothing back: so it is in the published code.
-        parts["greedy"] = losses.clipped_surrogate(now, old, batch.greedy.advantages, config.clip, mask, scale=penalty)
+        clips = {"clip": config.clip, "clip_high": config.clip_high}
+        parts["greedy"] = losses.clipped_surrogate(now, old, batch.greedy.advantages, **clips, mask=mask, scale=penalty)
     if row.corrected:
         parts["correction"] = -losses.expected(outputs.logits.softmax(-1), rollout.q, mask)
     if row.value_loss:
@@ -115,5 +118,6 @@ def terms(outputs: Outputs, batch: TrainingBatch, config: TrainingSettings) -> d
         parts["kl"] = config.kl_in_loss * divergence
     if config.entropy_bonus:
         log_policy = outputs.logits.log_softmax(-1)
-        parts["entropy"] = config.entropy_bonus * losses.negative_entropy(log_policy, mask, scale)
+        weight = config.entropy_bonus if bonus is None else bonus
+        parts["entropy"] = weight * losses.negative_entropy(log_policy, mask, scale)
     return parts

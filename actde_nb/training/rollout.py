@@ -91,12 +91,15 @@ class Rollout:
         return self.log_probs - self.log_ratio
 
 
-def part(record: Any, number: int, parts: int) -> Any:
-    """Every ``parts``-th sequence of a dataclass of arrays ``[trial, batch, ...]``, from ``number`` on."""
+def part(record: Any, number: int, parts: int, together: int = 1) -> Any:
+    """Every ``parts``-th sequence of a dataclass of arrays ``[trial, batch, ...]``, from ``number`` on; or every
+    ``parts``-th group, where so many sequences in a row go together."""
 
     def dealt(value: Any) -> Any:
         if value is None:
             return None
-        return value[:, number::parts] if isinstance(value, Tensor) else part(value, number, parts)
+        if not isinstance(value, Tensor):
+            return part(value, number, parts, together)
+        return value.unflatten(1, (-1, together))[:, number::parts].flatten(1, 2)
 
     return type(record)(*(dealt(getattr(record, field.name)) for field in fields(record)))

@@ -119,6 +119,12 @@ def adapted(price: PerTrial, log_ratio: Float[Tensor, "trial batch time"], targe
     return price * (1 + 0.1 * error.clamp(-0.2, 0.2))
 
 
+def adapted_bonus(bonus: PerTrial, entropy: PerTrial, target: float) -> PerTrial:
+    """The bonus of a nat of entropy after a rollout: up where the policy's entropy, in nats a token, is below
+    ``target``, and down where it is above, in steps like those of :func:`adapted`."""
+    return bonus * (1 - 0.1 * (entropy / target - 1).clamp(-0.2, 0.2))
+
+
 def check_device(device: str) -> str:
     """Return ``device`` if PyTorch finds it here."""
     try:
@@ -149,6 +155,7 @@ class Trainer:
         self.reference = {name: value.detach().clone() for name, value in kept.items()}
         # Price of a nat in the reward, by trial; it moves where it is adapted.
         self.price = torch.full((len(self.trials),), config.kl_in_reward, device=config.device)
+        self.bonus = torch.full_like(self.price, config.entropy_bonus)  # of a nat of entropy, likewise
         self.optimiser = self._optimiser()
         self.play_draws = [generator(config.seed, trial, "play") for trial in self.trials]
         self.dropout_draws = [generator(config.seed, trial, "dropout", config.device) for trial in self.trials]
@@ -191,7 +198,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
-            mini = batch if parts == 1 else part(batch, inner % parts, parts)
+            mini = batch if parts == 1 else part(batch, inner % parts, parts, self.config.together)
             with self._clock("forward"):
                 context, needed = mini.rollout.context, mini.rollout.needed
                 outputs = self.policy.forward(self.parameters, context, self.dropout_draws, needed)
@@ -203,6 +210,9 @@ class Trainer:
             seen = self.learn(outputs, mini)
             self.update += 1
             sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
+        if self.config.entropy_target:
+            record["bonus"] = self.bonus
+            self.bonus = adapted_bonus(self.bonus, record["entropy"], self.config.entropy_target)
         record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
         self.records.append({name: value.float().cpu().numpy() for name, value in record.items()})
 
@@ -248,7 +258,7 @@ class Trainer:
         with self._clock("loss"), one_thread():
             # Apart from the network, where one output may be made of another: each gradient then counts once.
             apart = Outputs(*(said.detach().requires_grad_() for said in outputs))
-            parts = terms(apart, batch, self.config)
+            parts = terms(apart, batch, self.config, self.bonus if self.config.entropy_target else None)
             self._check({f"loss term {name}": value for name, value in parts.items()})
             loss = torch.stack(list(parts.values())).sum()
             gradients = torch.autograd.grad(loss, apart, allow_unused=True)

@@ -48,6 +48,7 @@ def stop_at(update: int):
         {"row": "gaa", "learns": "all"},
         {"row": "actde"},
         {"row": "rloo"},
+        {"row": "rebel", "entropy_bonus": 0.1, "entropy_target": 0.5},
         {"row": "ppo", "optimiser": "sgd", "learning_rate": 0.1},
     ],
 )
@@ -63,6 +64,8 @@ def test_resumed_is_uninterrupted(tmp_path, options):
     for name in set(whole.records.names) - {"tokens_per_second"}:
         assert (resumed.records.column(name) == whole.records.column(name)).all(), name
     assert torch.equal(resumed.price, whole.price)
+    assert torch.equal(resumed.bonus, whole.bonus)
+    assert (whole.bonus.item() != pytest.approx(options.get("entropy_bonus", 0.0))) == ("entropy_target" in options)
     assert resumed.examples == whole.examples
 
 

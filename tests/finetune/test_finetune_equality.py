@@ -1,6 +1,6 @@
 """The loop on a language model is the project's own loop: one network, in both forms, in float64."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -72,6 +72,8 @@ def both():
     """A function of a row's settings -> the project's loop and this one, of the same networks, in the same state."""
 
     def make(**options: object) -> tuple[Trainer, FineTuning]:
+        if ALGORITHMS[options["row"]].fits_texts:
+            options |= {"kl_in_reward": 0.0, "optimal_value": 0.5}
         config = Config(trials=1, **SHARED | {k if k != "row" else "algorithm": v for k, v in options.items()})
         params, reference = network(2), network(1)
         model = LanguageModel(as_gpt2(SIZE, params), tokenizer(), "all")
@@ -140,7 +142,7 @@ def test_our_sampler_agrees_without_the_loop(both):
 @pytest.mark.parametrize("kl_estimator", ["exact", "k3"])
 @pytest.mark.parametrize("row", ALGORITHMS)
 def test_loss_and_gradient_of_every_row(both, row, kl_estimator):
-    whiten = kl_estimator == "k3" and not ALGORITHMS[row].corrected
+    whiten = kl_estimator == "k3" and not (ALGORITHMS[row].corrected or ALGORITHMS[row].fits_texts)
     trainer, run = both(row=row, kl_estimator=kl_estimator, whiten=whiten)
     batch, work = learned(trainer, run)
     for name in ("advantages", "weights", "targets", "q_targets"):
@@ -182,7 +184,8 @@ def check_critic(run: FineTuning, ours: dict[str, Tensor]) -> None:
 
 def test_several_updates_agree(both):
     """Not only gradients: clipped, stepped and forgotten, five times over, policy and price."""
-    trainer, run = both(row="rloo", updates=10, checkpoint_every=2, kl_target=2.0, warmup=3, gradient_clip=0.5)
+    moving = {"kl_target": 2.0, "entropy_target": 1.0}
+    trainer, run = both(row="rloo", updates=10, checkpoint_every=2, warmup=3, gradient_clip=0.5, **moving)
     for number in range(5):
         trainer._uniforms = lambda *shape, n=number: (
             uniforms(0, n, *shape)[None] if len(shape) == 2 else torch.zeros(1, *shape)
@@ -190,6 +193,30 @@ def test_several_updates_agree(both):
         trainer.optimiser = trainer.optimiser if number else trainer._optimiser()
         trainer.step()
         run.step()
-    assert run.records[-1]["price"].item() == pytest.approx(trainer.records[-1]["price"].item(), rel=1e-6)
+    for name, first in (("price", 0.3), ("bonus", 0.1)):
+        assert run.records[-1][name].item() == pytest.approx(trainer.records[-1][name].item(), rel=1e-6)
+        assert run.records[-1][name].item() != pytest.approx(first, rel=1e-3)
     for name, value in of_gpt2(SIZE, trainer.parameters).items():
-        close(run.model.learned[name], value, 1e-8)
+        close(run.model.learned[name], value, 1e-7)  # there the bonus goes by an entropy in float32
+
+
+@pytest.mark.parametrize("micro_batch", [4, 9])
+@pytest.mark.parametrize(
+    "row", ["grpo", "grpo_sequence", "dr_grpo_constant", "rebel", "vargrad", "trajectory_balance", "dro"]
+)
+def test_pieces_of_a_minibatch_make_the_whole(both, row, micro_batch):
+    """Of unequal lengths and numbers; groups that a loss compares are of four, and stay together."""
+    _, run = both(row=row, kl_estimator="k3", sampling_temperature=4.0)
+    work, _ = run.play()
+    assert len(set(work.batch.rollout.mask.sum(-1)[0].tolist())) > 2
+    with torch.no_grad():
+        for value in run.model.learned.values():
+            value += 0.05 * torch.sin(torch.arange(value.numel())).view_as(value)
+    wanted, whole = run.gradients(work, first=True), {n: p.grad for n, p in run.parameters.items()}
+    for parameter in run.parameters.values():
+        parameter.grad = None
+    run.settings = replace(run.settings, micro_batch=micro_batch)
+    assert run.gradients(work, first=True) == pytest.approx(wanted, rel=1e-8, abs=1e-12)
+    for name, parameter in run.parameters.items():
+        if whole[name] is not None:
+            assert (parameter.grad - whole[name]).abs().max() <= 1e-8 * max(whole[name].abs().max(), 1e-6), name

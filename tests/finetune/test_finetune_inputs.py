@@ -140,6 +140,12 @@ def test_rewards_that_cannot_be(said, message):
         ({"micro_batch": 0}, "micro_batch = 0: allowed are whole numbers of 1 or more"),
         ({"critic_width": -1}, "critic_width = -1: allowed are whole numbers of 0 or more"),
         ({"row": "grpo", "group_size": 5}, "group_size = 5: allowed are numbers that divide batch = 32"),
+        (
+            {"row": "rebel", "micro_batch": 3},
+            "micro_batch = 3 with row = 'rebel': allowed are 4 or more, since the row",
+        ),
+        ({"row": "clip_cov", "micro_batch": 8}, "micro_batch = 8 with row = 'clip_cov': allowed are 16 or more"),
+        ({"row": "dro"}, "kl_in_reward = 0.05 with algorithm = 'dro': allowed is 0, since beta is the price of a nat"),
         ({"minibatches": 3}, "minibatches = 3: allowed are numbers that divide"),
     ],
 )

@@ -16,9 +16,12 @@ def test_what_a_row_needs_follows_from_its_functions():
     def rows(what):
         return {name for name, row in ALGORITHMS.items() if getattr(row, what)}
 
-    assert rows("compares_groups") == {"rloo", "grpo", "dr_grpo"}
-    assert rows("needs_reference") == {"apa"}
-    assert rows("fits_advantages") == {"apa", "awr"}
+    of_groups = {"rloo", "grpo", "dr_grpo", "grpo_sequence", "dr_grpo_constant", "clip_cov", "kl_cov"}
+    moving, still = {"rebel", "mirror_descent"}, {"vargrad", "a_star_po", "trajectory_balance", "dro"}
+    assert rows("compares_groups") == of_groups | moving | {"vargrad"}
+    assert rows("needs_reference") == {"apa"} | still
+    assert rows("fits_texts") == moving | still
+    assert rows("fits_advantages") == {"apa", "awr"} | moving | still
     assert set(ALGORITHMS) - rows("trains_policy") == {"critic", "soft_critic"}
     assert {name for name in ALGORITHMS if "actde" in name or "critic" in name} == rows("learns_q")
 
@@ -65,6 +68,11 @@ def own_without_default(rewards, *, floor):
             {"value_loss": lambda values, targets: values, "greedy_penalty": GreedyPenalty(scales_all=True)},
             "value_loss takes no 'scale': allowed is one that does",
         ),
+        ({"aggregation": "sequence"}, "aggregation = 'sequence': allowed are token"),
+        ({"aggregation": "text", "value_loss": None}, "aggregation = 'text': allowed are token, sequence, constant"),
+        ({"policy_loss": losses.squared_residual, "value_loss": None}, "aggregation = 'token': allowed are sequence"),
+        ({"policy_loss": losses.squared_residual, "aggregation": "sequence"}, "allowed beside it is a value_loss that"),
+        ({"anchor": "last"}, "anchor = 'last': allowed are reference, old"),
         ({"q_coefficient": -1.0}, "q_coefficient = -1.0"),
         ({"value_coefficient": float("nan")}, "value_coefficient = nan"),
     ],

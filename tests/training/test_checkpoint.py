@@ -34,7 +34,8 @@ def kept(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "lost", ["optimiser/", "optimiser/0/exp_avg_sq", "parameter/q.bias", "last", "price", "draws/dropout", "record/"]
+    "lost",
+    ["optimiser/", "optimiser/0/exp_avg_sq", "parameter/q.bias", "last", "price", "bonus", "draws/dropout", "record/"],
 )
 def test_what_is_missing_is_named(kept, tmp_path, lost):
     _, tensors, header = kept

@@ -194,7 +194,7 @@ def test_a_price_leads_to_the_optimum():
 
 
 def test_a_run_goes_on_after_a_kill(tmp_path):
-    config = changed(kl_in_reward=0.1, kl_target=0.01, warmup=6)
+    config = changed(kl_in_reward=0.1, kl_target=0.01, warmup=6, entropy_bonus=0.1, entropy_target=0.2)
     whole = Trainer(WORLD, MASKED, config)
     whole.run()
     half = Trainer(WORLD, MASKED, config)
@@ -204,6 +204,8 @@ def test_a_run_goes_on_after_a_kill(tmp_path):
     load(resumed, tmp_path / "half.safetensors")
     resumed.run()
     assert torch.equal(whole.price, resumed.price)
+    assert torch.equal(whole.bonus, resumed.bonus)
+    assert not torch.equal(whole.bonus, torch.full((2,), 0.1))
     assert not torch.equal(whole.price, torch.full((2,), 0.1))
     for name, value in whole.parameters.items():
         assert torch.equal(value, resumed.parameters[name]), name
