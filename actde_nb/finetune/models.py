@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from actde_nb.checks import SettingError
 from actde_nb.finetune import ranks
@@ -148,6 +149,19 @@ class LanguageModel:
         values = ((name, self.first_values.get(name, p)) for name, p in self.module.named_parameters())
         begins = [(name, value.dtype, value.shape, value.flatten()[:8].tolist()) for name, value in values]
         return sha256(repr(begins).encode()).hexdigest()
+
+
+@contextmanager
+def no_bars(quiet: bool = True) -> Iterator[None]:
+    """Let transformers draw no bar of progress inside, if ``quiet``."""
+    change = quiet and logging.is_progress_bar_enabled()
+    if change:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if change:
+            logging.enable_progress_bar()
 
 
 def load(

@@ -39,7 +39,7 @@ def finetune(
     settings = settings or Settings()
     device, path = ranks.join(settings.device), None if resume is None else Path(resume) / STATE
     first = ranks.rank() == 0
-    with ranks.together():
+    with ranks.together(), models.no_bars(quiet):
         loaded = models.load(model, settings.learns, tokenizer, settings.dtype, device, settings.seed)
         prompts = texts.read(source, loaded, settings.steps)
     run = FineTuning(loaded, prompts, reward, settings)

@@ -11,10 +11,10 @@ from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILIO
 
 LABELS = {
     "score": "score",
-    "kl": "KL (nats a sequence)",
-    "entropy": "entropy (nats a token)",
+    "kl": "KL (nats)",
+    "entropy": "entropy (nats)",
     "distinct_2": "distinct-2",
-    "found": "share with the word",
+    "found": "share with word",
 }
 METHODS = {
     "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
@@ -38,7 +38,7 @@ OTHERS = {"color": GREY, "linestyle": "-", "marker": "x"}
 @figure
 def over_rollouts(runs: Mapping[str, xr.Dataset], quantities: Sequence[str], longest: int | None = None) -> Figure:
     """Quantities of :data:`LABELS` against rollouts, a panel each: thin lines are seeds, thick ones means over them."""
-    drawn, grid = panels(len(quantities), height=2.1, sharex=True, squeeze=False)
+    drawn, grid = panels(len(quantities), height=2.2, sharex=True, squeeze=False)
     for axes, quantity in zip(grid[:, 0], quantities, strict=True):
         for name, data in runs.items():
             look = METHODS.get(name) or PENALTIES.get(name) or OTHERS

@@ -52,23 +52,22 @@ def beside_the_truth(
 @figure
 def planes(
     frontiers: Mapping[str, Frontier], alone: Mapping[str, Frontier],
-    runs: Mapping[str, Mapping[str, Sequence[xr.Dataset]]], nats: float,
+    runs: Mapping[str, Mapping[str, Sequence[xr.Dataset]]], nats: Mapping[str, float],
 ) -> Figure:  # fmt: skip
     """Score over KL, a panel a reward: the estimated frontier, the tangent of what samples ``alone`` say, and where the
-    runs of each method end, a mark a seed. ``runs`` are by reward and method; ``nats`` is how far the panels go."""
-    drawn, grid = panels(len(frontiers), height=2.9, sharex=True, squeeze=False)
+    runs of each method end, a mark a seed. ``runs`` are by reward and method; ``nats`` is how far each panel goes."""
+    drawn, grid = panels(len(frontiers), height=2.8, squeeze=False)
     for axes, (reward, best) in zip(grid[:, 0], frontiers.items(), strict=True):
-        _estimate(axes, best, alone[reward], nats)
+        _estimate(axes, best, alone[reward], nats[reward])
         highest = 0.0
         for method, several in runs[reward].items():
             for data in several:
                 kl, score = end(data, "kl"), end(data, "score")
                 axes.plot(kl, score, linestyle="", alpha=0.8, markersize=6, **MARKS[method])
                 highest = max(highest, float(score.max()), best.reward[-1])
-        axes.set_ylim(0, 1.15 * highest)
-        note(axes, reward, (0.02, 0.96), (0, 0), xycoords="axes fraction", va="top")
-        axes.set_ylabel("score")
-    grid[-1, 0].set(xlabel="KL from the initial model (nats a sequence)", xlim=(0, nats))
+        axes.set(ylabel="score", xlim=(0, nats[reward]), ylim=(0, 1.15 * highest))
+        note(axes, reward, (0.98, 0.06), (0, 0), xycoords="axes fraction", ha="right")
+    grid[-1, 0].set_xlabel("KL from the initial model (nats a sequence)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     for method, look in MARKS.items():
         handles.append(grid[0, 0].plot([], [], linestyle="", **look)[0])
@@ -81,11 +80,15 @@ def planes(
 def ways(best: Frontier, runs: Mapping[str, xr.Dataset], nats: float, looks: Mapping[str, Mapping]) -> Figure:
     """The first nats of several rows, as the mean over seeds of each rollout, under the estimated frontier."""
     drawn, axes = panels(height=3.6)
-    _estimate(axes, best, nats)
-    highest = best.tangent(np.array([nats]))[0]
+    axes.plot(best.kl, best.reward, label="best, estimated", **LOOK["theory"])
     for name, data in runs.items():
         kl, score = (curve(data, quantity).mean("trial") for quantity in ("kl", "score"))
         axes.plot(kl, score, label=name, markersize=4, **looks[name])
-    axes.set(xlabel="KL from the initial model (nats a sequence)", ylabel="score", xlim=(0, nats), ylim=(0, highest))
+    axes.set(
+        xlabel="KL from the initial model (nats a sequence)",
+        ylabel="score",
+        xlim=(0, nats),
+        ylim=(0, float(np.interp(nats, best.kl, best.reward))),
+    )
     drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn
