@@ -19,6 +19,7 @@ from actde_nb.experiments.results import read, settings_of
 from actde_nb.finetune import smollm2
 from actde_nb.finetune.command import command as finetune
 from actde_nb.training.config import LOOP
+from actde_nb.worlds.record import DESIGNS
 
 Scale = Literal["smoke", "reader", "paper"]
 
@@ -35,6 +36,7 @@ Files = _option(tuple[Path, ...], "[FILE ...]", "all", tyro.conf.Positional)
 Repository = _option(str | None, "URL", "what GitHub's workflows say, elsewhere none")
 Cluster = _option(str | None, "ADDRESS", "this process")
 KEPT = "File of the results, with the state to go on from beside it."
+Folder = _option(Path, "FOLDER", "games in this folder")
 Out = _option(Path | None, "FILE", "runs/WORLD_ALGORITHM.nc in this folder", help=KEPT)
 
 
@@ -185,6 +187,16 @@ def train(world: Annotated[Training, tyro.conf.arg(name="", help="what to learn,
     """Train a policy, or go on where a run was interrupted, and keep the results."""
 
 
+def record_games(out: Folder = Path("games")) -> None:
+    """Record the text adventures that come with the package anew, from TextWorld, which a plain installation lacks.
+
+    Args:
+        out: where; those of the package lie in actde_nb/worlds."""
+    for name, design in DESIGNS.items():
+        design.write(path := out / f"adventure_{name}.json")
+        print(path, flush=True)
+
+
 def results_verify(files: Files = (), updates: int = 40, trials: tuple[int, ...] = (0, 1)) -> None:
     """Check that results are whole, and that this package still reproduces how they begin.
 
@@ -263,6 +275,7 @@ def main() -> None:
         "train": train,
         "finetune": finetune(_group),
         "results": results,
+        "record-games": record_games,
         "model": smollm2.model,
     }
     try:

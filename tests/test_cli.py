@@ -27,7 +27,7 @@ SMALL = [part for name, value in SIZE.items() for part in (f"--{name}", str(valu
 def test_help_names_every_command(command):
     status, text = command("--help")
     assert status == 0
-    names = ("list", "execute", "build", "record", "notebooks", "train", "finetune", "results", "model")
+    names = ("list", "execute", "build", "record", "notebooks", "train", "finetune", "results", "record-games", "model")
     for name in names:
         assert name in text
 

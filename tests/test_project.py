@@ -32,14 +32,21 @@ def test_every_line_of_the_lock_is_an_exact_pin():
 
 def test_the_lock_holds_what_the_package_asks_for():
     locked = {canonicalize_name(name): version for name, version in pins().items()}
-    # What a benchmark compares with is nothing that the book needs.
-    groups = {name: group for name, group in PROJECT["optional-dependencies"].items() if name != "benchmark"}
+    # What a benchmark compares with is nothing that the book needs; nor is what the shipped games were recorded with.
+    aside = ("benchmark", "games")
+    groups = {name: group for name, group in PROJECT["optional-dependencies"].items() if name not in aside}
     extras = [text for group in groups.values() for text in group]
     for text in PROJECT["dependencies"] + extras:
         asked = Requirement(text)
         version = locked.get(canonicalize_name(asked.name))
         assert version is not None, f"{asked.name} is not in the lock"
         assert asked.specifier.contains(version), f"{asked} but the lock has {version}"
+
+
+def test_what_is_under_the_gpl_is_asked_for_by_name_only():
+    """TextWorld needs Jericho, which is under GPL-2: neither is installed unless somebody asks for the extra games."""
+    asked = [Requirement(text).name for text in PROJECT["dependencies"]]
+    assert not {"textworld", "jericho"} & {canonicalize_name(name) for name in (*asked, *pins())}
 
 
 def test_conda_users_get_the_same_pins():
@@ -127,8 +134,10 @@ from actde_book.ch13_honeypots import figures
 from actde_nb import paths
 from actde_nb.compare.frontiers import last, stored
 from actde_nb.experiments.stored_runs import LANGUAGE
+from actde_nb.worlds.adventure import GAMES, Adventure
 from actde_nb.pages.style import STYLE
 assert "installed" in figures.__file__ and STYLE.exists()
+assert all(Adventure(game).record["states"] for game in GAMES)
 price, trials = LANGUAGE["ppo_010"].config.kl_in_reward, len(last(stored("ppo_010")["ppo_010"], "kl"))
 print(len(paths.stored_runs()), price, trials, paths.PRETRAINED)
 """

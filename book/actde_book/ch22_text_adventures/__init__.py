@@ -1,0 +1,1 @@
+"""What only the page ``22_text_adventures`` needs."""
