@@ -1,0 +1,1 @@
+"""What only the page ``17_one_residual`` needs."""
