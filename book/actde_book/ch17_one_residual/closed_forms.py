@@ -3,11 +3,12 @@
 A value that a loss uses for its start, in units of reward, differs from the soft value beta log Z by an *excess*, which
 is given in nats: (value - beta log Z) / beta. It is zero where Z is kept or learned."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.optimize import brentq
 from scipy.special import lambertw
 from torch import Tensor
@@ -44,7 +45,7 @@ def paid(rest: TreePolicy, initial: TreePolicy) -> Float[Tensor, "trial sentence
 
 
 def sampled_value_bias(
-    initial: Sentences, reward: Sentences, beta: float, samples: Float[np.ndarray, "counts"], fineness: int = 16
+    initial: Sentences, reward: Sentences, beta: float, samples: Sequence[int], fineness: int = 16
 ) -> Float[np.ndarray, "counts"]:
     """Bias of beta log mean exp(reward / beta) over independent samples of ``initial``, in units of reward.
 
@@ -57,7 +58,7 @@ def sampled_value_bias(
     chances, kept = np.exp(initial), slice(20 * fineness, None)
     laplace = np.array([chances @ np.exp(-t * sizes) for t in grid])
     biases = []
-    for shift in np.log2(samples).round().astype(int) * fineness:
+    for shift in np.log2(list(samples)).round().astype(int) * fineness:
         mean = np.roll(laplace, shift) ** (2.0 ** (shift // fineness))
         biases.append(beta * step * (np.exp(-grid) - mean)[kept].sum())
     return np.array(biases)
@@ -84,22 +85,28 @@ def slowest(excess: float, step: float, age: int) -> float:
 
 
 class Fold(NamedTuple):
-    """Rests at a price that is a coefficient times the deviation of rewards, from the highest price on."""
+    """Rests at a price that is a coefficient times the deviation of rewards, from the highest price on. ``held``: those
+    that are come to when the coefficient is lowered; the least of their coefficients is the ``threshold``."""
 
     coefficient: Float[np.ndarray, "price"]
     kl: Float[np.ndarray, "price"]
-    last: int  # index of the loosest coefficient that holds
+
+    @property
+    def held(self) -> Bool[np.ndarray, "price"]:
+        return self.coefficient <= np.minimum.accumulate(self.coefficient)
+
+    @property
+    def threshold(self) -> float:
+        return float(self.coefficient.min())
 
 
-def fold(initial: TreePolicy, reward: Float[Tensor, "sentence"], prices: Float[np.ndarray, "price"], place) -> Fold:
-    """The curve of rests ``place(initial, reward, price)``; ``prices`` fall. The coefficient of each rest is its price
-    over the deviation of its own rewards. The branch that holds ends where the coefficient is least."""
-    found = []
-    for price in prices.tolist():
-        said = place(initial, reward, price)
-        mean = said.exp() @ reward
-        deviation = (said.exp() @ (reward - mean) ** 2).sqrt()
-        found.append((price / float(deviation), float(policy_on_tree.divergence(said, initial.sentences[0]))))
-    coefficient, kl = np.array(found).T
-    rising = np.flatnonzero(np.diff(coefficient) > 0)
-    return Fold(coefficient, kl, int(rising[0]) if len(rising) else len(coefficient) - 1)
+def fold(
+    initial: TreePolicy, reward: Float[Tensor, "sentence"], prices: Float[np.ndarray, "price"],
+    place: Callable[[TreePolicy, Float[Tensor, "sentence"], float], Float[Tensor, "sentence"]],
+) -> Fold:  # fmt: skip
+    """The rests ``place(initial, reward, price)`` at falling prices; the coefficient of each is its price over the
+    deviation of its own rewards."""
+    said = torch.stack([place(initial, reward, price) for price in prices.tolist()])
+    variance = said.exp() @ reward**2 - (said.exp() @ reward) ** 2
+    deviation = variance.clamp(min=1e-14).sqrt().numpy()
+    return Fold(prices / deviation, policy_on_tree.divergence(said, initial.sentences).numpy())
