@@ -10,7 +10,7 @@ import yaml
 
 from actde_nb.compare import intervals
 from actde_nb.compare.intervals import Estimate
-from actde_nb.experiments.pretrained_runs import Trials, curve, end
+from actde_nb.experiments.pretrained_runs import Trials, curve, end, stored
 
 Runs = Callable[[str, str], xr.Dataset]
 FOUND, COLLAPSED, READABLE = 0.9, 0.3, 0.7
@@ -169,6 +169,11 @@ VERDICTS: dict[str, Callable[[Runs], Verdict]] = {
         mood_alone,
     )
 }  # fmt: skip
+
+
+def judged(runs: Runs = stored) -> dict[str, Verdict]:
+    """Every prediction's verdict, by its name."""
+    return {name: judge(runs) for name, judge in VERDICTS.items()}
 
 
 def predictions() -> dict[str, dict[str, Any]]:

@@ -6,10 +6,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
+from actde_nb.experiments.pretrained_runs import end, stored
+
 Rewards = Float[np.ndarray, "samples"]
 PerCoefficient = Float[np.ndarray, "coefficient"]
 LEAST = 100  # effective samples below which an optimum is not reported
 ENDS = (0.025, 0.975)  # of a 95 % interval
+SURE = 1e-3  # nats a token of entropy, below which a policy says one text
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class Known:
     def log_mass(self, coefficient: float) -> float:
         """Log of its part of Z."""
         return self.log_probability + self.reward / coefficient
+
+    @classmethod
+    def told_by(cls, row: str) -> "Known":
+        """The text on which a row of the real model ends: a run that says nothing else has a divergence of exactly
+        minus that text's log-probability. Of several, the likeliest."""
+        data = stored(row)
+        kl, score = (end(data, name).where(end(data, "entropy") < SURE) for name in ("kl", "score"))
+        likeliest = kl.fillna(np.inf).argmin("trial")
+        return cls(float(score[likeliest]), -float(kl[likeliest]))
 
 
 @dataclass(frozen=True)

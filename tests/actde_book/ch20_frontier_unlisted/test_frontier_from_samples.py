@@ -86,3 +86,10 @@ def test_a_constant_in_the_reward_moves_the_reward_alone(rewards, coefficient, c
     assert other.kl == pytest.approx(one.kl, abs=1e-6)
     assert other.effective == pytest.approx(one.effective, rel=1e-6)
     assert one.kl >= -1e-9
+
+
+def test_a_run_that_says_one_text_tells_its_probability():
+    """The word twelve times, at a point each."""
+    known = Known.told_by("ppo")
+    assert known.reward == pytest.approx(12, abs=1e-3)
+    assert known.log_probability == pytest.approx(-27.5, abs=0.1)
