@@ -1,0 +1,1 @@
+"""What only the page ``18_entropy_account`` needs."""

@@ -1,0 +1,104 @@
+"""Figures of the chapter: entropy beside reward, the account of a run, the law, and bonuses."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from actde_book.ch18_entropy_account.measures import Law
+from actde_nb.compare import frontiers
+from actde_nb.pages.drawing import CONDITIONS, finish, note, plain_numbers
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+
+Line = Float[np.ndarray, "_point"]
+Reach = tuple[float, float]
+BARS = (GREY, BLUE, ORANGE)
+
+
+@figure
+def plane(
+    best: Mapping[str, Float[np.ndarray, "_beta"]], flow: tuple[Line, Line], runs: Mapping[str, xr.Dataset],
+    gold: Reach = (0.4, 1.0), remedies: Mapping[str, xr.Dataset] | None = None,
+) -> Figure:  # fmt: skip
+    """Entropy over gold: the optimum, the plain gradient flow (gold, entropy), means over trials of runs on their way,
+    and crosses where the remedies that have been run end. Below the optimum is what the reward did not ask for."""
+    drawn, axes = panels(height=4.0)
+    axes.plot(best["reward"], best["entropy"], label="optimum", **LOOK["theory"])
+    axes.fill_between(best["reward"], 0, best["entropy"], color=GREY, alpha=0.12, linewidth=0)
+    axes.plot(*flow, label="plain gradient, exact", color=BLACK, linestyle=":")
+    for (label, data), (colour, line, mark) in zip(runs.items(), CONDITIONS, strict=False):
+        way = frontiers.path(data, "gold", "entropy").mean(0)
+        axes.plot(*way.T, label=label, color=colour, linestyle=line, marker=mark, markersize=5)
+    for name, data in (remedies or {}).items():
+        x, y = (float(frontiers.last(data, quantity).mean()) for quantity in ("gold", "entropy"))
+        axes.plot(x, y, "x", color=BLACK)
+        note(axes, name, (x, y), (4, 2), fontsize=8)
+    axes.set(xlabel="gold", ylabel="entropy of a sentence (nats)", xlim=gold, ylim=(0, 8))
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn
+
+
+@figure
+def run_account(update: Line, lines: Mapping[str, Float[np.ndarray, "_trial _point"]]) -> Figure:
+    """Change of a run's entropy since its start, and what several formulas make of it; means of few trials."""
+    drawn, axes = panels(height=3.6)
+    looks = (
+        {"color": BLACK, "linestyle": "-"}, {"color": SKY, "linestyle": "--"}, {"color": BLUE, "linestyle": "-."},
+        {"color": VERMILION, "linestyle": ":"}, {"color": GREEN, "linestyle": (0, (6, 2))},
+    )  # fmt: skip
+    for (label, samples), look in zip(lines.items(), looks, strict=True):
+        axes.plot(update, samples.T, linewidth=0.6, alpha=0.45, color=look["color"])
+        axes.plot(update, samples.mean(0), label=label, **look)
+    axes.set(xlabel="update", ylabel="change of entropy (nats)")
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return drawn
+
+
+@figure
+def positions(booked: Mapping[str, tuple[Line, Line]]) -> Figure:
+    """Where in a sentence entropy is lost, by the words said so far: in the choices above, by other visits below."""
+    drawn, grid = panels(2, height=2.3, sharex=True)
+    width = 0.8 / len(booked)
+    for number, (label, parts) in enumerate(booked.items()):
+        for axes, part in zip(grid, parts, strict=True):
+            place = np.arange(len(part)) + (number - (len(booked) - 1) / 2) * width
+            axes.bar(place, part, width, label=label, color=BARS[number], hatch=("", "//", "..")[number])
+    for axes, name in zip(grid, ("choices", "visits"), strict=True):
+        axes.axhline(0, color=BLACK, linewidth=0.8)
+        axes.set(ylabel=f"nats, {name}")
+    grid[1].set(xlabel="words said after the prompt", xticks=range(0, len(part), 2))
+    drawn.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn
+
+
+@figure
+def law(
+    entropy: Line, reward: Line, early: Law, seen: int, best: Mapping[str, Float[np.ndarray, "_beta"]], highest: float
+) -> Figure:
+    """Gold over e to the entropy of a word: a run, the law fitted to its beginning, the optimum, and what there is."""
+    _, axes = panels(height=3.8)
+    x = np.exp(entropy)
+    axes.plot(x[:seen], reward[:seen], "o", markersize=4, color=VERMILION, label="PPO, fitted")
+    axes.plot(x[seen:], reward[seen:], "o", markersize=4, color=VERMILION, label="PPO, later", markerfacecolor="white")
+    ends = np.array([1.0, x.max()])
+    axes.plot(ends, early(np.log(ends)), color=PURPLE, linestyle="--", label="law of the first third")
+    axes.plot(np.exp(best["per_word"]), best["reward"], label="optimum", **LOOK["theory"])
+    axes.axhline(highest, label="highest gold there is", **LOOK["source"])
+    return finish(
+        axes, "lower left", xlabel="e to the entropy of a word", ylabel="gold", xlim=(0.95, 3.8), ylim=(0.35, 1.32)
+    )
+
+
+@figure
+def bonuses(bonus: Sequence[float] | Line, leaks: Mapping[str, Line], leaving: float) -> Figure:
+    """Share of texts outside the language at the resting places of an entropy bonus, in units of reward a nat."""
+    _, axes = panels(height=3.2)
+    for (label, leak), (colour, line, _) in zip(leaks.items(), CONDITIONS, strict=False):
+        axes.semilogx(bonus, leak, label=label, color=colour, linestyle=line)
+    axes.axvline(leaving, **LOOK["source"])
+    plain_numbers(axes.xaxis)
+    return finish(
+        axes, "upper left", xlabel="bonus (units of reward a nat)", ylabel="share outside", ylim=(-0.02, 1.02)
+    )
