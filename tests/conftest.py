@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from actde_nb import cli
 from actde_nb.pages.chapters import Chapter, chapters
@@ -19,6 +20,9 @@ from actde_nb.pages.render import render
 from actde_nb.paths import BUILD, ROOT, executed
 
 SCALE = "smoke"
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -63,9 +63,8 @@ class TreePolicy:
 
 def condition_on_language(tree: Tree, edges: Float[Tensor, "trial node"]) -> TreePolicy:
     """The policy given that it stays in the language; probabilities of ``edges`` sum to one or less."""
-    inside = tree.log_up(torch.zeros(len(tree.leaves), dtype=torch.float64), edges)  # log-probability of staying
-    kept = (edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return TreePolicy(tree, kept, -torch.expm1(inside[..., 0].clamp(max=0)))
+    kept, staying = tree.tilt(edges, torch.zeros(len(tree.leaves), dtype=torch.float64))
+    return TreePolicy(tree, kept, -torch.expm1(staying.clamp(max=0)))
 
 
 @torch.no_grad()

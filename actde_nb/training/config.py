@@ -40,7 +40,7 @@ class TrainingSettings:
         gae_lambda: Lambda of generalised advantage estimation, also in the targets of v and q.
         whiten: Whether each trial's advantages are rescaled to mean 0 and variance 1 over a rollout.
         clip: How far a ratio of probabilities may move before its gradient is cut (PPO's epsilon).
-        clip_high: How far a ratio may rise, where that is not as far as it may fall; None for the clip of the other end.
+        clip_high: How far a ratio may rise, where that is not as far as it may fall; None for as far.
         value_clip: How far a value may move from that of the rollout before its gradient is cut.
         expectile: Weight of the values that are too low, in the expectile loss.
         kept_share: Share of a rollout's steps that rejection sampling keeps.

@@ -59,6 +59,25 @@ class Tree:
         top = top.scatter_reduce(-1, parent, terms, "amax").nan_to_num(neginf=0.0)
         return torch.zeros_like(top).scatter_add(-1, parent, (terms - top.gather(-1, parent)).exp()).log() + top
 
+    def sum_children(self, values: Nodes) -> Nodes:
+        """Sum of ``values`` over each node's children; zero for whole sentences."""
+        return torch.zeros_like(values).index_add(-1, self.parent[1:], values[..., 1:])
+
+    def log_softmax(self, logits: Nodes) -> Nodes:
+        """Log-probability of each node after its parent, from a logit of each; 0 for the root. Gradients pass."""
+        parent, below = self.parent[1:], logits[..., 1:]
+        top = torch.full_like(logits, -torch.inf)
+        top = top.scatter_reduce(-1, parent.expand_as(below), below.detach(), "amax").index_select(-1, parent)
+        total = torch.zeros_like(logits).index_add(-1, parent, (below - top).exp()).index_select(-1, parent)
+        return torch.cat([logits[..., :1] * 0, below - top - total.log()], -1)
+
+    def tilt(self, edges: Nodes, ends: Ends) -> tuple[Nodes, Float[Tensor, "*batch"]]:
+        """Log-probabilities of nodes after their parents once sentences are weighted with ``exp(ends)`` and normalised,
+        and the logarithm of the mean weight."""
+        inside = self.log_up(ends, edges)
+        kept = edges + inside - inside[..., self.parent]
+        return kept.index_fill(-1, torch.tensor([0]), 0), inside[..., 0]
+
     def down(self, edges: Nodes) -> Nodes:
         """Sum of ``edges`` from the root to every node: of log-probabilities, that of the beginning."""
         total = edges.clone()

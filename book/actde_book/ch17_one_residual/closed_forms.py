@@ -38,8 +38,7 @@ def regression_minimum(target: Sentences, data: Sentences) -> Sentences:
 def paid(rest: TreePolicy, initial: TreePolicy) -> Float[Tensor, "trial sentence"]:
     """Nats that each sentence passes: the sum over its beginnings of the next word's KL(rest || initial)."""
     tree = rest.tree
-    terms = (rest.edges.exp() * (rest.edges - initial.edges))[..., 1:]
-    local = torch.zeros_like(rest.edges).index_add_(-1, tree.parent[1:], terms)
+    local = tree.sum_children(rest.edges.exp() * (rest.edges - initial.edges))
     before = torch.zeros_like(rest.edges).index_copy(-1, torch.arange(1, len(tree)), local[..., tree.parent[1:]])
     return tree.down(before)[..., tree.leaves]
 

@@ -42,7 +42,7 @@ class Bench:
         start = self.star.anchor
         best, _ = policy_on_tree.optimum(start.sentences, self.star.reward, self.star.beta)
         logits = torch.cat([best.new_zeros(1), ((1 - share) * best + share * start.sentences)[0]])
-        return replace(start, edges=flows.normalise(start, logits)[None])
+        return replace(start, edges=start.tree.log_softmax(logits)[None])
 
 
 def tied(problem: Problem, soft: bool, updates: int, step: float = 0.7) -> TreePolicy:
@@ -50,14 +50,13 @@ def tied(problem: Problem, soft: bool, updates: int, step: float = 0.7) -> TreeP
     tree, q = problem.anchor.tree, torch.zeros_like(problem.anchor.edges)
     ends = torch.zeros_like(q).index_copy(1, tree.leaves, problem.reward[None])
     inner = torch.zeros_like(q).index_fill(1, tree.inner, 1)
-    parent = tree.parent[1:]
     for _ in range(updates):
         logits = (problem.anchor.edges + q / problem.beta)[0]
-        edges = flows.normalise(problem.anchor, logits)[None]
+        edges = tree.log_softmax(logits)[None]
         softened = problem.beta * (logits - edges[0])  # the same for all words after a beginning
         value = softened if soft else (edges.exp() * q)[0]
         weights = problem.anchor.edges[0].exp() if soft else torch.ones_like(value)
-        after = torch.zeros_like(value).index_add(0, parent, (weights * value)[1:])
+        after = tree.sum_children(weights * value)
         q = q + step * (ends + inner * after - q)
     return TreePolicy(tree, edges, problem.anchor.leak)
 

@@ -45,14 +45,6 @@ Loss = Callable[[Problem, State], Float[Tensor, ""]]
 Step = Callable[[Problem, TreePolicy, TreePolicy, Nodes], Nodes]  # of the policy, its data and the gradient
 
 
-def normalise(anchor: TreePolicy, logits: Nodes) -> Nodes:
-    """Log-probability of each node after its parent; 0 for the root."""
-    parent, below = anchor.tree.parent[1:], logits[1:]
-    top = torch.full_like(logits, -torch.inf).scatter_reduce(0, parent, below.detach(), "amax")[parent]
-    total = torch.zeros_like(logits).index_add(0, parent, (below - top).exp())
-    return torch.cat([logits[:1] * 0, below - top - total.index_select(0, parent).log()])
-
-
 def flat(policy: TreePolicy) -> TreePolicy:
     """The same sentences with the same chances as children of one node: a logit each. For losses of whole texts, which
     do not see words, fits to fixed data are much faster so; the policies that can be reached are the same."""
@@ -174,10 +166,10 @@ def curved(problem: Problem, policy: TreePolicy, data: TreePolicy, slopes: Nodes
 
     It is Gauss and Newton's at each node, in the direction that keeps probabilities summing to one."""
     parent, chances = policy.tree.parent, policy.edges[0].exp()
-    grown, none = chances / problem.anchor.edges[0].exp(), torch.zeros_like(chances)
+    grown = chances / problem.anchor.edges[0].exp()
     natural = slopes / (_chances(data)[parent] * chances).clamp(min=1e-300)
     weights = chances * grown
-    total, mean = (none.index_add(0, parent[1:], w[1:]) for w in (weights, weights * natural))
+    total, mean = (policy.tree.sum_children(w) for w in (weights, weights * natural))
     return grown * (natural - (mean / total)[parent])
 
 
@@ -199,11 +191,11 @@ def follow(
         elif update % passes == 0:
             batch = past[0] if len(past) <= age else past[-1 - age]
         logits, learned = policy.edges[0].clone().requires_grad_(), values.clone().requires_grad_()
-        state = State(normalise(problem.anchor, logits), learned, policy, batch)
+        state = State(problem.anchor.tree.log_softmax(logits), learned, policy, batch)
         slopes = torch.autograd.grad(loss(problem, state), (logits, learned), materialize_grads=True)
         visits = _chances(batch).clamp(min=1e-300)
         taken = slopes[0] / visits if towards is None else towards(problem, policy, batch, slopes[0])
-        edges = normalise(problem.anchor, policy.edges[0] - step * taken)
+        edges = problem.anchor.tree.log_softmax(policy.edges[0] - step * taken)
         values = values - step * problem.beta**2 * slopes[1] / visits
         if not edges.isfinite().all():
             break
@@ -219,7 +211,7 @@ def minimum(problem: Problem, loss: Loss, data: TreePolicy, updates: int = 3_000
     def slope(flat: Float[np.ndarray, "both"]) -> tuple[float, Float[np.ndarray, "both"]]:
         both = torch.from_numpy(flat).requires_grad_()
         scaled = both[:nodes] / root, both[nodes:] * problem.beta / root
-        state = State(normalise(problem.anchor, scaled[0]), scaled[1], problem.anchor, data)
+        state = State(problem.anchor.tree.log_softmax(scaled[0]), scaled[1], problem.anchor, data)
         value = loss(problem, state)
         return value.item(), torch.autograd.grad(value, both)[0].numpy()
 
@@ -227,7 +219,7 @@ def minimum(problem: Problem, loss: Loss, data: TreePolicy, updates: int = 3_000
     begin = torch.cat([problem.anchor.edges[0] * root, torch.zeros_like(root)]).numpy()
     tight = {"maxiter": updates, "maxfun": 2 * updates, "ftol": 0, "gtol": 1e-7, "maxcor": 20}
     end = minimize(slope, begin, jac=True, method="L-BFGS-B", options=tight).x
-    edges = normalise(problem.anchor, torch.from_numpy(end[:nodes]) / root)
+    edges = problem.anchor.tree.log_softmax(torch.from_numpy(end[:nodes]) / root)
     return TreePolicy(problem.anchor.tree, edges[None], problem.anchor.leak)
 
 

@@ -35,14 +35,9 @@ class Account(NamedTuple):
         return (self.choices + self.visits).sum(-1)
 
 
-def among_children(tree: Tree, values: Nodes) -> Nodes:
-    """Sum of ``values`` over the children of each node."""
-    return torch.zeros_like(values).index_add_(-1, tree.parent[1:], values[..., 1:])
-
-
 def choice_entropy(policy: TreePolicy) -> Nodes:
     """Entropy of the next word at each node, in nats."""
-    return among_children(policy.tree, -policy.edges.exp() * policy.edges)
+    return policy.tree.sum_children(-policy.edges.exp() * policy.edges)
 
 
 def entropy_to_go(policy: TreePolicy) -> Nodes:
@@ -56,8 +51,8 @@ def account(policy: TreePolicy, velocity: Nodes) -> Account:
     tree, chances = policy.tree, policy.edges.exp()
 
     def covariance(values: Nodes) -> Nodes:
-        mean = among_children(tree, chances * velocity)
-        return among_children(tree, chances * values * (velocity - mean[..., tree.parent]))
+        mean = tree.sum_children(chances * velocity)
+        return tree.sum_children(chances * values * (velocity - mean[..., tree.parent]))
 
     visited = policy.beginnings.exp()
     return Account(-visited * covariance(policy.edges), visited * covariance(entropy_to_go(policy)))
@@ -88,10 +83,8 @@ def plain_velocity(policy: TreePolicy, reward: Ends) -> Nodes:
 
 def tilt(initial: TreePolicy, reward: Ends, nats: float) -> TreePolicy:
     """The optimum ``initial * exp(nats * reward) / Z`` as a policy of words; ``nats`` is 1 / beta."""
-    tree = initial.tree
-    inside = tree.log_up(nats * reward, initial.edges)
-    kept = (initial.edges + inside - inside[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    return TreePolicy(tree, kept, torch.zeros_like(initial.leak))
+    edges, _ = initial.tree.tilt(initial.edges, nats * reward)
+    return TreePolicy(initial.tree, edges, torch.zeros_like(initial.leak))
 
 
 def tilt_to(initial: TreePolicy, reward: Ends, worth: float) -> TreePolicy:
@@ -106,11 +99,7 @@ def tilt_to(initial: TreePolicy, reward: Ends, worth: float) -> TreePolicy:
 
 def of_logits(tree: Tree, logits: Nodes) -> TreePolicy:
     """The softmax in each state of logits that belong to words inside the language."""
-    edges = torch.zeros_like(logits)
-    for above, level in zip(tree.levels[:-1], tree.levels[1:], strict=True):
-        normaliser = tree.log_sum_children(logits[..., level], level, above)
-        edges[..., level] = logits[..., level] - normaliser[..., tree.parent[level] - above.start]
-    return TreePolicy(tree, edges, logits.new_zeros(len(logits)))
+    return TreePolicy(tree, tree.log_softmax(logits), logits.new_zeros(len(logits)))
 
 
 def plain_flow(
@@ -142,7 +131,7 @@ def moved(before: TreePolicy, after: TreePolicy, reward: Ends) -> Moved:
     tree, advantages = before.tree, before.advantages(reward)
     weights = before.beginnings.exp()
     move = after.edges - before.edges
-    move = move - among_children(tree, before.edges.exp() * move)[..., tree.parent]
+    move = move - tree.sum_children(before.edges.exp() * move)[..., tree.parent]
     both, own, all_ = ((weights * x)[..., 1:].sum(-1) for x in (move * advantages, advantages**2, move**2))
     step = both / own
     along = account(before, advantages)

@@ -51,11 +51,8 @@ def outside(tree: Tree, grammar: Grammar, steps: int) -> Outside:
 def in_reward(tree: Tree, reward: Ends, beside: Outside, bonus: float) -> TreePolicy:
     """The optimum with the bonus on the entropy of whole texts, in units of reward a nat."""
     checks.positive("bonus", bonus)
-    policy = TreePolicy(tree, torch.zeros(1, len(tree), dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    weights = tree.log_up(reward / bonus, policy.edges)  # of sentences alone
-    edges = (weights - weights[..., tree.parent]).index_fill(-1, torch.tensor([0]), 0)
-    leak = torch.sigmoid(beside.log_texts.logsumexp(0) - weights[:, 0])
-    return TreePolicy(tree, edges, leak)
+    edges, weight = tree.tilt(torch.zeros(1, len(tree), dtype=torch.float64), reward / bonus)  # of sentences alone
+    return TreePolicy(tree, edges, torch.sigmoid(beside.log_texts.logsumexp(0) - weight))
 
 
 def in_loss(tree: Tree, reward: Ends, beside: Outside, bonus: float) -> TreePolicy:

@@ -42,7 +42,7 @@ def random_tree(rng: np.random.Generator, depth: int = 3) -> Tree:
 
 def random_policy(tree: Tree, rng: np.random.Generator) -> TreePolicy:
     blank = TreePolicy(tree, torch.zeros(1, len(tree), dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    return replace(blank, edges=flows.normalise(blank, torch.from_numpy(rng.normal(size=len(tree))))[None])
+    return replace(blank, edges=tree.log_softmax(torch.from_numpy(rng.normal(size=len(tree))))[None])
 
 
 TREES = [random_tree(np.random.default_rng(seed)) for seed in (1, 2, 5)]
@@ -74,7 +74,7 @@ class World:
 
     def autograd(self, loss: flows.Loss, data: TreePolicy) -> np.ndarray:
         logits = self.policy.edges[0].clone().requires_grad_()
-        state = State(flows.normalise(self.initial, logits), torch.zeros_like(logits), self.policy, data)
+        state = State(self.initial.tree.log_softmax(logits), torch.zeros_like(logits), self.policy, data)
         return torch.autograd.grad(loss(self.problem, state), logits)[0].numpy()
 
     def expected(self, policy: TreePolicy, after: int, ends_: np.ndarray) -> float:
@@ -181,7 +181,7 @@ def test_a_round_multiplies_a_disturbance_as_the_law_says(world, excess, passes)
     direction = direction - _mean_of_brothers(optimum, direction)
     after = []
     for sign in (-1, 1):
-        edges = flows.normalise(world.initial, optimum.edges[0] + sign * 1e-5 * direction)
+        edges = world.initial.tree.log_softmax(optimum.edges[0] + sign * 1e-5 * direction)
         start = replace(optimum, edges=edges[None])
         value = squares(BETA * (float(log_z) + excess))
         after.append(follow(world.problem, value, passes, step, start=start, passes=passes).edges[0])
@@ -226,7 +226,7 @@ def test_modes_are_those_of_the_recursion():
 def test_old_data_leave_the_optimum_where_the_modes_say(world):
     _, log_z = policy_on_tree.optimum(world.initial.sentences, world.reward, BETA)
     optimum = ends.tied(world.problem, True, 80)
-    edges = flows.normalise(world.initial, 0.99 * optimum.edges[0] + 0.01 * world.initial.edges[0])
+    edges = world.initial.tree.log_softmax(0.99 * optimum.edges[0] + 0.01 * world.initial.edges[0])
     start, excess = replace(optimum, edges=edges[None]), 1.5
     value = squares(BETA * (float(log_z) + excess))
     first = next(age for age in range(99) if closed_forms.slowest(excess, 0.1, age) >= 1)
