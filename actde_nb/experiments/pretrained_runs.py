@@ -23,10 +23,8 @@ def stored(row: str, honeypot: str = "uncapped") -> xr.Dataset:
 def curve(data: xr.Dataset, quantity: str) -> Curve:
     """A quantity of each rollout: one of those recorded; ``found``, the share of completions with the word; ``mood``,
     the mean mood; or ``different``, the share of completions that are different."""
-    if quantity == "found":
-        return (data["honeypots"] > 0).mean("completion")
-    if quantity == "mood":
-        return data["mood"].mean("completion")
+    if quantity in ("found", "mood"):
+        return (data["mood"] if quantity == "mood" else data["honeypots"] > 0).mean("completion")
     return data["different"] if quantity == "different" else data["record"].sel(quantity=quantity, drop=True)
 
 

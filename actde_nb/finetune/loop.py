@@ -28,7 +28,7 @@ from actde_nb.training.config import RESUMABLE
 from actde_nb.training.losses import divergence, negative_entropy
 from actde_nb.training.objective import TrainingBatch, prepare, terms
 from actde_nb.training.rollout import GreedyActions, Rollout, part
-from actde_nb.training.trainer import Records, adapted, adapted_bonus
+from actde_nb.training.trainer import Records, adapted
 
 #: Records that are of a rollout's first minibatch alone: later the policy is another one.
 FIRST = ("entropy", "kl", "mismatch")
@@ -103,7 +103,7 @@ class FineTuning:
             record.update({name: value if name in FIRST else value / inner_steps for name, value in seen.items()})
         if self.settings.entropy_target:
             record["bonus"], entropy = self.bonus.item(), torch.full_like(self.bonus, record["entropy"])
-            self.bonus = adapted_bonus(self.bonus, entropy, self.settings.entropy_target)
+            self.bonus = adapted(self.bonus, 1 - entropy / self.settings.entropy_target)
         speed = torch.tensor(work.counted / (time.perf_counter() - start), dtype=torch.float64)
         record["tokens_per_second"] = ranks.total(speed).item()
         self.records.append({name: np.array([value]) for name, value in record.items()})
@@ -135,7 +135,7 @@ class FineTuning:
         means = {"score": scores, "log_ratio": log_ratio, "price": self.price, "length": lengths.double()}
         record = {name: value.mean().item() for name, value in means.items()} | {"distinct_2": distinct(every, 2)}
         if settings.kl_target:
-            self.price = adapted(self.price, log_ratio[None, :, None], settings.kl_target)
+            self.price = adapted(self.price, log_ratio.mean(-1, keepdim=True) / settings.kl_target - 1)
         return Work(batch, sampled.seen[None], None if sampled.trunk is None else sampled.trunk[None]), record
 
     def _ask(self, chosen: Sequence[Prompt], completions: Sequence[str]) -> Float[np.ndarray, "batch"]:

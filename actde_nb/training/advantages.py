@@ -102,16 +102,11 @@ def group_centred(rewards: Steps, group_size: int) -> Steps:
     return (totals - totals.mean(-1, keepdim=True)).flatten(1)[..., None].expand_as(rewards)
 
 
-def summed(rewards: Steps) -> Steps:
-    """A sequence's summed reward at every step, compared with nothing and not discounted."""
-    return rewards.sum(-1, keepdim=True).expand_as(rewards)
-
-
 def above_optimum(rewards: Steps, optimal_value: float) -> Steps:
     """A sequence's summed reward less what the best policy at a price is worth, ``optimal_value``: beta log E exp(r /
     beta) over texts from before training, worked out from samples of these (A*-PO: Brantley et al., 2025, arXiv
     2505.20686, eq. 4)."""
-    return summed(rewards) - optimal_value
+    return rewards.sum(-1, keepdim=True).expand_as(rewards) - optimal_value
 
 
 def _next(values: Steps, next_value: Ends) -> Steps:

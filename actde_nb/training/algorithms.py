@@ -148,6 +148,7 @@ _TEXTS, _TEXTS_AND_V = ({"value_loss": v, "aggregation": "sequence"} for v in (N
 _PAIRS = partial(losses.squared_residual, values=None)
 _KNOWN = partial(_PAIRS, group_size=None)
 _LEARNED = partial(losses.squared_residual, group_size=None)
+_WHOLE = partial(advantages.returns, discount=1.0)  # of which a text's first step counts: all it earns
 
 #: The published trainer has the first three (`ppoLoss`, `actdeLoss`, `rejectLoss`) and the expectile as an option.
 ALGORITHMS: dict[str, Algorithm] = {
@@ -200,8 +201,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "a_star_po": Algorithm(advantages.above_optimum, _KNOWN, **_TEXTS),
     # Or v, which is learned. In trajectory balance (Malkin et al., 2022, arXiv 2201.13259, eq. 14) the same square
     # teaches both, in DRO (Richemond et al., 2024, arXiv 2405.19107) the policy's is over 2 beta, and v's has a half.
-    "trajectory_balance": Algorithm(advantages.summed, _LEARNED, value_coefficient=1.0, **_TEXTS_AND_V),
-    "dro": Algorithm(advantages.summed, partial(_LEARNED, per_nat=True), value_coefficient=0.5, **_TEXTS_AND_V),
+    "trajectory_balance": Algorithm(_WHOLE, _LEARNED, value_coefficient=1.0, **_TEXTS_AND_V),
+    "dro": Algorithm(_WHOLE, partial(_LEARNED, per_nat=True), value_coefficient=0.5, **_TEXTS_AND_V),
     # Learns to predict and nothing else, for policies that are a function of q.
     "critic": Algorithm(None, policy_loss=None, q_coefficient=1.0),
     "soft_critic": Algorithm(None, policy_loss=None, q_coefficient=1.0, soft=True),

@@ -112,17 +112,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def adapted(price: PerTrial, log_ratio: Float[Tensor, "trial batch time"], target: float) -> PerTrial:
-    """The price of a nat after a rollout: up where a sequence's log-ratio is above ``target``, in nats, and down where
-    it is below, by 2 % at most (Ziegler et al., 2019)."""
-    error = log_ratio.sum(-1).mean(-1) / target - 1
-    return price * (1 + 0.1 * error.clamp(-0.2, 0.2))
-
-
-def adapted_bonus(bonus: PerTrial, entropy: PerTrial, target: float) -> PerTrial:
-    """The bonus of a nat of entropy after a rollout: up where the policy's entropy, in nats a token, is below
-    ``target``, and down where it is above, in steps like those of :func:`adapted`."""
-    return bonus * (1 - 0.1 * (entropy / target - 1).clamp(-0.2, 0.2))
+def adapted(coefficient: PerTrial, beyond: PerTrial) -> PerTrial:
+    """A coefficient after a rollout in which what it keeps in check was ``beyond`` its target, as a share of that: up
+    by a tenth of that, or down, by 2 % at most (Ziegler et al., 2019)."""
+    return coefficient * (1 + 0.1 * beyond.clamp(-0.2, 0.2))
 
 
 def check_device(device: str) -> str:
@@ -194,7 +187,7 @@ class Trainer:
             batch = prepare(rollout, self.config, self.price if self.config.kl_in_reward else None)
             paid = self.price
             if self.config.kl_target:
-                self.price = adapted(paid, rollout.log_ratio, self.config.kl_target)
+                self.price = adapted(paid, rollout.log_ratio.sum(-1).mean(-1) / self.config.kl_target - 1)
         sums: dict[str, Tensor] = {}
         parts = self.config.minibatches
         for inner in range(self.config.updates_per_rollout):
@@ -212,7 +205,7 @@ class Trainer:
             sums = {name: sums.get(name, 0) + value for name, value in seen.items()}
         if self.config.entropy_target:
             record["bonus"] = self.bonus
-            self.bonus = adapted_bonus(self.bonus, record["entropy"], self.config.entropy_target)
+            self.bonus = adapted(self.bonus, 1 - record["entropy"] / self.config.entropy_target)
         record |= {name: value / self.config.updates_per_rollout for name, value in sums.items()}
         self.records.append({name: value.float().cpu().numpy() for name, value in record.items()})
 

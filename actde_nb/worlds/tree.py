@@ -65,11 +65,8 @@ class Tree:
 
     def log_softmax(self, logits: Nodes) -> Nodes:
         """Log-probability of each node after its parent, from a logit of each; 0 for the root. Gradients pass."""
-        parent, below = self.parent[1:], logits[..., 1:]
-        top = torch.full_like(logits, -torch.inf)
-        top = top.scatter_reduce(-1, parent.expand_as(below), below.detach(), "amax").index_select(-1, parent)
-        total = torch.zeros_like(logits).index_add(-1, parent, (below - top).exp()).index_select(-1, parent)
-        return torch.cat([logits[..., :1] * 0, below - top - total.log()], -1)
+        total = self.log_sum_children(logits[..., 1:], slice(1, len(self)), slice(0, len(self)))
+        return torch.cat([logits[..., :1] * 0, logits[..., 1:] - total[..., self.parent[1:]]], -1)
 
     def tilt(self, edges: Nodes, ends: Ends) -> tuple[Nodes, Float[Tensor, "*batch"]]:
         """Log-probabilities of nodes after their parents once sentences are weighted with ``exp(ends)`` and normalised,

@@ -13,7 +13,7 @@ from actde_nb.networks.policies import Network
 from actde_nb.training import losses
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
-from actde_nb.training.trainer import Trainer, adapted_bonus
+from actde_nb.training.trainer import Trainer, adapted
 
 POLICY = Network(gpt.GPTConfig(1, 2, 8, block_size=6, vocabulary=6), legal=WORLD.legal)
 SHORT = Config(
@@ -196,7 +196,7 @@ def test_every_row_learns_to_say_what_pays(row):
 
 def test_the_bonus_falls_above_the_target_and_rises_below():
     # Entropies of 4, .9 and .1 nats with a target of 1: errors 3, cut at .2, -.1 and -.9, cut at -.2.
-    found = adapted_bonus(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([4.0, 0.9, 0.1]), 1.0)
+    found = adapted(torch.tensor([0.1, 0.2, 0.3]), 1 - torch.tensor([4.0, 0.9, 0.1]))
     torch.testing.assert_close(found, torch.tensor([0.098, 0.202, 0.306]))
 
 
@@ -206,7 +206,7 @@ def test_the_bonus_that_has_moved_is_what_the_loss_pays():
     trainer.step()
     entropy, bonus = (trainer.records.column(name) for name in ("entropy", "bonus"))
     assert bonus[0].tolist() == pytest.approx([0.1, 0.1])
-    wanted = adapted_bonus(torch.from_numpy(bonus[0]), torch.from_numpy(entropy[0]), 0.2)
+    wanted = adapted(torch.from_numpy(bonus[0]), 1 - torch.from_numpy(entropy[0]) / 0.2)
     np.testing.assert_allclose(bonus[1], wanted, rtol=1e-6)
     assert (bonus[1] != bonus[0]).all()
     trainer.bonus = torch.tensor([0.5, 0.0])
@@ -223,7 +223,7 @@ def test_a_bonus_brings_entropy_to_its_target():
     rewards, bonus = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([1.0, 0.01], dtype=torch.float64)
     for _ in range(600):
         entropy = torch.distributions.Categorical(logits=rewards / bonus[:, None]).entropy()
-        bonus = adapted_bonus(bonus, entropy, 0.3)
+        bonus = adapted(bonus, 1 - entropy / 0.3)
     assert entropy.tolist() == pytest.approx([0.3, 0.3], abs=1e-3)
 
 

@@ -12,8 +12,8 @@ from actde_nb.checks import SettingError
 from actde_nb.networks import gpt
 from actde_nb.networks.policies import Network
 from actde_nb.training import losses
-from actde_nb.training.advantages import above_optimum, group_centred, summed
-from actde_nb.training.algorithms import ALGORITHMS
+from actde_nb.training.advantages import above_optimum, group_centred
+from actde_nb.training.algorithms import ALGORITHMS, fill
 from actde_nb.training.config import Config
 from actde_nb.training.objective import prepare, terms
 from actde_nb.training.rollout import part
@@ -185,7 +185,9 @@ def test_trials_do_not_touch_and_masked_tokens_do_not_matter(kind):
 
 def test_rewards_are_summed_over_a_text():
     rewards = torch.tensor([[[1.0, 0.0, 2.0], [0.0, 0.5, 0.0]]])
-    assert summed(rewards).tolist() == [[[3.0] * 3, [0.5] * 3]]
+    for row in ("trajectory_balance", "dro"):  # whatever the run's discount; of a text its first step is read
+        whole = fill(ALGORITHMS[row].advantage, {"rewards": rewards, "discount": 0.5})
+        assert whole[..., 0].tolist() == [[3.0, 0.5]]
     assert above_optimum(rewards, 2.0).tolist() == [[[1.0] * 3, [-1.5] * 3]]
 
 
