@@ -4,7 +4,6 @@
 processes share the work. Each takes about three minutes of one core."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -110,7 +109,7 @@ def train(run: Planned) -> None:
     if model is None:
         raise SettingError("model = None: allowed is the one that actde-nb model fetches")
     state = paths.BUILD / "smollm2" / run.path.stem
-    reward, told, begun = HONEYPOTS[run.honeypot], state / "told.json", time.process_time()
+    reward, told = HONEYPOTS[run.honeypot], state / "told.json"
     with reserved(run.path):
         if run.path.exists():
             return
@@ -123,10 +122,10 @@ def train(run: Planned) -> None:
             replace_file(told, json.dumps(said).encode())
 
         work = finetune(model, [PROMPT], reward, run.settings, resume=state, report=report)
-        results.write(dataset(work, run, said, time.process_time() - begun), run.path)
+        results.write(dataset(work, run, said), run.path)
 
 
-def dataset(work: FineTuning, run: Planned, said: list[list[str]], seconds: float) -> xr.Dataset:
+def dataset(work: FineTuning, run: Planned, said: list[list[str]]) -> xr.Dataset:
     """All numbers of a run, ``record`` [trial, rollout, quantity]; of each completion ``mood`` and number of
     ``honeypots`` [trial, rollout, completion]; and of some rollouts the completions [trial, shown, completion]."""
     names = sorted(work.records.names)
@@ -148,6 +147,9 @@ def dataset(work: FineTuning, run: Planned, said: list[list[str]], seconds: floa
     model = f"{smollm2.PACKAGE} {smollm2.VERSION}"
     settings = {"settings": asdict(run.settings), "reward": reward, "model": model, "prompt": PROMPT}
     data.attrs = {"format": results.FORMAT, "settings": json.dumps(settings, sort_keys=True)}
+    # From the records, which an interruption does not shorten.
+    tokens = work.records.column("length") * run.settings.batch
+    seconds = float((tokens / work.records.column("tokens_per_second")).sum())
     data.attrs |= results.provenance("cpu", seconds, work.update)
     data.attrs["sha256"] = results.digest(data)
     return data

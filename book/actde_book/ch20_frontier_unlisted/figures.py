@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actde_book.ch20_frontier_unlisted.frontier import Frontier
@@ -25,13 +24,6 @@ MARKS = {
     "APA": {"color": GREEN, "marker": "D"},
 }
 Plane = tuple[float, float]
-
-
-def _estimate(axes: Axes, best: Frontier, alone: Frontier, until: float) -> None:
-    axes.plot(best.kl, best.reward, label="best, estimated", **LOOK["theory"])
-    axes.fill_between(best.kl, *best.interval, color=GREY, alpha=0.3, linewidth=0)
-    beyond = np.array([alone.kl[-1], until])
-    axes.plot(beyond, alone.tangent(beyond), label="tangent of the samples alone", **LOOK["source"])
 
 
 @figure
@@ -58,7 +50,10 @@ def planes(
     runs of each method end, a mark a seed. ``runs`` are by reward and method; ``nats`` is how far each panel goes."""
     drawn, grid = panels(len(frontiers), height=2.8, squeeze=False)
     for axes, (reward, best) in zip(grid[:, 0], frontiers.items(), strict=True):
-        _estimate(axes, best, alone[reward], nats[reward])
+        axes.plot(best.kl, best.reward, label="best, estimated", **LOOK["theory"])
+        axes.fill_between(best.kl, *best.interval, color=GREY, alpha=0.3, linewidth=0)
+        beyond = np.array([alone[reward].kl[-1], nats[reward]])
+        axes.plot(beyond, alone[reward].tangent(beyond), label="tangent of the samples alone", **LOOK["source"])
         highest = 0.0
         for method, several in runs[reward].items():
             for data in several:

@@ -42,18 +42,20 @@ def main(batches: int = 160) -> None:
     torch.set_num_threads(1)
     if (folder := smollm2.where()) is None:
         raise SettingError("model = None: allowed is the one that actde-nb model fetches")
-    model, state, begun = models.load(folder, "last:1"), paths.BUILD / "smollm2" / "initial.json", time.process_time()
+    model, state = models.load(folder, "last:1"), paths.BUILD / "smollm2" / "initial.json"
     with reserved(PATH, state):
-        said = json.loads(state.read_text(encoding="utf-8")) if state.exists() else []
+        said, seconds = json.loads(state.read_text(encoding="utf-8")) if state.exists() else ([], 0.0)
         for number in tqdm(range(len(said), batches), initial=len(said), total=batches, unit="batch"):
+            begun = time.process_time()
             said.append(draw(model, number))
-            replace_file(state, json.dumps(said).encode())
+            seconds += time.process_time() - begun
+            replace_file(state, json.dumps([said, seconds]).encode())
         flat = [text for batch in said for text in batch]
         known = {"completions": flat, "mood": MoodAndHoneypot().moods(flat), "honeypots": honeypots(flat)}
         data = xr.Dataset({name: ("completion", np.array(values)) for name, values in known.items()})
         told = {"model": f"{smollm2.PACKAGE} {smollm2.VERSION}", "prompt": PROMPT, "steps": STEPS, "seed": SEED}
         data.attrs = {"format": results.FORMAT, "settings": json.dumps(told, sort_keys=True)}
-        data.attrs |= results.provenance("cpu", time.process_time() - begun, batches)
+        data.attrs |= results.provenance("cpu", seconds, batches)
         data.attrs["sha256"] = results.digest(data)
         results.write(data, PATH)
 
