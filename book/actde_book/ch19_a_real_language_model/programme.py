@@ -62,6 +62,8 @@ ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 MAIN = tuple(ROWS)[:5]
 SEEDS, FEWER = 5, 3  # of the main rows where every "so" pays, and of whatever else
+#: The row that had not come to rest when its run was over, and the updates of a longer one.
+RESTLESS, LONGER = "ppo_loss_30", 280
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Planned:
 
 
 def planned(seeds: int = SEEDS) -> Iterator[Planned]:
-    """All runs in the order in which they are done: learning rates first, a seed of every row after another, and at
-    lower rates the row that a KL penalty holds and the main rows."""
+    """All runs in the order in which they are done: learning rates first, a seed of every row after another, at lower
+    rates the row that a KL penalty holds and the main rows, and longer the row that had not come to rest."""
     for rate in RATES:
         for row in ("ppo", "rloo"):
             yield _at(row, rate, "tried", updates=80, seed=TRIED)
@@ -96,6 +98,9 @@ def planned(seeds: int = SEEDS) -> Iterator[Planned]:
     for seed in range(min(seeds, FEWER)):
         for name in MAIN:
             yield _at(name, RATES[1], seed=seed)
+    for seed in range(min(seeds, FEWER)):
+        settings = replace(USUAL, **{**ROWS[RESTLESS], "updates": LONGER, "seed": seed})
+        yield Planned(f"{RESTLESS}_longer", "uncapped", settings)
 
 
 def _at(row: str, rate: float, why: str = "at", **changed: int) -> Planned:
