@@ -18,7 +18,6 @@ from actde_nb import checks
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import Ends, TreePolicy
 from actde_nb.networks import gpt
-from actde_nb.networks.policies import Policy
 from actde_nb.worlds.tree import Tree
 
 Words = Float[Tensor, "trial node"]
@@ -56,9 +55,8 @@ class Pull(NamedTuple):
 
 
 @torch.no_grad()
-def critics_of(tree: Tree, policy: Policy, params: gpt.Params) -> Critics:
-    """What networks predict, by one pass over the tree."""
-    said = policy.over_tree(params, tree)
+def critics_of(tree: Tree, said: gpt.Outputs) -> Critics:
+    """What networks predict, of what they say at the inner nodes of the tree."""
     values, q = said.values.squeeze(2).cpu().double(), said.q.squeeze(2).cpu().double()
     place = torch.zeros_like(tree.parent).index_copy(0, tree.inner, torch.arange(len(tree.inner)))
     v = values.new_zeros(len(values), len(tree)).index_copy(1, tree.inner, values)

@@ -66,7 +66,9 @@ class Evaluation:
         Arrays by name, with their dimensions. The last three are there only with a price: ``word_log_ratio`` to the
         initial policy, ``word_advantage``, the policy's own exact one, and ``word_log_z``, of words that the policy
         says."""
-        policy, tree, grammar = self.spoken(work), work.world.tree, work.world.grammar
+        tree, grammar = work.world.tree, work.world.grammar
+        said = work.policy.over_tree(work.parameters, tree)
+        policy = policy_on_tree.of_outputs(tree, grammar, said, self.masked)
         chances, which = policy.sentences.exp().topk(LIKELIEST, dim=-1)
         sentences = [[grammar.decode(tree.sentences[i]) for i in row] for row in which.tolist()]
         found = {
@@ -74,7 +76,7 @@ class Evaluation:
             "likeliest_probability": (("trial", "rank"), chances.numpy()),
             "trial_leak": (("trial",), policy.leak.numpy()),
         }
-        critics = critics_of(tree, work.policy, work.parameters) if self.has_q else None
+        critics = critics_of(tree, said) if self.has_q else None
         ending = final_measures(policy, self.initial, self.known["reward"], critics, self.unit)
         found["ending"] = (("trial", "ending_quantity"), torch.stack(list(ending.values()), -1).numpy())
         found["ending_quantity"] = (("ending_quantity",), list(ending))

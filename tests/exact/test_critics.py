@@ -185,7 +185,7 @@ def test_critics_of_a_network_are_what_it_says_sentence_by_sentence():
     for name, value in params.items():
         if name.startswith(("q", "value")):
             value += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(3))
-    critics = critics_of(SENTENCES, Network(config), params)
+    critics = critics_of(SENTENCES, Network(config).over_tree(params, SENTENCES))
     for leaf in SENTENCES.leaves[::3000].tolist():
         nodes = path(SENTENCES, leaf)
         tokens = torch.cat([SENTENCES.prompt, SENTENCES.token[nodes[1:]]])

@@ -33,8 +33,8 @@ def watch(work: Trainer, updates: int, every: int) -> dict[str, Float[np.ndarray
     for stop in range(0, updates + 1, every):
         while work.update < begun + stop:
             work.step()
-        policy = policy_on_tree.of_policy(tree, world.grammar, work.policy, work.parameters, masked=True)
-        critics = critics_of(tree, work.policy, work.parameters)
+        said = work.policy.over_tree(work.parameters, tree)
+        policy, critics = policy_on_tree.of_outputs(tree, world.grammar, said, masked=True), critics_of(tree, said)
         signals = {**forms(policy, rewards, critics), "state": state_baseline(policy, rewards, critics, 0.95)}
         rows.append(
             {
