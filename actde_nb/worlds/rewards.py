@@ -131,17 +131,17 @@ def _network(weights: Mapping[str, Tensor], x: Float[Tensor, "*batch vocabulary"
 
 def learn_reward(
     scorer: Scorer, tree: Tree, seed: int,
-    pairs: int = 2_000, sharpness: float = 8.0, hidden: int = 32, steps: int = 300,
+    pairs: int = 2_000, sharpness: float = 8.0, hidden: int = 32, steps: int = 300, fresh: int = 10_000,
 ) -> RewardModel:  # fmt: skip
     """Train a reward model on synthetic preferences (Bradley and Terry, 1952), by ``steps`` of Adam on all pairs.
 
-    Of two sentences from the grammar the better one is preferred with probability
-    sigmoid(sharpness * difference of gold). ``seed`` is that of pairs, preferences and initial weights."""
+    Of two sentences from the grammar the better one is preferred with probability sigmoid(sharpness * difference of
+    gold). ``seed`` is that of pairs, preferences and initial weights. Without ``fresh`` pairs the accuracy is NaN."""
     draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
     vocabulary = len(grammar.vocabulary)
 
     def compare(count: int) -> tuple[Tensor, Tensor]:
-        tokens = grammar.sample(2 * count, draws, tree.prompt).view(count, 2, -1)
+        tokens = grammar.sample(2 * count, draws, tree.prompt).unflatten(0, (count, 2))
         worth = gold(tokens)
         return counts(tokens, vocabulary), worth[:, 0] - worth[:, 1]
 
@@ -150,9 +150,7 @@ def learn_reward(
     preferred = (torch.rand(pairs, generator=draws, dtype=torch.float64) < (sharpness * better).sigmoid()).double()
     shapes = {"in": (vocabulary, hidden), "bias": (hidden,), "out": (hidden,)}
     weights = {n: torch.randn(s, generator=draws, dtype=torch.float64) * s[0] ** -0.5 for n, s in shapes.items()}
-    for value in weights.values():
-        value.requires_grad_()
-    optimiser = torch.optim.Adam(weights.values(), lr=0.01)
+    optimiser = torch.optim.Adam([value.requires_grad_() for value in weights.values()], lr=0.01)
     for _ in range(steps):
         judged = _network(weights, x)[place].view(-1, 2)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(judged[:, 0] - judged[:, 1], preferred)
@@ -162,13 +160,9 @@ def learn_reward(
     weights = {name: value.detach() for name, value in weights.items()}
     chance = grammar.log_probs(tree.sentences).softmax(0)
     raw, worth = _network(weights, counts(tree.sentences, vocabulary)), gold(tree.sentences)
-
-    def moments(values: Tensor) -> tuple[Tensor, Tensor]:
-        mean = chance @ values
-        return mean, (chance @ (values - mean) ** 2).sqrt()
-
-    (mean, deviation), (gold_mean, gold_deviation) = moments(raw), moments(worth)
-    x, better = compare(10_000)
+    mean, gold_mean = chance @ raw, chance @ worth
+    deviation, gold_deviation = ((chance @ (x - m) ** 2).sqrt() for x, m in ((raw, mean), (worth, gold_mean)))
+    x, better = compare(fresh)
     judged = _network(weights, x)
     ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
     correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)

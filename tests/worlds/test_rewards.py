@@ -105,6 +105,14 @@ def test_the_seed_decides_what_is_learned():
     assert (one.weights["in"] != other.weights["in"]).any()
 
 
+def test_without_fresh_pairs_the_same_is_learned():
+    one, untried = (learn_reward(SCORER, TREE, 1, pairs=50, steps=3, fresh=fresh) for fresh in (200, 0))
+    assert all((one.weights[name] == untried.weights[name]).all() for name in one.weights)
+    assert one.correlation == untried.correlation
+    assert 0 < one.accuracy < 1
+    assert math.isnan(untried.accuracy)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="word of a reward = 'superb': allowed are"):
         Scorer(GRAMMAR, {"superb": 1.0}, ("very",), "jackpot")

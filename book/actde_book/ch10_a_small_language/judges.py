@@ -42,7 +42,7 @@ def panel(
 ) -> Panel:  # fmt: skip
     """Judges with these seeds, and their exact optima around the policy ``said``; prices in deviations of a judge."""
     gold = {"gold": scorer.reward("gold")(tree.sentences)}
-    judges = [learn_reward(scorer, tree, seed, pairs, sharpness) for seed in seeds]
+    judges = [learn_reward(scorer, tree, seed, pairs, sharpness, fresh=0) for seed in seeds]
     best = [policy_on_tree.frontier(said, judge(tree.sentences), betas, gold) for judge in judges]
     correlation = torch.tensor([judge.correlation for judge in judges], dtype=torch.float64)
     return Panel(correlation, *(torch.stack([curve[name] for curve in best]) for name in ("kl", "gold")))
