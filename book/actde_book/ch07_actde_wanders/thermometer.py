@@ -1,7 +1,8 @@
 """Temperatures of players in the prisoner's dilemma, read off what they do and off what they say.
 
-Where policy and action values are tied by telescoping, all of these agree (book, "More than one state"). They are
-inverse temperatures, one over the number of units of reward to a nat: zero is a coin, and a sign that is wrong shows.
+Where policy and action values are tied by telescoping, all of these agree (chapter "ACTDE in several states"). They
+are inverse temperatures, one over the number of units of reward to a nat: zero is a coin, and a sign that is wrong
+shows.
 """
 
 import numpy as np
