@@ -31,9 +31,9 @@ def executed(scale: str, *assignments: str) -> Path:
     return BUILD / "executed" / name
 
 
-def stored_runs() -> list[Path]:
-    """Files of the stored runs, results and networks; what else lies in their folder is none of them."""
-    files = [path for path in sorted(RESULTS.glob("[!.]*")) if path.is_file() and ".checkpoint." not in path.name]
+def stored_runs(files: str = "[!.]*") -> list[Path]:
+    """Files of the stored runs, results and networks, by "**/[!.]*" in folders too; no strays that lie there."""
+    files = [path for path in sorted(RESULTS.glob(files)) if path.is_file() and ".checkpoint." not in path.name]
     return [path for path in files if path.suffix in (".nc", ".safetensors")]
 
 

@@ -98,7 +98,7 @@ class Chapter:
         digest.update(json.dumps([sys.version_info[:3], sorted(parameters.items())]).encode())
         modules = sorted(self.modules)
         # Names of files are put together in the cells, so that any stored run may be one that is read.
-        read = [PROGRAMME, *stored_runs()] if FINDS_STORED_RUNS in modules else []
+        read = [PROGRAMME, *stored_runs("**/[!.]*")] if FINDS_STORED_RUNS in modules else []
         digest.update(json.dumps([file.name for file in read]).encode())
         for file in [LOCK, *chain.from_iterable(map(_module_files, modules)), *read]:
             digest.update(file.read_bytes())

@@ -49,10 +49,11 @@ def test_a_chapter_that_can_find_stored_runs_depends_on_them(tmp_path: Path, mon
     results.mkdir()
     monkeypatch.setattr(paths, "RESULTS", results)
     prints = [(reads.fingerprint({}), other.fingerprint({}))]
-    for name, text in (("a.nc", "one"), ("b.safetensors", "one"), ("a.nc", "two")):
+    (results / "games").mkdir()
+    for name, text in (("a.nc", "one"), ("b.safetensors", "one"), ("a.nc", "two"), ("games/c.nc", "one")):
         (results / name).write_text(text, encoding="utf-8")
         prints.append((reads.fingerprint({}), other.fingerprint({})))
-    assert len({one for one, _ in prints}) == 4, "two new files and a changed one"
+    assert len({one for one, _ in prints}) == 5, "three new files, one of them in a folder, and a changed one"
     for stray in ("a.checkpoint.safetensors", ".DS_Store", ".a.nc.x1", ".a.nc", "notes.txt", "b.nc~"):
         (results / stray).write_text("", encoding="utf-8")
     (results / "folder.nc").mkdir()
