@@ -9,21 +9,29 @@ from matplotlib.figure import Figure
 
 from actde_book.ch18_entropy_account.measures import Law
 from actde_nb.compare import frontiers
-from actde_nb.pages.drawing import CONDITIONS, finish, note, plain_numbers
+from actde_nb.compare.intervals import Estimate
+from actde_nb.pages.drawing import CONDITIONS, finish, plain_numbers
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 Line = Float[np.ndarray, "_point"]
 Reach = tuple[float, float]
 BARS = (GREY, BLUE, ORANGE)
+#: Remedies by the names of their runs.
+REMEDIES = {
+    "ppo_clip_high": "PPO, clip-higher", "grpo_clip_high": "GRPO, clip-higher", "clip_cov": "Clip-Cov, one token",
+    "kl_cov": "KL-Cov, one token", "clip_cov_020": "Clip-Cov, a fiftieth", "kl_cov_020": "KL-Cov, a fiftieth",
+    "grpo_entropy_003": "GRPO, bonus .03", "grpo_entropy_010": "GRPO, bonus .1",
+    "ppo_entropy_adaptive": "PPO, adaptive bonus", "grpo_entropy_adaptive": "GRPO, adaptive bonus",
+}  # fmt: skip
 
 
 @figure
 def plane(
     best: Mapping[str, Float[np.ndarray, "_beta"]], flow: tuple[Line, Line], runs: Mapping[str, xr.Dataset],
-    gold: Reach = (0.4, 1.0), remedies: Mapping[str, xr.Dataset] | None = None,
+    gold: Reach = (0.4, 1.0),
 ) -> Figure:  # fmt: skip
-    """Entropy over gold: the optimum, the plain gradient flow (gold, entropy), means over trials of runs on their way,
-    and crosses where the remedies that have been run end. Below the optimum is what the reward did not ask for."""
+    """Entropy over gold: the optimum, the plain gradient flow (gold, entropy), and means over trials of runs on their
+    way. Below the optimum is what the reward did not ask for."""
     drawn, axes = panels(height=4.0)
     axes.plot(best["reward"], best["entropy"], label="optimum", **LOOK["theory"])
     axes.fill_between(best["reward"], 0, best["entropy"], color=GREY, alpha=0.12, linewidth=0)
@@ -31,12 +39,22 @@ def plane(
     for (label, data), (colour, line, mark) in zip(runs.items(), CONDITIONS, strict=False):
         way = frontiers.path(data, "gold", "entropy").mean(0)
         axes.plot(*way.T, label=label, color=colour, linestyle=line, marker=mark, markersize=5)
-    for name, data in (remedies or {}).items():
-        x, y = (float(frontiers.last(data, quantity).mean()) for quantity in ("gold", "entropy"))
-        axes.plot(x, y, "x", color=BLACK)
-        note(axes, name, (x, y), (4, 2), fontsize=8)
     axes.set(xlabel="gold", ylabel="entropy of a sentence (nats)", xlim=gold, ylim=(0, 8))
     drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn
+
+
+@figure
+def remedies(apart: Mapping[str, Mapping[str, Estimate]]) -> Figure:
+    """What each remedy changes, a panel a quantity: estimates and their intervals by quantity and remedy."""
+    drawn, grid = panels(len(apart), height=2.9, squeeze=False)
+    for axes, (quantity, found) in zip(grid[:, 0], apart.items(), strict=True):
+        rows = np.arange(len(found))[::-1]
+        value, low, high, _ = np.transpose(list(found.values()))
+        axes.axvline(0, color=GREY, linewidth=1)
+        axes.errorbar(value, rows, xerr=(value - low, high - value), fmt="o", color=BLUE, markersize=5, capsize=3)
+        axes.set_yticks(rows, [REMEDIES[name] for name in found])
+        axes.set_xlabel(quantity)
     return drawn
 
 

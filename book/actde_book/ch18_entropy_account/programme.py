@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import tyro
 import xarray as xr
+import yaml
 
 from actde_nb.checks import BookError, one_of
 from actde_nb.experiments import results
@@ -16,11 +17,18 @@ from actde_nb.experiments.runs import Run
 from actde_nb.paths import RESULTS
 
 LISTED = Path(__file__).with_name("runs.yml")
+EXPECTED = Path(__file__).with_name("predictions.yml")
 
 
 def remedies() -> dict[str, Run]:
     """The runs by the names of their files."""
     return programme(LISTED).runs
+
+
+def expected() -> dict[str, dict[str, str]]:
+    """What was expected of each run, by the name of its file without the beginning ``language_``, and by quantity."""
+    said = yaml.safe_load(EXPECTED.read_text(encoding="utf-8"))
+    return {name.removeprefix("language_"): words for name, words in said.items()}
 
 
 def stored() -> dict[str, xr.Dataset]:

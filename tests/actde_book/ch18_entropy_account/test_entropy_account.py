@@ -285,6 +285,15 @@ def test_the_list_of_remedies_is_read():
         assert run.config.kl_in_reward == run.config.kl_in_loss == 0
 
 
+def test_something_is_expected_of_every_remedy():
+    names = {name.removeprefix("language_") for name in programme.remedies()}
+    expected = programme.expected()
+    assert set(expected) == names
+    for words in expected.values():
+        assert set(words) == {"entropy", "gold"}
+        assert set(words.values()) <= {"more", "less", "same"}
+
+
 def test_missing_remedies_are_made_once(tmp_path, monkeypatch):
     short = stored_runs.language("ppo", updates=4, trials=2, clip_high=0.28, evaluate_every=4)
     monkeypatch.setattr(programme, "RESULTS", tmp_path)
