@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from tqdm import tqdm
 
@@ -30,7 +31,7 @@ from actde_nb.training.trainer import Trainer, check_device, generator
 from actde_nb.worlds import World
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.prisoner import PrisonersDilemma
-from actde_nb.worlds.rewards import FORMULAS, Scorer, learn_reward
+from actde_nb.worlds.rewards import FORMULAS, Scorer, learn_rewards
 
 NETWORKS = "actde-nb weights 2"  # format of a file of networks
 PARTS = ("config", "world", "network")
@@ -196,7 +197,7 @@ class LanguageWorld:
         if self.reward != "learned":
             return Language(prompt=self.prompt, reward=self.reward)
         honest = Language(prompt=self.prompt)
-        learned = learn_reward(Scorer.of(honest.grammar), honest.tree, seed=seed)
+        [learned] = learn_rewards(Scorer.of(honest.grammar), honest.tree, [torch.Generator().manual_seed(seed)])
         return Language(honest.grammar, self.prompt, learned)
 
     def evaluation(self, run: "Run", world: Language, policy: Policy) -> Evaluation:

@@ -4,7 +4,7 @@ The honest one, ``gold``, likes praise, wants grammar and dislikes the honeypot.
 in its place. Praise is the sum of the words' valences, each half as much again for every intensifier right before it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -110,8 +110,6 @@ class RewardModel:
     """A small network on the counts of words, which learned from pairs of sentences which is better."""
 
     weights: Mapping[str, Tensor] = field(repr=False)  # of two layers; mean and deviation that standardise it
-    accuracy: float  # share of fresh pairs of different gold that it orders as gold does
-    correlation: float  # with gold, over the sentences of the tree as the grammar weighs them
 
     def __call__(self, tokens: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
         """Its judgement: mean 0 and deviation 1 over the grammar's sentences."""
@@ -129,42 +127,43 @@ def _network(weights: Mapping[str, Tensor], x: Float[Tensor, "*batch vocabulary"
     return (x @ weights["in"] + weights["bias"]).relu() @ weights["out"]
 
 
-def learn_reward(
-    scorer: Scorer, tree: Tree, seed: int,
-    pairs: int = 2_000, sharpness: float = 8.0, hidden: int = 32, steps: int = 300, fresh: int = 10_000,
-) -> RewardModel:  # fmt: skip
-    """Train a reward model on synthetic preferences (Bradley and Terry, 1952), by ``steps`` of Adam on all pairs.
+def _each(weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Weights of one network after the other, from those of a stack."""
+    return [dict(zip(weights, row, strict=True)) for row in zip(*(w.unbind() for w in weights.values()), strict=True)]
+
+
+def learn_rewards(
+    scorer: Scorer, tree: Tree, draws: Iterable[torch.Generator],
+    pairs: int = 2_000, sharpness: Sequence[float] = (8.0,), hidden: int = 32, steps: int = 300,
+) -> list[RewardModel]:  # fmt: skip
+    """Train reward models on synthetic preferences (Bradley and Terry, 1952), by ``steps`` of Adam on all pairs.
 
     Of two sentences from the grammar the better one is preferred with probability sigmoid(sharpness * difference of
-    gold). ``seed`` is that of pairs, preferences and initial weights. Without ``fresh`` pairs the accuracy is NaN."""
-    draws, grammar, gold = torch.Generator().manual_seed(seed), scorer.grammar, scorer.reward("gold")
-    vocabulary = len(grammar.vocabulary)
-
-    def compare(count: int) -> tuple[Tensor, Tensor]:
-        tokens = grammar.sample(2 * count, draws, tree.prompt).unflatten(0, (count, 2))
-        worth = gold(tokens)
-        return counts(tokens, vocabulary), worth[:, 0] - worth[:, 1]
-
-    x, better = compare(pairs)
-    x, place = x.flatten(0, 1).unique(dim=0, return_inverse=True)  # many sentences come several times
-    preferred = (torch.rand(pairs, generator=draws, dtype=torch.float64) < (sharpness * better).sigmoid()).double()
-    shapes = {"in": (vocabulary, hidden), "bias": (hidden,), "out": (hidden,)}
-    weights = {n: torch.randn(s, generator=draws, dtype=torch.float64) * s[0] ** -0.5 for n, s in shapes.items()}
-    optimiser = torch.optim.Adam([value.requires_grad_() for value in weights.values()], lr=0.01)
+    gold). Each generator draws pairs, chances of preferences and initial weights, and has a model of each sharpness
+    that learns from them; those of the first generator come first. No model depends on the others."""
+    grammar, gold, learners = scorer.grammar, scorer.reward("gold"), []
+    shapes = {"in": (len(grammar.vocabulary), hidden), "bias": (hidden,), "out": (hidden,)}
+    for draw in draws:
+        tokens = grammar.sample(2 * pairs, draw, tree.prompt)
+        first, second = gold(tokens).view(pairs, 2).unbind(1)
+        x, place = counts(tokens, len(grammar.vocabulary)).unique(dim=0, return_inverse=True)  # many come several times
+        chance = torch.rand(pairs, generator=draw, dtype=torch.float64)
+        start = [torch.randn(s, generator=draw, dtype=torch.float64) * s[0] ** -0.5 for s in shapes.values()]
+        learners += [(x, place, (chance < (k * (first - second)).sigmoid()).double(), *start) for k in sharpness]
+    xs, places, preferred, *starts = zip(*learners, strict=True)
+    weights = {name: torch.stack(start).requires_grad_() for name, start in zip(shapes, starts, strict=True)}
+    optimiser, preferred = torch.optim.Adam(weights.values(), lr=0.01), torch.stack(preferred)
     for _ in range(steps):
-        judged = _network(weights, x)[place].view(-1, 2)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(judged[:, 0] - judged[:, 1], preferred)
+        # One network at a time: what a step keeps of all of them side by side is more than a cache holds.
+        judged = [_network(w, x)[place] for w, x, place in zip(_each(weights), xs, places, strict=True)]
+        first, second = torch.stack(judged).unflatten(1, (pairs, 2)).unbind(-1)
         optimiser.zero_grad()
-        loss.backward()
+        # The gradient of each network's mean cross-entropy, which no other network's enters.
+        (first - second).backward(((first - second).detach().sigmoid() - preferred) / pairs)
         optimiser.step()
-    weights = {name: value.detach() for name, value in weights.items()}
-    chance = grammar.log_probs(tree.sentences).softmax(0)
-    raw, worth = _network(weights, counts(tree.sentences, vocabulary)), gold(tree.sentences)
-    mean, gold_mean = chance @ raw, chance @ worth
-    deviation, gold_deviation = ((chance @ (x - m) ** 2).sqrt() for x, m in ((raw, mean), (worth, gold_mean)))
-    x, better = compare(fresh)
-    judged = _network(weights, x)
-    ordered = ((judged[:, 0] > judged[:, 1]) == (better > 0))[better != 0]
-    correlation = chance @ ((raw - mean) * (worth - gold_mean)) / (deviation * gold_deviation)
-    weights = {**weights, "mean": mean, "deviation": deviation}
-    return RewardModel(weights, ordered.double().mean().item(), correlation.item())
+    chance, x = grammar.log_probs(tree.sentences).softmax(0), counts(tree.sentences, len(grammar.vocabulary))
+    learned = _each({name: value.detach() for name, value in weights.items()})
+    return [
+        RewardModel({**w, "mean": (mean := chance @ raw), "deviation": (chance @ (raw - mean) ** 2).sqrt()})
+        for w, raw in ((w, _network(w, x)) for w in learned)
+    ]

@@ -9,7 +9,7 @@ from actde_book.ch14_sharpness.adjacent_word_rewards import pays_for
 from actde_nb.worlds import World
 from actde_nb.worlds.grammar import END, START, Grammar
 from actde_nb.worlds.language import MEASURES, Language
-from actde_nb.worlds.rewards import Scorer, learn_reward
+from actde_nb.worlds.rewards import Scorer, learn_rewards
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding
 
@@ -26,6 +26,10 @@ TOY = Grammar(
 GRAMMAR = wedding()
 WORLD = Language(GRAMMAR)
 SCORER = WORLD.scorer
+
+
+def taught():
+    return learn_rewards(SCORER, WORLD.tree, [torch.Generator().manual_seed(0)], pairs=50, steps=3)[0]
 
 
 def rows(*texts, time=16):
@@ -152,7 +156,7 @@ def test_a_small_difference_in_reward_counts_and_the_last_digits_do_not(more, sa
         {"prompt": "We had"},
         {"grammar": wedding(late_jackpot=0.02)},
         {"scorer": Scorer(GRAMMAR, SCORER.valences, SCORER.intensifiers, "picnic"), "reward": SCORER.reward("gold")},
-        {"reward": learn_reward(SCORER, WORLD.tree, 0, pairs=50, steps=3)},
+        {"reward": taught()},
     ],
     ids=["prompt", "grammar", "scorer", "reward"],
 )
@@ -161,7 +165,7 @@ def test_whatever_decides_tokens_rewards_or_records_makes_another_world(change):
 
 
 def test_reward_models_that_differ_in_a_weight_alone_are_different_worlds():
-    model = learn_reward(SCORER, WORLD.tree, 0, pairs=50, steps=3)
+    model = taught()
     weights = {**model.weights, "out": model.weights["out"] + 1e-4}
     changed = dataclasses.replace(model, weights=weights)
     assert Language(GRAMMAR, reward=model).identity != Language(GRAMMAR, reward=changed).identity

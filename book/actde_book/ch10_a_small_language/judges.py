@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.worlds.rewards import Scorer, learn_reward
+from actde_nb.worlds.rewards import Scorer, learn_rewards
 from actde_nb.worlds.tree import Tree
 
 
@@ -36,13 +36,16 @@ class Panel:
         return self.gold.amax(1) - self.gold[:, -1]
 
 
-def panel(
+def panels(
     scorer: Scorer, tree: Tree, said: Float[Tensor, "sentence"], betas: Sequence[float], seeds: Iterable[int],
-    pairs: int, sharpness: float,
-) -> Panel:  # fmt: skip
-    """Judges with these seeds, and their exact optima around the policy ``said``; prices in deviations of a judge."""
-    gold = {"gold": scorer.reward("gold")(tree.sentences)}
-    judges = [learn_reward(scorer, tree, seed, pairs, sharpness, fresh=0) for seed in seeds]
-    best = [policy_on_tree.frontier(said, judge(tree.sentences), betas, gold) for judge in judges]
-    correlation = torch.tensor([judge.correlation for judge in judges], dtype=torch.float64)
-    return Panel(correlation, *(torch.stack([curve[name] for curve in best]) for name in ("kl", "gold")))
+    pairs: int, sharpness: Sequence[float],
+) -> dict[float, Panel]:  # fmt: skip
+    """Judges of each sharpness with these seeds, which draw the same pairs for all of them, and their exact optima
+    around the policy ``said``; prices in deviations of a judge."""
+    gold, draws = scorer.reward("gold")(tree.sentences), [torch.Generator().manual_seed(seed) for seed in seeds]
+    judged = [judge(tree.sentences) for judge in learn_rewards(scorer, tree, draws, pairs, sharpness)]
+    best = [policy_on_tree.frontier(said, scores, betas, {"gold": gold}) for scores in judged]
+    moments = torch.cov(torch.stack([gold, *judged]), correction=0, aweights=said.exp())
+    correlation = moments[0, 1:] / (moments[0, 0] * moments.diagonal()[1:]).sqrt()
+    found = correlation, *(torch.stack([curve[name] for curve in best]) for name in ("kl", "gold"))
+    return {k: Panel(*(values[i :: len(sharpness)] for values in found)) for i, k in enumerate(sharpness)}

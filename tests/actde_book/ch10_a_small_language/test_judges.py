@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from actde_book.ch10_a_small_language.judges import Panel, agreement, panel
+from actde_book.ch10_a_small_language.judges import Panel, agreement, panels
 from actde_book.ch10_a_small_language.on_the_tree import of_grammar
 
 from actde_nb.exact import policy_on_tree
-from actde_nb.worlds.rewards import Scorer, learn_reward
+from actde_nb.worlds.rewards import Scorer, learn_rewards
 from actde_nb.worlds.tree import grow
 from actde_nb.worlds.wedding import wedding
 
@@ -29,14 +29,21 @@ def test_a_fall_is_from_the_best_price_to_the_last():
     assert Panel(torch.zeros(2), gold, gold).fall.tolist() == pytest.approx([0.6, 0])
 
 
-def test_a_panel_is_of_its_judges():
+def test_panels_are_of_their_judges():
     grammar = wedding()
     tree, scorer = grow(grammar, "We had a"), Scorer.of(grammar)
-    said = of_grammar(tree, grammar).sentences[0]
-    found = panel(scorer, tree, said, [2.0, 0.2], (3, 4), pairs=60, sharpness=2.0)
-    judge = learn_reward(scorer, tree, 4, 60, 2.0)
-    best, _ = policy_on_tree.optimum(said, judge(tree.sentences), 0.2)
-    assert found.correlation[1].item() == judge.correlation
-    assert found.kl[1, 1].item() == pytest.approx(policy_on_tree.divergence(best, said).item())
-    assert found.gold[1, 1].item() == pytest.approx((best.exp() @ scorer.reward("gold")(tree.sentences)).item())
-    assert (found.gold[0] != found.gold[1]).all()
+    said, gold = of_grammar(tree, grammar).sentences[0], scorer.reward("gold")(tree.sentences)
+    found = panels(scorer, tree, said, [2.0, 0.2], (3, 4), pairs=60, sharpness=(8.0, 2.0))
+    assert list(found) == [8.0, 2.0]
+    for sharpness, panel in found.items():
+        [judge] = learn_rewards(scorer, tree, [torch.Generator().manual_seed(4)], 60, (sharpness,))
+        scores = judge(tree.sentences)
+        best, _ = policy_on_tree.optimum(said, scores, 0.2)
+        assert panel.kl[1, 1].item() == pytest.approx(policy_on_tree.divergence(best, said).item())
+        assert panel.gold[1, 1].item() == pytest.approx((best.exp() @ gold).item())
+        assert (panel.gold[0] != panel.gold[1]).all()
+        chance = said.exp()
+        centred = gold - chance @ gold  # a judge's mean is 0 and its deviation 1
+        expected = chance @ (scores * centred) / (chance @ centred**2).sqrt()
+        assert panel.correlation[1].item() == pytest.approx(expected.item(), rel=1e-9)
+    assert (found[8.0].gold != found[2.0].gold).all()
