@@ -22,9 +22,9 @@ def reached(data: xr.Dataset, quantity: str, level: float) -> Trials:
     return xr.where(there.any("rollout"), there.argmax("rollout"), there.sizes["rollout"]).astype(float)
 
 
-def at_score(data: xr.Dataset, quantity: str, score: float) -> Trials:
-    """A quantity at the first rollout with this score; NaN in trials that never have it."""
-    there = curve(data, "score") >= score
+def at(data: xr.Dataset, quantity: str, level: float, of: str = "score") -> Trials:
+    """A quantity at the first rollout where another is at ``level``; NaN in trials where it never is."""
+    there = curve(data, of) >= level
     return curve(data, quantity).isel(rollout=there.argmax("rollout")).where(there.any("rollout"))
 
 
@@ -101,7 +101,7 @@ def return_less_q_is_slower(runs: Runs) -> Verdict:
     later = {name: apart(reached(slow, "score", 3), reached(data, "score", 3)) for name, data in others.items()}
     more = {}
     for score in (3, 6):
-        one, other = (at_score(data, "distinct_2", score) for data in (slow, others["ppo_raw"]))
+        one, other = (at(data, "distinct_2", score) for data in (slow, others["ppo_raw"]))
         if (one - other).count() > 1:
             more[f"more_{score}"] = apart(one, other)
     held = all(late.low > 0 for late in later.values()) and all(found.low <= 0 for found in more.values())

@@ -51,8 +51,8 @@ def test_what_is_read_off_a_run():
     assert verdicts.end(data, "score").values == pytest.approx([4.0, 4.001, 4.002])
     assert verdicts.reached(data, "score", 3).values.tolist() == [3, 3, 3]
     assert verdicts.reached(data, "score", 9).values.tolist() == [6, 6, 6]  # never: as many rollouts as there are
-    assert verdicts.at_score(data, "distinct_2", 3).values == pytest.approx([0.2, 0.201, 0.202])
-    assert np.isnan(verdicts.at_score(data, "distinct_2", 9)).all()
+    assert verdicts.at(data, "distinct_2", 3).values == pytest.approx([0.2, 0.201, 0.202])
+    assert np.isnan(verdicts.at(data, "distinct_2", 9)).all()
     assert verdicts.curve(data, "found")[0].values.tolist() == FOUND
     assert verdicts.has_found(data).all()
     assert verdicts.collapsed(data).all()
