@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from actde_nb.experiments.pretrained_runs import end, stored
 
@@ -15,25 +15,31 @@ ENDS = (0.025, 0.975)  # of a 95 % interval
 SURE = 1e-3  # nats a token of entropy, below which a policy says one text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
-    """A text whose probability is known and which the sample does not have: it is added to what the sample says."""
+    """Texts whose probabilities are known and which the sample lacks: they count beside what the sample says."""
 
-    reward: float
-    log_probability: float  # of the initial policy, nats
+    rewards: Float[np.ndarray, "texts"]
+    log_probabilities: Float[np.ndarray, "texts"]  # of the initial policy, nats
 
     def log_mass(self, coefficient: float) -> float:
-        """Log of its part of Z."""
-        return self.log_probability + self.reward / coefficient
+        """Log of their part of Z."""
+        return float(logsumexp(self.log_probabilities + self.rewards / coefficient))
+
+    def reward(self, coefficient: float) -> float:
+        """Their mean reward at the optimum."""
+        return float(softmax(self.log_probabilities + self.rewards / coefficient) @ self.rewards)
 
     @classmethod
-    def told_by(cls, row: str) -> "Known":
-        """The text on which a row of the real model ends: a run that says nothing else has a divergence of exactly
-        minus that text's log-probability. Of several, the likeliest."""
-        data = stored(row)
-        kl, score = (end(data, name).where(end(data, "entropy") < SURE) for name in ("kl", "score"))
-        likeliest = kl.fillna(np.inf).argmin("trial")
-        return cls(float(score[likeliest]), -float(kl[likeliest]))
+    def told_by(cls, *rows: str) -> "Known":
+        """The texts on which rows of the real model end: a run that says nothing else has a divergence of exactly minus
+        that text's log-probability. Runs whose divergences agree to a tenth of a nat have the same text."""
+        told = {}
+        for data in map(stored, rows):
+            sure = (end(data, "entropy") < SURE).values
+            for pair in zip(end(data, "score").values[sure], -end(data, "kl").values[sure], strict=True):
+                told.setdefault(round(pair[1], 1), pair)
+        return cls(*np.array(list(told.values()), float).T)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def optimum(rewards: Rewards, coefficient: float, known: Known | None = None) ->
     if known is not None:
         log_z = np.logaddexp(log_mass, known.log_mass(coefficient))
         sampled = np.exp(log_mass - log_z)
-        reward, log_mass = float(sampled * reward + (1 - sampled) * known.reward), log_z
+        reward, log_mass = float(sampled * reward + (1 - sampled) * known.reward(coefficient)), log_z
     return Optimum(reward, float(reward / coefficient - log_mass), effective)
 
 
@@ -130,6 +136,6 @@ def resampled(
         if known is not None:
             log_z = np.logaddexp(log_mass, known.log_mass(coefficient))
             sampled = np.exp(log_mass - log_z)
-            reward, log_mass = sampled * reward + (1 - sampled) * known.reward, log_z
+            reward, log_mass = sampled * reward + (1 - sampled) * known.reward(coefficient), log_z
         found.append((reward, reward / coefficient - log_mass))
     return np.moveaxis(np.array(found), (0, 1), (1, 2))

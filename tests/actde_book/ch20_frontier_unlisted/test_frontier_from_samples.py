@@ -34,7 +34,7 @@ def test_a_bootstrap_sample_is_a_sample():
     draw = np.random.default_rng(1)
     rewards = draw.normal(size=500)
     counts = draw.multinomial(500, np.full(500, 1 / 500), size=2_000)
-    known = Known(reward=5.0, log_probability=-4.0)
+    known = Known(np.array([5.0]), np.array([-4.0]))
     for beside in (None, known):
         found = resampled(rewards, np.array([1e9, 0.7]), counts, beside)
         one = optimum(np.repeat(rewards, counts[3]), 0.7, beside)
@@ -44,14 +44,19 @@ def test_a_bootstrap_sample_is_a_sample():
     assert plain[:, 1] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_text_that_is_known_counts_with_its_probability():
-    """Two common texts of 1/2 each less a thousandth that is known and pays 8: the optimum by enumeration."""
-    initial, values, coefficient = np.array([0.4995, 0.4995, 0.001]), np.array([0.0, 1.0, 8.0]), 0.9
+def test_texts_that_are_known_count_with_their_probabilities():
+    """Two common texts share what three rare ones leave, which are known and pay more: the optimum by enumeration."""
+    known = Known(np.array([8.0, 7.0, 0.5]), np.log([0.001, 0.004, 0.002]))
+    rare = np.exp(known.log_probabilities)
+    initial = np.concatenate([np.full(2, (1 - rare.sum()) / 2), rare])
+    values, coefficient = np.concatenate([[0.0, 1.0], known.rewards]), 0.9
     best = initial * np.exp(values / coefficient)
     best /= best.sum()
-    found = optimum(np.array([0.0, 1.0]), coefficient, Known(8.0, np.log(0.001)))
-    assert found.reward == pytest.approx(best @ values, rel=2e-3)  # a sample without it stands for all that is left
-    assert found.kl == pytest.approx(best @ np.log(best / initial), rel=2e-3)
+    found = optimum(np.array([0.0, 1.0]), coefficient, known)
+    assert found.reward == pytest.approx(best @ values, rel=1e-2)  # a sample without them stands for all that is left
+    assert found.kl == pytest.approx(best @ np.log(best / initial), rel=1e-2)
+    assert known.reward(coefficient) == pytest.approx(best[2:] @ known.rewards / best[2:].sum())
+    assert known.log_mass(coefficient) == pytest.approx(np.log(rare @ np.exp(known.rewards / coefficient)))
 
 
 def test_the_frontier_begins_at_the_initial_policy_and_stops_where_the_sample_does():
@@ -88,8 +93,8 @@ def test_a_constant_in_the_reward_moves_the_reward_alone(rewards, coefficient, c
     assert one.kl >= -1e-9
 
 
-def test_a_run_that_says_one_text_tells_its_probability():
-    """The word twelve times, at a point each."""
-    known = Known.told_by("ppo")
-    assert known.reward == pytest.approx(12, abs=1e-3)
-    assert known.log_probability == pytest.approx(-27.5, abs=0.1)
+def test_runs_that_say_one_text_tell_its_probability():
+    """The word twelve times at a point each, and once with another word, in runs that say nothing else."""
+    known = Known.told_by("ppo", "ppo_free")
+    assert known.rewards == pytest.approx([12, 11.59], abs=0.01)
+    assert known.log_probabilities == pytest.approx([-27.53, -25.17], abs=0.05)
