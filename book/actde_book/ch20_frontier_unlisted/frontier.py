@@ -48,7 +48,7 @@ class Optimum:
 
     reward: float
     kl: float  # nats a sequence, from the initial policy
-    effective: float  # number of samples of the optimum that would be as good (Kong, 1992), of the sampled part
+    effective: float  # number of samples of the optimum that would be as good (Kong et al., 1994), of the sampled part
 
 
 def optimum(rewards: Rewards, coefficient: float, known: Known | None = None) -> Optimum:
