@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from actde_book.ch11_ppo_awr_apa import apa_on_tree
+from actde_book.ch18_entropy_account.programme import remedies
 
 from actde_nb.compare import frontiers, intervals
 from actde_nb.exact import policy_on_tree
@@ -11,6 +12,7 @@ from actde_nb.experiments.stored_runs import LANGUAGE, LEARNED, MATCHED, PLACES,
 from actde_nb.paths import RESULTS
 
 ALL = sorted(path.stem.removeprefix("language_") for path in RESULTS.glob("language_*.nc"))
+RUNS = LANGUAGE | {name.removeprefix("language_"): run for name, run in remedies().items()}
 ENDS = {0.3: "030", 0.1: "010", 0.05: "005"}
 
 
@@ -28,7 +30,7 @@ def start():
 @pytest.mark.parametrize("name", ALL)
 def test_is_the_run_that_the_programme_names_and_says_where_it_comes_from(name):
     data = results.read(RESULTS / f"language_{name}.nc")
-    assert runs.run_of(results.settings_of(data)) == LANGUAGE[name]
+    assert runs.run_of(results.settings_of(data)) == RUNS[name]
     assert len(data.attrs["commit"]) == 40, "made from a commit, without changes"
     assert "/" not in "".join(map(str, data.attrs.values())), "a path"
 
@@ -37,7 +39,9 @@ def test_every_run_of_the_chapter_is_there():
     assert set(MATCHED) | set(PLACES) | set(SIZES) | set(LEARNED) <= set(ALL)
 
 
-@pytest.mark.parametrize("name", ["ppo_010", "apa_whitened_010", "grpo_raw_loss_010", "actde_masked_000_separate"])
+@pytest.mark.parametrize(
+    "name", ["ppo_010", "apa_whitened_010", "grpo_raw_loss_010", "actde_masked_000_separate", "kl_cov_020"]
+)
 def test_begins_today_as_it_did(name):
     data = frontiers.stored(name)[name]
     again = runs.recompute(data, 8, trials=(0, 3))
