@@ -32,7 +32,7 @@ def executed(scale: str, *assignments: str) -> Path:
 
 
 def stored_runs(files: str = "[!.]*") -> list[Path]:
-    """Files of the stored runs, results and networks, by "**/[!.]*" in folders too; no strays that lie there."""
+    """Files of the stored runs, results and networks, by ``**/[!.]*`` in folders too; no strays that lie there."""
     files = [path for path in sorted(RESULTS.glob(files)) if path.is_file() and ".checkpoint." not in path.name]
     return [path for path in files if path.suffix in (".nc", ".safetensors")]
 
