@@ -146,7 +146,8 @@ def line(caught: pytest.ExceptionInfo) -> str:
     return text
 
 
-def test_no_such_model_no_weights_no_tokenizer(tmp_path):
+def test_no_such_model_no_weights_no_tokenizer(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it tries for minutes without a network
     with pytest.raises(SettingError) as caught:
         models.load("nobody/nothing-at-all", "all")
     assert line(caught).startswith("model = 'nobody/nothing-at-all': allowed is")
