@@ -1,4 +1,4 @@
-"""A Sphinx extension: pages say how long their code takes."""
+"""A Sphinx extension: pages say how long they take to read and to run."""
 
 import json
 import re
@@ -7,12 +7,14 @@ from pathlib import Path
 import nbformat
 from sphinx.application import Sphinx
 
+WORDS_A_MINUTE = 160  # of technical text, for readers of whom many have another first language
+FOLDED = re.compile(r"^(`{3,})\{(?:admonition|exercise|solution-start)\}.*?^\1$", re.S | re.M)
 BOX = re.compile(r"(```\{admonition\} Change this\n:class: tip change-this\n\n.*?)(\n```)", re.S)
 
 
 def with_times(page: nbformat.NotebookNode, taken: dict[str, int]) -> nbformat.NotebookNode:
-    """Say below the parameters and in the boxes for readers' changes how long the page takes to run; ``taken`` are
-    seconds by scale."""
+    """Say below the parameters how long the page takes to read and to run, and the latter in the boxes for readers'
+    changes too; ``taken`` are seconds by scale."""
     if "reader" not in taken:
         return page
     usual = in_words(taken["reader"])
@@ -20,13 +22,20 @@ def with_times(page: nbformat.NotebookNode, taken: dict[str, int]) -> nbformat.N
     others = "".join(f", at scale {scale} about {time}" for scale, time in others.items())
     if "paper" not in taken and any("paper=" in cell.source for cell in page.cells):
         others += ", at scale paper longer (not timed yet)"
-    told = f"*To run all cells of this page takes about {usual} on one core{others}.*"
+    reading = max(5, 5 * round(words(page) / WORDS_A_MINUTE / 5))
+    told = f"*To read this page takes about {reading} min, to run all its cells about {usual} on one core{others}.*"
     place = next(i for i, cell in enumerate(page.cells) if "parameters" in cell.metadata.get("tags", []))
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = BOX.sub(rf"\1 Then run all cells again, about {usual}.\2", cell.source)
     page.cells.insert(place + 1, nbformat.v4.new_markdown_cell(told, id="times"))
     return page
+
+
+def words(page: nbformat.NotebookNode) -> int:
+    """Number of words that are read in a row: without tables, options, and what is folded or for exercise."""
+    text = FOLDED.sub("", "\n".join(cell.source for cell in page.cells if cell.cell_type == "markdown"))
+    return sum(len(line.split()) for line in text.splitlines() if not line.startswith(("|", ":", "`")))
 
 
 def in_words(seconds: int) -> str:

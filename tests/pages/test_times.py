@@ -1,4 +1,4 @@
-"""Pages say how long their code takes, as it was last recorded."""
+"""Pages say how long they take to read, and how long their code takes, as it was last recorded."""
 
 import json
 from types import SimpleNamespace
@@ -21,10 +21,16 @@ def test_a_page_says_how_long_it_takes(tmp_path):
     assert nbformat.read(tmp_path / "unknown.ipynb", as_version=4).cells == page.cells
     told, boxed = (cell.source for cell in nbformat.read(tmp_path / "a.ipynb", as_version=4).cells[1:])
     assert told == (
-        "*To run all cells of this page takes about 45 s on one core, at scale smoke about 5 s, "
-        "at scale paper longer (not timed yet).*"
+        "*To read this page takes about 5 min, to run all its cells about 45 s on one core, "
+        "at scale smoke about 5 s, at scale paper longer (not timed yet).*"
     )
     assert boxed == BOX.replace("it.", "it. Then run all cells again, about 45 s.")
+
+
+def test_words_that_are_read():
+    text = "Five words and $x = 1$.\n\n| no | table |\n| --: | --: |\n\n````{admonition} Proof\nNo.\n````\nOne more."
+    code = v4.new_code_cell("no code")
+    assert times.words(v4.new_notebook(cells=[code, v4.new_markdown_cell(text)])) == 8
 
 
 def test_times_are_rounded():
