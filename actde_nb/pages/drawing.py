@@ -70,12 +70,12 @@ def to_plane(policy: Float[np.ndarray, "*batch 3"], velocity: Float[np.ndarray, 
 
 def line_of(look: Mapping) -> dict:
     """A look without its marker."""
-    return {name: look[name] for name in look if name != "marker"}
+    return {name: look[name] for name in look if name not in ("marker", "fillstyle")}
 
 
 def marks(axes: Axes, x: np.ndarray | float, y: np.ndarray | float, look: Mapping, **more) -> None:
-    """Points in the colour and with the marker of a look, without a line."""
-    axes.plot(x, y, linestyle="", marker=look["marker"], color=look["color"], **more)
+    """Points with the marker of a look, without its line."""
+    axes.plot(x, y, **look | {"linestyle": ""} | more)
 
 
 def lines(

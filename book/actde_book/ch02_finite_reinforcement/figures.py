@@ -15,7 +15,7 @@ from actde_nb.tables.bandit import Trajectory, boltzmann
 
 REGRET = {
     "ACTDE, fixed temperature": LOOK["actde"],
-    "ACTDE, falling temperature": {"color": GREEN, "linestyle": "--"},
+    "ACTDE, falling temperature": LOOK["actde"] | {"linestyle": "--"},
     "ordinary TD error": LOOK["value"] | {"linestyle": "-."},
 }
 Gaps = Float[np.ndarray, "records runs"]

@@ -168,7 +168,9 @@ def whitened_growth(
     ``larger``: ACTDE with rewards a million times larger; ``boltzmann_gap``: where it stops without whitening."""
     drawn, axes = style.panels(height=4.6)
     batch, last = ppo.episodes[1], ppo.episodes[-1] / ppo.episodes[1]
-    for label, run, look in zip(("ACTDE", "ACTDE,\nR × 10⁶", "PPO"), (plain, larger, ppo), SERIES, strict=False):
+    runs = {"ACTDE": plain, "ACTDE,\nR × 10⁶": larger, "PPO": ppo}
+    for label, look in style.method_looks(runs).items():
+        run = runs[label]
         gap = run.gap[1:].mean(1)
         axes.plot(run.episodes[1:] / batch, gap, markevery=5, markersize=6, **look)
         _name(axes, label, last, gap[-1], color=look["color"])

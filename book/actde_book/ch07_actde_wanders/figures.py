@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from actde_book.ch07_actde_wanders.time_series import aligned
 from actde_nb.compare.curves import alternating
 from actde_nb.compare.intervals import t_interval
-from actde_nb.pages.drawing import LAST_MOVE, curves, finish, game_shares, note, published, row_names
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, VERMILION, figure, panels
+from actde_nb.pages.drawing import LAST_MOVE, curves, finish, game_shares, line_of, note, published, row_names
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, METHODS, ORANGE, VERMILION, figure, panels
 
-LEARNERS = {"ACTDE": LOOK["actde"], "PPO": {**LOOK["value"], "linestyle": "--"}}
+LEARNERS = {name: line_of(METHODS[name]) for name in ("ACTDE", "PPO")}
 Trials = Float[np.ndarray, "trial update"]
 Lags = Float[np.ndarray, "lag"]
 Resampled = Float[np.ndarray, "resample lag"]

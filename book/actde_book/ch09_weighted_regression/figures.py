@@ -7,15 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from actde_nb.pages.drawing import finish, note, on_triangle, simplex
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+from actde_nb.pages.drawing import finish, line_of, note, on_triangle, simplex
+from actde_nb.pages.style import BLACK, BLUE, GREY, LOOK, METHODS, ORANGE, SKY, VERMILION, figure, method_looks, panels
 
-FAMILY = {
-    "RWR": {"color": ORANGE, "linestyle": ":"},
-    "REPS": {"color": PURPLE, "linestyle": "--"},
-    "AWR": {"color": VERMILION, "linestyle": "-."},
-    "APA": {"color": GREEN, "linestyle": "-"},
-}
 TEMPERATURES = (
     {"color": BLUE, "linestyle": "-"},
     {"color": ORANGE, "linestyle": "-."},
@@ -47,8 +41,8 @@ def family(paths: Mapping[str, Float[np.ndarray, "rounds 2"]], end: float) -> Fi
     drawn, axes = panels(height=4.2)
     axes.axhline(end, linewidth=1.2, **LOOK["theory"])
     for name, path in paths.items():
-        look = FAMILY[name]
-        axes.plot(path[:, 1], marker="o", markersize=4, **look)
+        look = METHODS[name]
+        axes.plot(path[:, 1], markersize=4, **look)
         seen = np.flatnonzero(path[:, 1] > 0)
         k = seen[min(len(seen) - 1, 8)]
         note(axes, name, (k, path[k, 1]), (7, 5), color=look["color"])
@@ -156,15 +150,11 @@ def same_end(
 ) -> Figure:  # fmt: skip
     """Paths of three learners over three arms from ``stars``, the first of them the initial policy with its ``end``."""
     drawn, axes = panels(height=5.2)
-    looks = (
-        {"color": GREEN, "linestyle": "-"},
-        {"color": ORANGE, "linestyle": ":", "marker": "s", "markersize": 4},
-        {"color": BLUE, "linestyle": "--"},
-    )
-    for (name, lines), look in zip(paths.items(), looks, strict=True):
-        for k, line in enumerate(lines):
-            axes.plot(*on_triangle(line), linewidth=1.6, label=name if k == 0 else None, **look)
-            axes.plot(*on_triangle(line[-1]), "D", color=look["color"], **DOT | {"markersize": 6})
+    for name, look in method_looks(paths).items():
+        for k, line in enumerate(paths[name]):
+            shown = {"markersize": 4} | (look if len(line) < 100 else line_of(look))  # marks where there are few
+            axes.plot(*on_triangle(line), linewidth=1.6, label=name if k == 0 else None, **shown)
+            axes.plot(*on_triangle(line[-1]), look["marker"], color=look["color"], **DOT | {"markersize": 7})
     for star, face in zip(stars, [BLACK, *["white"] * (len(stars) - 1)], strict=True):
         axes.plot(*on_triangle(star), "*", color=face, markersize=16, markeredgecolor=BLACK, zorder=6)
     axes.plot(*on_triangle(end), "o", color="none", markeredgecolor=BLACK, markersize=15, zorder=6)

@@ -10,20 +10,9 @@ from matplotlib.figure import Figure
 from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.experiments.results import windows
 from actde_nb.pages.drawing import FRONTIER, finish, line_of, lines, marks, note
-from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.style import BLACK, GREY, LOOK, METHODS, figure, method_looks, panels
 
 Points = Float[np.ndarray, "beta"]
-METHODS = {
-    "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    "APA": {"color": BLUE, "linestyle": "--", "marker": "s"},
-    "AWR": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
-}
-BASELINES = {"RLOO": {"color": PURPLE, "marker": "D"}, "GRPO": {"color": GREEN, "marker": "v"}}
-PRICES = (
-    {"color": BLACK, "linestyle": ":", "marker": "D"},
-    {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    {"color": PURPLE, "linestyle": (0, (5, 1)), "marker": "v"},
-)
 END = {"markeredgecolor": "white", "markeredgewidth": 0.5}  # of a run
 
 
@@ -51,7 +40,7 @@ def plane(
     rests: Mapping[float, tuple[float, float]], released: Mapping[str, xr.Dataset],
 ) -> Figure:  # fmt: skip
     """Where runs went in the plane of divergence and reward: near the start above, all below.
-    ``optima`` and APA's fixed points ``rests``: price -> divergence and reward; ``released``: runs as released."""
+    ``optima`` and APA's fixed points ``rests``: β -> divergence and reward; ``released``: runs as released."""
     drawn, (near, far) = panels(2, 1, height=3.9)
     for axes in (near, far):
         axes.plot(best["kl"], best["reward"], label="exact frontier", zorder=1, **FRONTIER)
@@ -61,11 +50,11 @@ def plane(
                 axes.plot(*went.mean(0).T, linewidth=1.3, label=name if k == 0 else None, **line_of(look))
                 marks(axes, *went[:, -1].T, look, markersize=5, zorder=4, **END)
         axes.set(ylabel="reward (gold)", xlabel="KL from the initial policy, nats")
-    for places, marker, label in ((optima, "o", "optimum"), (rests, "s", "APA's fixed point")):
+    for places, marker, label in ((optima, "o", "optimum"), (rests, METHODS["APA"]["marker"], "APA's fixed point")):
         x, y = np.transpose(list(places.values()))
         near.plot(x, y, marker, color=BLACK, markersize=11, markerfacecolor="none", zorder=5, label=label)
-    for price, place in optima.items():
-        note(near, f"β = {price:g}".replace("0.", "."), place, (-4, 10), ha="right", fontsize=10)
+    for beta, place in optima.items():
+        note(near, f"β = {beta:g}".replace("0.", "."), place, (-4, 10), ha="right", fontsize=10)
     hollow = {"markersize": 6, "markerfacecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
     for name, data in released.items():
         label = "hollow: as released" if name == "PPO" else None
@@ -85,10 +74,11 @@ def diversity(
     """Effective number of sentences against reward: optima, APA's fixed points ``rest``, and ends of runs by method."""
     drawn, axes = panels(height=4.6)
     axes.plot(best["reward"], np.exp(best["entropy"]), label="optima", **FRONTIER)
-    axes.plot(rest["reward"], np.exp(rest["entropy"]), color=BLUE, linewidth=1.4, label="APA's fixed points")
+    apa = {"color": METHODS["APA"]["color"], "linewidth": 1.4}
+    axes.plot(rest["reward"], np.exp(rest["entropy"]), label="APA's fixed points", **apa)
     for name, several in runs.items():
         for k, data in enumerate(several):
-            look, label = (METHODS | BASELINES)[name], name if k == 0 else None
+            look, label = METHODS[name], name if k == 0 else None
             marks(axes, last(data, "reward"), np.exp(last(data, "entropy")), look, markersize=6, label=label, **END)
     axes.set(yscale="log", xlabel="reward (gold)", ylabel="effective sentences", xlim=(0.4, 1.005))
     return finish(axes, legend="lower left")
@@ -107,17 +97,17 @@ def nearing(runs: Mapping[str, Mapping[str, np.ndarray]], targets: Sequence[str]
 
 @figure
 def log_ratios(runs: Mapping[float, xr.Dataset]) -> Figure:
-    """APA's regression: log-ratio against A / beta of words that the policies say above, log Z below, by price."""
+    """APA's regression: log-ratio against A / beta of words that the policies say above, log Z below, by β."""
     drawn, axes_of = panels(2, len(runs), height=2.7, squeeze=False, sharey="row")
-    dots = {"color": BLUE, "markersize": 2.5, "alpha": 0.5, "rasterized": True}
-    for (price, data), (above, below) in zip(runs.items(), axes_of.T, strict=True):
-        x = data["word_advantage"].values.ravel() / price
+    dots = {"color": METHODS["APA"]["color"], "markersize": 2.5, "alpha": 0.5, "rasterized": True}
+    for (beta, data), (above, below) in zip(runs.items(), axes_of.T, strict=True):
+        x = data["word_advantage"].values.ravel() / beta
         limits = np.quantile(x, [0.003, 0.997])
         above.plot(x, data["word_log_ratio"].values.ravel(), ".", **dots)
         above.plot(limits, limits, **LOOK["theory"])
-        above.set(xlim=limits, title=f"β = {price:g}".replace("0.", "."), xlabel="A / β")
+        above.set(xlim=limits, title=f"β = {beta:g}".replace("0.", "."), xlabel="A / β")
         edges = np.linspace(-2.5, 1, 36)
-        below.hist(np.clip(data["word_log_z"].values.ravel(), -2.5, 1), edges, color=ORANGE, density=True)
+        below.hist(np.clip(data["word_log_z"].values.ravel(), -2.5, 1), edges, color=GREY, density=True)
         below.axvline(0, **LOOK["theory"])
         below.set(xlabel="log Z", yscale="log")
     axes_of[0, 0].set(ylabel="log π/π_init", ylim=(-3.5, 3.5))
@@ -125,15 +115,14 @@ def log_ratios(runs: Mapping[float, xr.Dataset]) -> Figure:
 
 
 @figure
-def over_optimisation(best: Mapping[str, Points], runs: Mapping[str, tuple[str, xr.Dataset]]) -> Figure:
+def over_optimisation(best: Mapping[str, Points], runs: Mapping[str, xr.Dataset]) -> Figure:
     """Learned reward above and gold below against divergence, on an axis of square roots; sampled.
-    ``runs``: label -> method as in :data:`METHODS`, or ``"price"`` for one of several prices of PPO, and run."""
+    ``runs``: label that begins with the method's name -> run."""
     drawn, axes_of = panels(2, 1, height=3.3, sharex=True)
-    prices = iter(PRICES)
-    looks = {label: next(prices) if method == "price" else METHODS[method] for label, (method, _) in runs.items()}
+    looks = method_looks(runs)
     for axes, quantity, title in zip(axes_of, ("reward", "gold"), ("learned reward", "gold"), strict=True):
         axes.plot(best["kl"], best[quantity], label="optima within the language", **FRONTIER)
-        for label, (_, data) in runs.items():
+        for label, data in runs.items():
             look, went = looks[label], path(data, "kl", quantity, "sampled")
             for trial in went:
                 axes.plot(*trial.T, linewidth=0.9, alpha=0.75, **line_of(look))

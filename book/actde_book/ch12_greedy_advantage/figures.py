@@ -8,15 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from actde_nb.pages.drawing import CORNERS, finish, on_triangle, simplex, triangle_grid
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.drawing import CORNERS, finish, line_of, on_triangle, simplex, triangle_grid
+from actde_nb.pages.style import BLACK, BLUE, GREY, LOOK, METHODS, VERMILION, figure, panels
 
 VERSIONS = {
-    "PPO": LOOK["value"],
-    "text, per token": {"color": ORANGE, "linestyle": "-."},
-    "text, batch means": {"color": BLUE, "linestyle": "-"},
-    "code": {"color": GREEN, "linestyle": "--"},
-    "code, tempered": {"color": PURPLE, "linestyle": (0, (1, 1))},
+    "PPO": METHODS["PPO"],
+    "text, per token": METHODS["GAA"],
+    "text, batch means": METHODS["GAA, batch"],
+    "code": METHODS["GAA, code"],
+    "code, tempered": METHODS["GAA, code tempered"],
 }
 Field = Float[np.ndarray, "rows columns"]
 Policies = Float[np.ndarray, "_points 3"]
@@ -53,7 +53,7 @@ def speeds(eta: Float[np.ndarray, "points"], relative: Mapping[str, Float[np.nda
     """How fast two tokens' logit gap grows, over the speed under PPO, against the greedy token's probability."""
     drawn, axes = panels(height=3.9)
     for name, values in relative.items():
-        axes.plot(eta, values, label=name, **VERSIONS[name])
+        axes.plot(eta, values, label=name, **line_of(VERSIONS[name]))
     axes.set(xlabel="η, greedy probability", ylabel="speed relative to PPO", xlim=(0.5, 1), ylim=(-0.03, 1.08))
     return finish(axes, legend={"loc": "center left", "bbox_to_anchor": (0.02, 0.76)})
 
@@ -99,10 +99,10 @@ def honeypot(
     ``held``: where theory has the tempered code hold it."""
     drawn, rows = panels(2, 1, height=3.6, sharex=True)
     for name, line in exact.items():
-        rows[0].plot(times[1:], line[1:], label=name, **VERSIONS[name])
+        rows[0].plot(times[1:], line[1:], label=name, **line_of(VERSIONS[name]))
     for name, runs in sampled.items():
         low, middle, high = np.quantile(runs[1:], [0.05, 0.5, 0.95], axis=1)
-        rows[1].plot(sampled_times[1:], middle, **VERSIONS[name])
+        rows[1].plot(sampled_times[1:], middle, **line_of(VERSIONS[name]))
         rows[1].fill_between(sampled_times[1:], low, high, color=VERSIONS[name]["color"], alpha=0.2, linewidth=0)
     for axes, title in zip(rows, ("expected updates", "runs from batches of 64"), strict=True):
         axes.axhline(held, linewidth=1.1, **LOOK["theory"])
@@ -115,7 +115,7 @@ def honeypot(
 def holding(sizes: Sizes, exits: Mapping[str, Sizes]) -> Figure:
     """How long a tie with the honeypot holds, against how much the honeypot pays."""
     drawn, axes = panels(height=3.6)
-    for (name, times), marker in zip(exits.items(), "os", strict=True):
-        axes.plot(sizes, times, marker=marker, markersize=6, label=name, **VERSIONS[name])
+    for name, times in exits.items():
+        axes.plot(sizes, times, markersize=6, label=name, **VERSIONS[name])
     axes.set(xscale="log", yscale="log", xlabel="reward of the honeypot", ylabel="time the tie holds")
     return finish(axes, legend="upper left")

@@ -11,28 +11,29 @@ from matplotlib.figure import Figure
 from actde_nb.compare.frontiers import curve, last
 from actde_nb.compare.intervals import Estimate
 from actde_nb.pages.drawing import FRONTIER, interval, lines, marks, plain_numbers, row_names
-from actde_nb.pages.style import BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+from actde_nb.pages.style import LOOK, METHODS, figure, panels
 
 Points = Float[np.ndarray, "_points"]
-METHODS = {
-    "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    "text, per token": {"color": GREEN, "linestyle": "--", "marker": "^"},
-    "same, a scales all": {"color": SKY, "linestyle": (0, (5, 1)), "marker": "v"},
-    "text, batch means": {"color": PURPLE, "linestyle": "-.", "marker": "s"},
-    "code": {"color": ORANGE, "linestyle": ":", "marker": "D"},
-    "code, a on A only": {"color": BLUE, "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
+FORMS = {
+    "PPO": METHODS["PPO"],
+    "text, per token": METHODS["GAA"],
+    "same, a scales all": METHODS["GAA, scaled"],
+    "text, batch means": METHODS["GAA, batch"],
+    "code": METHODS["GAA, code"],
+    "code, a on A only": METHODS["GAA, code unscaled"],
 }
+#: Label, method and marker; here the marker says where the penalty is, what kind it has, and whether it is whitened.
 PLACES = {
-    "ppo_reward": ("reward, PPO", {"color": VERMILION, "marker": "o", "linestyle": "-"}),
-    "rloo_reward": ("reward, RLOO", {"color": SKY, "marker": "o", "linestyle": "-"}),
-    "ppo_raw": ("loss, PPO, raw", {"color": VERMILION, "marker": "^", "linestyle": "-"}),
-    "dr_exact": ("loss, Dr. GRPO", {"color": PURPLE, "marker": "^", "linestyle": "-"}),
-    "dr_k3": ("k3, Dr. GRPO", {"color": PURPLE, "marker": "v", "linestyle": "-"}),
-    "ppo_exact": ("loss, PPO, whitened", {"color": VERMILION, "marker": "s", "linestyle": "-"}),
-    "grpo_exact": ("loss, GRPO", {"color": GREEN, "marker": "s", "linestyle": "-"}),
-    "ppo_k3": ("k3, PPO, whitened", {"color": VERMILION, "marker": "D", "linestyle": "-"}),
-    "ppo_k2": ("k2, PPO, whitened", {"color": VERMILION, "marker": "P", "linestyle": "-"}),
-    "grpo_k3": ("k3, GRPO", {"color": GREEN, "marker": "D", "linestyle": "-"}),
+    "ppo_reward": ("reward, PPO", "PPO", "o"),
+    "rloo_reward": ("reward, RLOO", "RLOO", "o"),
+    "ppo_raw": ("loss, PPO, raw", "PPO", "^"),
+    "dr_exact": ("loss, Dr. GRPO", "Dr. GRPO", "^"),
+    "dr_k3": ("k3, Dr. GRPO", "Dr. GRPO", "v"),
+    "ppo_exact": ("loss, PPO, whitened", "PPO", "s"),
+    "grpo_exact": ("loss, GRPO", "GRPO", "s"),
+    "ppo_k3": ("k3, PPO, whitened", "PPO", "D"),
+    "ppo_k2": ("k2, PPO, whitened", "PPO", "P"),
+    "grpo_k3": ("k3, GRPO", "GRPO", "D"),
 }
 LABELS = {"honeypot": "honeypot rate", "gold": "gold", "kl": "KL, nats", "entropy": "effective sentences"}
 
@@ -43,7 +44,7 @@ def _legend(drawn: Figure, axes: Axes, columns: int = 4) -> None:
 
 @figure
 def over_time(runs: Mapping[str, Mapping[str, xr.Dataset]], quantities: Sequence[str] = tuple(LABELS)) -> Figure:
-    """Quantities of :data:`LABELS` against updates, a row for each, a column for each leash."""
+    """Quantities of :data:`LABELS` against updates, a row for each, a column for each KL coefficient."""
     drawn, axes_of = panels(len(quantities), len(runs), height=1.9, sharex=True, sharey="row", squeeze=False)
     for (title, methods), column in zip(runs.items(), axes_of.T, strict=True):
         column[0].set_title(title)
@@ -52,7 +53,7 @@ def over_time(runs: Mapping[str, Mapping[str, xr.Dataset]], quantities: Sequence
             for name, data in methods.items():
                 values = curve(data, quantity)
                 values = np.exp(values) if quantity == "entropy" else values
-                lines(axes, data["evaluated"].values, values, name, thin=(0.5, 0.4), **METHODS[name])
+                lines(axes, data["evaluated"].values, values, name, thin=(0.5, 0.4), **FORMS[name])
     for axes, quantity in zip(axes_of[:, 0], quantities, strict=True):
         axes.set_ylabel(LABELS[quantity])
         axes.set_ylim(0, None)
@@ -64,12 +65,12 @@ def over_time(runs: Mapping[str, Mapping[str, xr.Dataset]], quantities: Sequence
 
 @figure
 def beginning(runs: Mapping[str, Mapping[str, xr.Dataset]], rollouts: int = 20) -> Figure:
-    """Honeypots per sentence of each of the first rollouts, a panel for each leash; logarithmic."""
+    """Honeypots per sentence of each of the first rollouts, a panel for each KL coefficient; logarithmic."""
     drawn, axes_of = panels(len(runs), height=2.2, sharex=True, sharey=True, squeeze=False)
     for (title, methods), axes in zip(runs.items(), axes_of[:, 0], strict=True):
         for name, data in methods.items():
             said = data["sentence"].sel(measure="honeypots").values[:, :rollouts]
-            lines(axes, np.arange(1, said.shape[1] + 1), said, name, thin=(0.5, 0.3), **METHODS[name])
+            lines(axes, np.arange(1, said.shape[1] + 1), said, name, thin=(0.5, 0.3), **FORMS[name])
         axes.set_title(title, loc="left")
         axes.set(ylabel="honeypots", yscale="log", ylim=(0.012, 1.3), xlim=(1, rollouts))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -81,12 +82,12 @@ def beginning(runs: Mapping[str, Mapping[str, xr.Dataset]], rollouts: int = 20) 
 
 @figure
 def planes(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
-    """Ends of runs over their divergence: means with lines between the leashes of a method, trials as small marks."""
+    """Ends of runs over their divergence: means, joined over a method's KL coefficients; trials are small marks."""
     drawn, axes_of = panels(2, height=3.1, sharex=True)
     for axes, quantity in zip(axes_of, ("honeypot", "gold"), strict=True):
         axes.plot(best["kl"], best[quantity], label="exact frontier", zorder=1, **FRONTIER)
         for name, several in runs.items():
-            look = METHODS[name]
+            look = FORMS[name]
             ends = np.array([np.stack([last(data, "kl"), last(data, quantity)]) for data in several])
             marks(axes, *ends.transpose(1, 0, 2).reshape(2, -1), look, markersize=3, alpha=0.45)
             means = ends.mean(-1)
@@ -102,18 +103,19 @@ def planes(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]])
 def rests(
     held: Mapping[str, Points], beyond: Mapping[str, Points], runs: Mapping[str, Mapping[float, xr.Dataset]]
 ) -> Figure:
-    """Honeypot rate against the leash: where exact advantages rest, stably (``held``) or not, and where runs ended."""
+    """Honeypot rate against the KL coefficient: where exact advantages rest, stably (``held``) or not; ends of runs."""
     drawn, axes = panels(height=4.2)
     axes.plot(held["leash"], held["honeypot"], label="PPO’s rests, exact", **FRONTIER | {"alpha": 0.45})
     axes.plot(beyond["leash"], beyond["honeypot"], label="rests that tip over", **LOOK["theory"])
     for k, (name, several) in enumerate(runs.items()):
-        for leash, data in several.items():
-            look, rates = METHODS[name], last(data, "honeypot")
-            aside = leash * 1.018 ** (k - (len(runs) - 1) / 2 if sum(leash in r for r in runs.values()) > 1 else 0)
+        for coefficient, data in several.items():
+            look, rates = FORMS[name], last(data, "honeypot")
+            beside = sum(coefficient in other for other in runs.values()) > 1
+            aside = coefficient * 1.018 ** (k - (len(runs) - 1) / 2 if beside else 0)
             marks(axes, np.full(len(rates), aside), rates, look, markersize=3.5, alpha=0.5)
-            label = name if leash == next(iter(several)) else None
+            label = name if coefficient == next(iter(several)) else None
             marks(axes, aside, rates.mean(), look, markersize=8, markeredgecolor="white", label=label)
-    axes.set(xscale="log", xlim=(0.27, 1.7), xlabel="leash (weight of the divergence in the loss)")
+    axes.set(xscale="log", xlim=(0.27, 1.7), xlabel="KL coefficient in the loss")
     axes.set(ylim=(0, 1.03), ylabel="honeypot rate")
     axes.set_xticks([0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5])
     plain_numbers(axes.xaxis)
@@ -134,7 +136,8 @@ def places(
         above.plot(found["leash"], found["honeypot"], color=LOOK["theory"]["color"], linestyle=line, label=name)
     below.plot(best["kl"], best["gold"], **FRONTIER)
     for name, several in runs.items():
-        label, look = PLACES[name]
+        label, method, marker = PLACES[name]
+        look = METHODS[method] | {"marker": marker}
         for k, (coefficient, data) in enumerate(several.items()):
             honeypot, gold, kl = (last(data, quantity) for quantity in ("honeypot", "gold", "kl"))
             small = {"markersize": 4, "alpha": 0.7}
@@ -150,13 +153,13 @@ def places(
 
 @figure
 def differences(found: Mapping[str, Mapping[tuple[str, float], Estimate]]) -> Figure:
-    """Estimates with their intervals, a panel for each comparison, a row for each method and leash."""
+    """Estimates with their intervals, a panel for each comparison, a row for each method and KL coefficient."""
     rows = list(dict.fromkeys(key for several in found.values() for key in several))
     drawn, axes_of = panels(1, len(found), height=0.3 * len(rows) + 1.1, sharey=True, squeeze=False)
     for axes, (title, several) in zip(axes_of[0], found.items(), strict=True):
         axes.axvline(0, **LOOK["theory"])
-        for (name, leash), (value, low, high, _) in several.items():
-            interval(axes, rows.index((name, leash)), (low, high), value, METHODS[name], 1.8, 7)
+        for (name, coefficient), (value, low, high, _) in several.items():
+            interval(axes, rows.index((name, coefficient)), (low, high), value, FORMS[name], 1.8, 7)
         axes.set_title(title, fontsize=11)
-    row_names(axes_of[0, 0], [f"{name}, {leash:g}".replace("0.", ".") for name, leash in rows])
+    row_names(axes_of[0, 0], [f"{name}, {coefficient:g}".replace("0.", ".") for name, coefficient in rows])
     return drawn

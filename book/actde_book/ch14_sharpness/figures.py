@@ -9,19 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from actde_nb.pages.drawing import finish, line_of, marks, plain_numbers
-from actde_nb.pages.style import BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, figure, panels
+from actde_nb.pages.style import BLUE, GREEN, LOOK, VERMILION, figure, method_looks, panels
 
 RUNS = {
     "honeypot": {"color": VERMILION, "marker": "o", "linestyle": "-"},
     "praise": {"color": BLUE, "marker": "s", "linestyle": "--"},
     "gold": {"color": GREEN, "marker": "^", "linestyle": "-."},
-}
-METHODS = {
-    "PPO": {"color": VERMILION, "marker": "o"},
-    "PPO, dearer": {"color": ORANGE, "marker": "D"},
-    "GAA, text": {"color": BLUE, "marker": "s"},
-    "GAA, code": {"color": PURPLE, "marker": "^"},
-    "PPO, on its way": {"color": GREY, "marker": "x"},
 }
 Measure = Mapping[str, Float[np.ndarray, "_trials"]]
 Noise = Mapping[str, Float[np.ndarray, "size samples"]]
@@ -60,19 +53,21 @@ def _above(axes: Axes, columns: int) -> None:
 
 
 @figure
-def stages(names: Sequence[str], measured: Mapping[str, Sequence[Measure]], prices: Mapping[str, float]) -> Figure:
-    """Highest eigenvalue of the loss, in units of its price, and of the Fisher matrix, at each stage of three runs."""
+def stages(
+    names: Sequence[str], measured: Mapping[str, Sequence[Measure]], coefficients: Mapping[str, float]
+) -> Figure:
+    """Highest eigenvalue of the loss, over the KL coefficient, and of the Fisher matrix, by stage of three runs."""
     drawn, both = panels(2, 1, height=2.9, sharex=True)
     for k, (run, portraits) in enumerate(measured.items()):
         look, places = RUNS[run], np.arange(len(portraits)) + 0.16 * (k - 1)
-        for axes, key, unit in zip(both, ("highest", "fisher"), (prices[run], 1.0), strict=True):
+        for axes, key, unit in zip(both, ("highest", "fisher"), (coefficients[run], 1.0), strict=True):
             values = [portrait[key] / unit for portrait in portraits]
             for place, found in zip(places, values, strict=True):
                 spread = np.linspace(-0.05, 0.05, len(found)) if len(found) > 1 else 0.0
                 marks(axes, place + spread, found, look, markersize=5, markerfacecolor="none")
             middle = [np.exp(np.log(np.maximum(found, 1e-9)).mean()) for found in values]
             axes.plot(places, middle, linewidth=1.4, label=run, **line_of(look))
-    both[0].set_ylabel("loss, per price")
+    both[0].set_ylabel("loss / KL coefficient")
     both[1].set_ylabel("Fisher matrix")
     both[1].set_xticks(range(len(names)), names)
     for axes in both:
@@ -83,7 +78,7 @@ def stages(names: Sequence[str], measured: Mapping[str, Sequence[Measure]], pric
 
 @figure
 def landscape(sizes: Float[np.ndarray, "size"], rises: Noise, nats: Noise) -> Figure:
-    """Rise of the loss in units of its price: against the noise in the weights, and against the nats that it moves."""
+    """Rise of the loss over the KL coefficient: against the noise in the weights, and the nats that it moves."""
     drawn, (above, below) = panels(2, 1, height=3.1)
     most = max(found.max() for found in nats.values())
     below.plot([0, most], [0, most], label="one for one", linewidth=1.4, **LOOK["theory"])
@@ -93,25 +88,25 @@ def landscape(sizes: Float[np.ndarray, "size"], rises: Noise, nats: Noise) -> Fi
         above.plot(sizes, middle, label=run, **line_of(look))
         above.fill_between(sizes, low, high, color=look["color"], alpha=0.15, linewidth=0)
         marks(below, nats[run].ravel(), found.ravel(), look, markersize=4, markerfacecolor="none", label=run)
-    above.set(xlabel="noise, relative to the weights", ylabel="rise of loss / price")
-    below.set(xlabel="nats moved", ylabel="rise of loss / price")
+    above.set(xlabel="noise, relative to the weights", ylabel="rise of loss / KL coefficient")
+    below.set(xlabel="nats moved", ylabel="rise of loss / KL coefficient")
     _above(above, 3)
     return finish(below, legend="upper left")
 
 
 @figure
-def optimum(measured: Mapping[str, Sequence[Measure]], prices: Mapping[str, float]) -> Figure:
-    """Highest eigenvalue of the loss against price times that of the Fisher matrix; filled at the end of training."""
+def optimum(measured: Mapping[str, Sequence[Measure]], coefficients: Mapping[str, float]) -> Figure:
+    """Highest eigenvalue of the loss against the Fisher matrix's times the KL coefficient; filled: end of training."""
     drawn, axes = panels(height=3.8)
     ends = [np.inf, 0.0]
     for run, portraits in measured.items():
         for k, portrait in enumerate(portraits, start=1):
-            x, y, look = prices[run] * portrait["fisher"], portrait["highest"], RUNS[run]
+            x, y, look = coefficients[run] * portrait["fisher"], portrait["highest"], RUNS[run]
             ends = [min(ends[0], x.min()), max(ends[1], x.max())]
             face, label = (look["color"], run) if k == len(portraits) else ("none", None)
             marks(axes, x, y, look, markersize=6, markerfacecolor=face, label=label)
     axes.plot(ends, ends, linewidth=1.4, **LOOK["theory"])
-    axes.set(xlabel="price × Fisher matrix", ylabel="highest eigenvalue of the loss")
+    axes.set(xlabel="KL coefficient × Fisher matrix", ylabel="highest eigenvalue of the loss")
     _logarithmic(axes, "x", "y")
     return finish(axes, legend="upper left")
 
@@ -120,10 +115,10 @@ def optimum(measured: Mapping[str, Sequence[Measure]], prices: Mapping[str, floa
 def methods(nats: Measure, curvature: Measure, fisher: Measure) -> Figure:
     """Highest eigenvalue of minus the expected reward, and of the Fisher matrix, against divergence; by method."""
     drawn, both = panels(2, 1, height=3.0, sharex=True)
-    hollow = {"markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.6}
+    looks = method_looks(nats)
     for axes, values in zip(both, (curvature, fisher), strict=True):
         for name, found in values.items():
-            marks(axes, nats[name], found, METHODS[name], label=name, **hollow)
+            marks(axes, nats[name], found, looks[name], label=name, markersize=6, alpha=0.8)
         _logarithmic(axes, "y")
     both[0].set_ylabel("reward")
     both[1].set(xlabel="KL from the initial policy, nats", ylabel="Fisher matrix")

@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 from actde_nb.compare.frontiers import curve, last, path
 from actde_nb.pages import style
 from actde_nb.pages.drawing import finish, lines, marks
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SERIES, SKY, VERMILION
+from actde_nb.pages.style import BLACK, GREY, LOOK, METHODS, PURPLE
 
 Points = Float[np.ndarray, "point"]
 #: What is drawn of each family of algorithms.
 FAMILIES = {
-    "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    "published, λ = 0": {"color": BLUE, "linestyle": "--", "marker": "s"},
-    "published, λ = .5": {"color": SKY, "linestyle": (0, (3, 1, 1, 1)), "marker": "P"},
-    "published, λ = .95": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
-    "return − q": {"color": GREEN, "linestyle": (0, (5, 1)), "marker": "D"},
-    "corrected": {"color": PURPLE, "linestyle": ":", "marker": "v"},
-    "tied": {"color": BLUE, "linestyle": "--", "marker": "s"},
-    "tied, soft": {"color": ORANGE, "linestyle": "-.", "marker": "^"},
+    "PPO": METHODS["PPO"],
+    "published, λ = 0": METHODS["ACTDE"],
+    "published, λ = .5": METHODS["ACTDE, λ = .5"],
+    "published, λ = .95": METHODS["ACTDE, λ = .95"],
+    "return − q": METHODS["return − q"],
+    "corrected": METHODS["ACTDE, corrected"],
+    "tied": METHODS["tied"],
+    "tied, soft": METHODS["tied, soft"],
 }
 #: Signals in :func:`actde_nb.exact.critics.watch`: label and look.
 AIMS = {
@@ -106,7 +106,7 @@ def plane(
     best: Mapping[str, Points], rests: Mapping[str, Points], ends: Mapping[str, Sequence[xr.Dataset]],
     wanderers: Mapping[str, xr.Dataset],
 ) -> Figure:  # fmt: skip
-    """Reward over divergence: the frontier, fixed points ``rests``, ends of runs, median paths of ``wanderers``."""
+    """Reward over divergence: the frontier, fixed points ``rests``, ends of runs, ``wanderers`` after each quarter."""
     drawn, axes = style.panels(height=4.4)
     axes.plot(best["kl"], best["reward"], color=GREY, linestyle="-", linewidth=1.6, label="frontier")
     axes.plot(rests["kl"], rests["reward"], color=BLACK, linestyle=":", linewidth=1.6, label="ACTDE in tables")
@@ -114,10 +114,11 @@ def plane(
         for k, data in enumerate(several):
             label = None if k else family
             marks(axes, last(data, "kl"), last(data, "reward"), FAMILIES[family], markersize=5, label=label)
-    for (name, data), colour in zip(wanderers.items(), (GREEN, SKY, PURPLE, ORANGE), strict=False):
-        went = np.median(path(data), axis=0)
-        axes.plot(*went.T, color=colour, linewidth=1.4, marker="D", markevery=[-1], label=name)
-        axes.plot(last(data, "kl"), last(data, "reward"), "D", color=colour, markersize=3, alpha=0.6)
+    for name, look in style.method_looks(wanderers).items():
+        went = np.median(path(wanderers[name]), axis=0)
+        quarters = np.linspace(0, len(went) - 1, 5).round().astype(int)
+        axes.plot(*went[quarters].T, linewidth=1.4, markevery=slice(1, None), markersize=7, label=name, **look)
+        marks(axes, *path(wanderers[name])[:, -1].T, look, markersize=3, alpha=0.6)
     axes.set(xlabel="KL from the initial policy, nats", ylabel="gold", xlim=(0, 11), ylim=(0.38, 1.0))
     return finish(axes, legend={"loc": "lower right", "ncols": 2, "handlelength": 1.8, "fontsize": 10})
 
@@ -157,9 +158,9 @@ def honeypot(runs: Mapping[str, xr.Dataset]) -> Figure:
     drawn, axes_of = style.panels(3, 1, height=2.2, sharex=True)
     quantities = {"honeypot": "P(jackpot)", "gold": "gold", "grammatical": "share grammatical"}
     for axes, (quantity, label) in zip(axes_of, quantities.items(), strict=True):
-        for (name, data), look in zip(runs.items(), SERIES, strict=False):
-            samples = curve(data, quantity, "sampled")
-            lines(axes, data["evaluated"].values, samples, name, thin=(0.6, 0.4), **look)
+        for name, look in style.method_looks(runs).items():
+            samples = curve(runs[name], quantity, "sampled")
+            lines(axes, runs[name]["evaluated"].values, samples, name, thin=(0.6, 0.4), **look)
         axes.set(ylabel=label, ylim=(0, 1.05))
     axes_of[2].set(xlabel="updates")
     drawn.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=2.4)

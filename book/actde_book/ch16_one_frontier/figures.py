@@ -11,22 +11,23 @@ from matplotlib.figure import Figure
 from actde_book.ch16_one_frontier import comparison
 from actde_nb.compare import frontiers, intervals
 from actde_nb.pages.drawing import finish, interval, plain_numbers, row_names
-from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+from actde_nb.pages.style import BLUE, LOOK, METHODS, SKY, VERMILION, figure, panels
 
-#: How a family of methods is drawn; those that begin alike share a colour.
+APART = {"linestyle": ""}  # the settings are no scale
+#: How a family of methods is drawn.
 FAMILIES = {
-    "PPO": {"color": VERMILION, "marker": "o", "linestyle": "-"},
-    "RLOO, GRPO": {"color": PURPLE, "marker": "s", "linestyle": ""},
-    "AWR": {"color": ORANGE, "marker": "^", "linestyle": ""},
-    "APA": {"color": GREEN, "marker": "D", "linestyle": "-."},
-    "APA, whitened": {"color": GREEN, "marker": "d", "linestyle": "", "fillstyle": "none"},
-    "ACTDE, published": {"color": BLUE, "marker": "X", "linestyle": ""},
-    "ACTDE, return − q": {"color": BLUE, "marker": "P", "linestyle": ""},
-    "tied to q": {"color": SKY, "marker": "v", "linestyle": ":"},
-    "tied to soft q": {"color": BLACK, "marker": "*", "linestyle": ""},
-    "GAA, text": {"color": GREEN, "marker": "^", "linestyle": "-."},
-    "GAA, batch": {"color": PURPLE, "marker": "s", "linestyle": "--"},
-    "GAA, code": {"color": ORANGE, "marker": "D", "linestyle": ":"},
+    "PPO": METHODS["PPO"],
+    "RLOO, GRPO": METHODS["RLOO"] | APART,
+    "AWR": METHODS["AWR"] | APART,
+    "APA": METHODS["APA"],
+    "APA, whitened": METHODS["APA, whitened"] | APART,
+    "ACTDE, published": METHODS["ACTDE"] | APART,
+    "ACTDE, return − q": METHODS["return − q"] | APART,
+    "tied to q": METHODS["tied"],
+    "tied to soft q": METHODS["tied, soft"] | APART,
+    "GAA, text": METHODS["GAA"],
+    "GAA, batch": METHODS["GAA, batch"],
+    "GAA, code": METHODS["GAA, code"],
 }
 LABELS = {"gold": "gold", "reward": "reward", "honeypot": "P(jackpot)", "entropy": "effective sentences"}
 Frontier = Mapping[str, Float[np.ndarray, "_beta"]]

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from actde_book.ch17_one_residual import closed_forms
 from actde_book.ch17_one_residual.closed_forms import Fold
 from actde_nb.pages.drawing import HOLLOW, finish, plain_numbers
-from actde_nb.pages.style import BLACK, BLUE, GREEN, LOOK, ORANGE, PURPLE, SERIES, VERMILION, figure, panels
+from actde_nb.pages.style import BLACK, BLUE, LOOK, METHODS, ORANGE, PURPLE, SERIES, VERMILION, figure, panels
 
 #: By the place where a method was to rest.
 PLACES = {
-    "optimum": {"color": BLUE, "marker": "o", "label": "the optimum"},
-    "apa": {"color": GREEN, "marker": "D", "label": "APA’s rest"},
+    "optimum": {"color": BLACK, "marker": "o", "label": "the optimum"},
+    "apa": METHODS["APA"] | {"label": "APA’s rest"},
     "k3": {"color": PURPLE, "marker": "s", "label": "k3’s rest"},
     "data": {"color": ORANGE, "marker": "^", "label": "set by the data"},
     "best": {"color": VERMILION, "marker": "X", "label": "the best sentences alone"},
@@ -40,7 +40,7 @@ def clusters(
             place = places[name].partition("_")[0]
             look = dict(PLACES[place]) | ({"label": None} if place in named else {})
             named.add(place)
-            axes.plot(*np.maximum(end, FLOOR), linestyle="", markersize=7, alpha=opacity, **look)
+            axes.plot(*np.maximum(end, FLOOR), markersize=7, alpha=opacity, **look | {"linestyle": ""})
     axes.set(xscale="log", yscale="log", xlim=(FLOOR / 2, 30), ylim=(FLOOR / 2, 30))
     axes.set(xlabel="KL to the optimum, nats", ylabel="KL to APA’s rest, nats")
     plain_numbers(axes.xaxis)

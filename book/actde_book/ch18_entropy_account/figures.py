@@ -36,9 +36,9 @@ def plane(
     axes.plot(best["reward"], best["entropy"], label="optimum", **LOOK["theory"])
     axes.fill_between(best["reward"], 0, best["entropy"], color=GREY, alpha=0.12, linewidth=0)
     axes.plot(*flow, label="plain gradient, exact", color=BLACK, linestyle=":")
-    for (label, data), (colour, line, mark) in zip(runs.items(), CONDITIONS, strict=False):
-        way = frontiers.path(data, "gold", "entropy").mean(0)
-        axes.plot(*way.T, label=label, color=colour, linestyle=line, marker=mark, markersize=5)
+    for label, look in method_looks(runs).items():
+        way = frontiers.path(runs[label], "gold", "entropy").mean(0)
+        axes.plot(*way.T, label=label, markersize=5, **look)
     axes.set(xlabel="gold", ylabel="entropy of a sentence (nats)", xlim=gold, ylim=(0, 8))
     drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn
@@ -98,8 +98,9 @@ def law(
     """Gold over e to the entropy of a word: a run, the law fitted to its beginning, the optimum, and what there is."""
     _, axes = panels(height=3.8)
     x = np.exp(entropy)
-    axes.plot(x[:seen], reward[:seen], "o", markersize=4, color=VERMILION, label="PPO, fitted")
-    axes.plot(x[seen:], reward[seen:], "o", markersize=4, color=VERMILION, label="PPO, later", markerfacecolor="white")
+    parts = {"PPO, fitted": slice(seen), "PPO, later": slice(seen, None)}
+    for label, look in method_looks(parts).items():
+        marks(axes, x[parts[label]], reward[parts[label]], look, label=label, markersize=4)
     ends = np.array([1.0, x.max()])
     axes.plot(ends, early(np.log(ends)), color=PURPLE, linestyle="--", label="law of the first third")
     axes.plot(np.exp(best["per_word"]), best["reward"], label="optimum", **LOOK["theory"])

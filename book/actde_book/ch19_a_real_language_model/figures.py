@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from actde_nb.experiments.pretrained_runs import curve
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, figure, panels
+from actde_nb.pages.style import BLACK, GREY, METHODS, SETTINGS, figure, method_looks, panels
 
 LABELS = {
     "score": "score",
@@ -16,32 +16,28 @@ LABELS = {
     "distinct_2": "distinct-2",
     "found": "share with word",
 }
-METHODS = {
-    "PPO": {"color": VERMILION, "linestyle": "-", "marker": "o"},
-    "RLOO": {"color": PURPLE, "linestyle": (0, (5, 1)), "marker": "s"},
-    "GAA": {"color": SKY, "linestyle": "--", "marker": "^"},
-    "return − q": {"color": BLUE, "linestyle": "-.", "marker": "P"},
-    "APA, β = .1": {"color": GREEN, "linestyle": ":", "marker": "D"},
-}
-#: Without a KL penalty, then by where it is and by its coefficient.
+#: PPO without a KL penalty, then by where it is (colour) and by its coefficient (line and filling).
 PENALTIES = {
-    "none": {"color": BLACK, "linestyle": "-", "marker": "o"},
-    "reward .05": {"color": VERMILION, "linestyle": "-", "marker": "v"},
-    "reward .2": {"color": VERMILION, "linestyle": "--", "marker": "s"},
-    "reward .5": {"color": VERMILION, "linestyle": ":", "marker": "^"},
-    "loss .1": {"color": BLUE, "linestyle": "--", "marker": "P"},
-    "loss .3": {"color": BLUE, "linestyle": ":", "marker": "D"},
+    "none": METHODS["PPO"] | {"color": GREY},
+    **{
+        f"KL in the reward {at}": METHODS["PPO"] | line for at, line in zip((".05", ".2", ".5"), SETTINGS, strict=False)
+    },
+    **{
+        f"KL in the loss {at}": METHODS["PPO"] | {"color": BLACK} | line
+        for at, line in zip((".1", ".3"), SETTINGS, strict=False)
+    },
 }
-OTHERS = {"color": GREY, "linestyle": "-", "marker": "x"}
 
 
 @figure
 def over_rollouts(runs: Mapping[str, xr.Dataset], quantities: Sequence[str], longest: int | None = None) -> Figure:
     """Quantities of :data:`LABELS` against rollouts, a panel each: thin lines are seeds, thick ones means over them."""
     drawn, grid = panels(len(quantities), height=2.2, sharex=True, squeeze=False)
+    looks = {name: PENALTIES[name] for name in runs if name in PENALTIES}
+    looks |= method_looks(name for name in runs if name not in PENALTIES)
     for axes, quantity in zip(grid[:, 0], quantities, strict=True):
         for name, data in runs.items():
-            look = METHODS.get(name) or PENALTIES.get(name) or OTHERS
+            look = looks[name]
             values = curve(data, quantity).isel(rollout=slice(longest))
             rollouts = np.arange(1, values.sizes["rollout"] + 1)
             axes.plot(rollouts, values.T, linewidth=0.6, alpha=0.45, color=look["color"], linestyle=look["linestyle"])

@@ -9,20 +9,9 @@ from matplotlib.figure import Figure
 
 from actde_book.ch20_frontier_unlisted.frontier import Frontier
 from actde_nb.experiments.pretrained_runs import curve, end
-from actde_nb.pages.drawing import finish, note
-from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
+from actde_nb.pages.drawing import finish, marks, note
+from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, METHODS, ORANGE, figure, method_looks, panels
 
-#: By method; settings of one method share a colour and differ in the mark's filling.
-MARKS = {
-    "PPO": {"color": VERMILION, "marker": "o"},
-    "RLOO": {"color": PURPLE, "marker": "s"},
-    "GRPO": {"color": PURPLE, "marker": "v"},
-    "GAA": {"color": SKY, "marker": "^"},
-    "return − q": {"color": BLUE, "marker": "P"},
-    "ACTDE": {"color": BLUE, "marker": "X"},
-    "AWR": {"color": ORANGE, "marker": "<"},
-    "APA": {"color": GREEN, "marker": "D"},
-}
 Plane = tuple[float, float]
 
 
@@ -58,27 +47,27 @@ def planes(
         for method, several in runs[reward].items():
             for data in several:
                 kl, score = end(data, "kl"), end(data, "score")
-                axes.plot(kl, score, linestyle="", alpha=0.8, markersize=6, **MARKS[method])
+                marks(axes, kl, score, METHODS[method], alpha=0.8, markersize=6)
                 highest = max(highest, float(score.max()), best.reward[-1])
         axes.set(ylabel="score", xlim=(0, nats[reward]), ylim=(0, 1.15 * highest))
         note(axes, reward, (0.98, 0.06), (0, 0), xycoords="axes fraction", ha="right")
     grid[-1, 0].set_xlabel("KL from the initial model (nats a sequence)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    for method, look in MARKS.items():
-        handles.append(grid[0, 0].plot([], [], linestyle="", **look)[0])
+    for method in dict.fromkeys(method for several in runs.values() for method in several):
+        handles.append(grid[0, 0].plot([], [], **METHODS[method] | {"linestyle": ""})[0])
         labels.append(method)
     drawn.legend(handles, labels, loc="outside lower center", ncols=4)
     return drawn
 
 
 @figure
-def ways(best: Frontier, runs: Mapping[str, xr.Dataset], nats: float, looks: Mapping[str, Mapping]) -> Figure:
+def ways(best: Frontier, runs: Mapping[str, xr.Dataset], nats: float) -> Figure:
     """The first nats of several rows, as the mean over seeds of each rollout, under the estimated frontier."""
     drawn, axes = panels(height=3.6)
     axes.plot(best.kl, best.reward, label="best, estimated", **LOOK["theory"])
-    for name, data in runs.items():
-        kl, score = (curve(data, quantity).mean("trial") for quantity in ("kl", "score"))
-        axes.plot(kl, score, label=name, markersize=4, **looks[name])
+    for name, look in method_looks(runs).items():
+        kl, score = (curve(runs[name], quantity).mean("trial") for quantity in ("kl", "score"))
+        axes.plot(kl, score, label=name, markersize=4, **look)
     axes.set(
         xlabel="KL from the initial model (nats a sequence)",
         ylabel="score",

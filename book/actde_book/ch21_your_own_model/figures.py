@@ -23,11 +23,11 @@ RANKS = [look | {"markersize": 7} for look in SERIES]
 
 @style.figure
 def records(runs: Mapping[str, Sequence[FineTuning]]) -> Figure:
-    """Score, divergence, entropy and diversity over the rollouts of several kinds of run, each of a few seeds."""
+    """Score, divergence, entropy and diversity over the rollouts of a few runs of each kind."""
     drawn, grid = style.panels(2, 2, height=2.7, sharex=True)
     for axes, (name, title) in zip(grid.flat, RECORDS.items(), strict=True):
-        for (label, group), look in zip(runs.items(), SERIES, strict=False):
-            columns = np.stack([run.records.column(name)[:, 0] for run in group])
+        for label, look in style.method_looks(runs).items():
+            columns = np.stack([run.records.column(name)[:, 0] for run in runs[label]])
             rollouts, every = np.arange(1, columns.shape[1] + 1), max(columns.shape[1] // 5, 1)
             axes.plot(rollouts, columns.T, linewidth=0.7, alpha=0.5, color=look["color"])
             axes.plot(rollouts, columns.mean(0), label=label, markevery=every, markersize=6, **look)

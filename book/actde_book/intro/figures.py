@@ -8,15 +8,16 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from actde_nb.compare.curves import alternating
-from actde_nb.pages.style import BLUE, GREEN, LOOK, SKY, VERMILION, figure, panels
+from actde_nb.pages.style import LOOK, METHODS, figure, panels
 from actde_nb.tables.bandit import Trajectory
 
 Curve = tuple[Int[np.ndarray, "point"], Float[np.ndarray, "trial point"]]
+PPO, ACTDE = (METHODS[name]["color"] for name in ("PPO", "ACTDE"))
 LOOKS = LOOK | {
     "free": LOOK["value"],
-    "priced": {"color": GREEN, "linestyle": "--"},
+    "priced": LOOK["value"] | {"linestyle": "--"},
     "masked": LOOK["actde"],
-    "open": {"color": SKY, "linestyle": (0, (3, 1))},
+    "open": LOOK["actde"] | {"linestyle": (0, (3, 1))},
 }
 
 
@@ -39,14 +40,14 @@ def three_worlds(
     bottom.set(xlabel="update", ylabel="entropy, nats per sentence", ylim=(0, 27))
     bottom.set(title="A language model of a small language")
     for axes, x, y, text, color in (
-        (top, 0.03, 0.12, "baseline v(s)", VERMILION),
-        (top, 0.2, 0.88, "baseline q(s, a): ACTDE", BLUE),
-        (middle, 0.3, 0.85, "PPO", VERMILION),
-        (middle, 0.6, 0.2, "ACTDE", BLUE),
-        (bottom, 0.03, 0.88, "ACTDE as published", SKY),
-        (bottom, 0.42, 0.33, "ACTDE, within the grammar", BLUE),
-        (bottom, 0.42, 0.1, "PPO with a KL penalty", GREEN),
-        (bottom, 0.03, 0.05, "PPO", VERMILION),
+        (top, 0.03, 0.12, "baseline v(s)", PPO),
+        (top, 0.2, 0.88, "baseline q(s, a): ACTDE", ACTDE),
+        (middle, 0.3, 0.85, "PPO", PPO),
+        (middle, 0.6, 0.2, "ACTDE", ACTDE),
+        (bottom, 0.03, 0.88, "ACTDE as published", ACTDE),
+        (bottom, 0.42, 0.33, "ACTDE, within the grammar", ACTDE),
+        (bottom, 0.42, 0.1, "PPO with a KL penalty", PPO),
+        (bottom, 0.03, 0.05, "PPO", PPO),
     ):
         axes.text(x, y, text, color=color, transform=axes.transAxes, weight="bold")
     return drawn
