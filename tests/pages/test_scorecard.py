@@ -12,9 +12,18 @@ from actde_nb.checks import BookError
 
 ROWS = Path(__file__).parents[2] / "book" / "scorecard"
 
-# Every statement, question and piece of code that was looked at, by the names the rows use.
+# Every statement, question and piece of code that was looked at, by the names the rows use. A14 is a table of four
+# episodes, A32 has three rows of another.
 IDS = {
-    "A": [*range(1, 7), *range(10, 24), *range(30, 46), *range(50, 84), *range(85, 110)],
+    "A": [
+        *range(1, 7),
+        *range(10, 15),
+        *range(18, 24),
+        *range(30, 33),
+        *range(35, 46),
+        *range(50, 84),
+        *range(85, 110),
+    ],
     "P": [*range(1, 31)],
     "G": [*range(1, 20), "20a", "20b", "20c", "20d", *range(21, 31)],
     "T": [*range(1, 17), *range(20, 25), *range(30, 42), *range(50, 64)],
@@ -24,6 +33,7 @@ IDS = {
 ROW = {
     "id": "A13",
     "kind": "assertion",
+    "work": "post",
     "claim": "An advantage of 1 makes $\\pi$ 0.73.",
     "source": "0.73",
     "ours": "{table_p:.4f} of $\\text{arm}_{1}$",
@@ -82,7 +92,8 @@ def book(tmp_path):
 
 def test_a_good_row_is_read(book):
     (row,) = scorecard.load(folder := book(ROW), notebooks=folder.parent)
-    assert row == ROW | {"chapter": "01_one", "title": "One"}  # the braces of \text{arm}_{1} are no keys
+    added = {"chapter": "01_one", "number": "1", "title": "One", "headline": 0}
+    assert row == ROW | added  # the braces of \text{arm}_{1} are no keys
 
 
 @pytest.mark.parametrize("label", ["sec-table", "thm-one", "fig-inline", "fig-block"])
@@ -94,6 +105,9 @@ def test_sections_theorems_and_figures_can_be_linked(book, label):
     ("change", "message"),
     [
         ({"verdict": "maybe"}, r"01_one.yml, row A13: verdict: 'maybe' is not one of \['refuted', .*, 'confirmed'\]"),
+        ({"work": "blog"}, r"row A13: work: 'blog' is not one of \['post', 'survey', 'draft'\]"),
+        ({"headline": 0}, r"row A13: headline: 0 is less than the minimum of 1"),
+        ({"headline": "1"}, r"row A13: headline: '1' is not of type 'integer'"),
         ({"kind": "hope"}, r"row A13: kind: 'hope' is not one of \['assertion', 'question', 'record'\]"),
         ({"where": "sec-gone"}, r"row A13: where = 'sec-gone': allowed are labels of 01_one.md: .*sec-table"),
         ({"claim": ""}, r"row A13: claim: '' does not match"),
@@ -191,17 +205,64 @@ def test_the_page_counts_glues_and_links(book):
     assert "{ref}`sec-table`" in page
     assert "{prf:ref}`thm-one`" in page
     assert "{doc}`01_one`" in page
-    assert "* - A14\n" in page
+    assert "* - (row-a14)=\n    An advantage of 1 makes" in page
     assert "There are 2 rows" in page
+    assert "What most readers came for" not in page, "no row is a headline"
+
+
+def test_headlines_come_first_in_their_order_and_in_the_list_too(book):
+    texts = {"A1": "First said.", "A2": "Second said.", "A3": "Said by the way."}
+    rows = [ROW | {"id": name, "claim": claim} for name, claim in texts.items()]
+    folder = book(rows[0] | {"headline": 2}, rows[1] | {"headline": 1}, rows[2])
+    page = scorecard.render(scorecard.load(folder))
+    claims = [text for line in page.splitlines() for text in texts.values() if text in line]
+    assert claims == ["Second said.", "First said.", "First said.", "Second said.", "Said by the way."]
+    assert page.count("data-verdict=") == 3, "the filter leaves headlines alone"
+
+
+@pytest.mark.parametrize("places", [[2], [1, 1], [1, 3]])
+def test_headlines_are_numbered_without_gaps(book, places):
+    folder = book(*(ROW | {"id": f"A{number}", "headline": place} for number, place in enumerate(places)))
+    with pytest.raises(BookError, match=rf"^headline = .*: allowed is each of 1 to {len(places)} once, over all files"):
+        scorecard.load(folder)
+
+
+def test_the_filter_offers_what_some_row_has_with_counts(book):
+    book(ROW, ROW | {"id": "A14", "verdict": "refuted"})
+    folder = book(ROW | {"id": "P1", "work": "survey"}, name="02_two.yml")
+    (folder.parent / "02_two.md").write_text(CHAPTER.replace("# One", "# Two: a title that goes on"))
+    assert scorecard.choices(scorecard.load(folder)) == {
+        "verdict": [("refuted", "✗ refuted (1)"), ("confirmed", "✓ confirmed (2)")],
+        "source": [("post", "Post on ACTDE (2)"), ("survey", "Text on APA (1)")],
+        "chapter": [("1", "1 One (2)"), ("2", "2 Two (1)")],
+    }
+
+
+def test_each_row_carries_what_the_filter_asks(book):
+    page = scorecard.render(scorecard.load(book(ROW | {"verdict": "refuted"})))
+    assert '<span class="marks" data-verdict="refuted" data-source="post" data-chapter="1"></span>' in page
+    assert re.findall(r'<select name="(\w+)">', page) == ["verdict", "source", "chapter"]
+    assert '<option value="refuted">✗ refuted (1)</option>' in page
+
+
+def test_rows_named_in_a_claim_are_links_to_them(book):
+    page = scorecard.render(scorecard.load(book(ROW | {"claim": "See rows A6, Q2 and G20b, row Q3; A7 is no row."})))
+    assert set(re.findall(r"\{ref\}`(\w+) <row-(\w+)>`", page)) == {
+        ("A6", "a6"), ("Q2", "q2"), ("G20b", "g20b"), ("Q3", "q3"),
+    }  # fmt: skip
 
 
 def test_the_page_goes_from_refuted_to_confirmed_by_chapters(book):
     folder = book(ROW, ROW | {"id": "A14", "verdict": "refuted"})
     (folder.parent / "02_two.md").write_text(CHAPTER.replace("# One", "# Two, then"))
     page = scorecard.render(scorecard.load(book(ROW | {"id": "A15"}, name="02_two.yml")))
-    lines = re.findall(r"^#{2,3} .*|^\* - A\d+$", page, re.M)
+    lines = re.findall(r"^#{2,3} .*|^\* - \(row-a\d+\)", page, re.M)
     one, two = "### Chapter 1: One", "### Chapter 2: Two, then"
-    assert lines == ["## Refuted", one, "* - A14", "## Confirmed", one, "* - A13", two, "* - A15"]
+    refuted, confirmed = (
+        ["## Refuted", one, "* - (row-a14)"],
+        ["## Confirmed", one, "* - (row-a13)", two, "* - (row-a15)"],
+    )
+    assert lines == ["## All rows", *refuted, *confirmed]
 
 
 def test_the_page_cites_all_three_sources(book):
@@ -214,6 +275,18 @@ def test_the_page_cites_all_three_sources(book):
 def test_everything_that_was_looked_at_has_exactly_one_row():
     names = [f"{letter}{number}" for letter, numbers in IDS.items() for number in numbers]
     assert sorted(row["id"] for row in scorecard.load(ROWS)) == sorted(names)
+
+
+def test_the_headlines_are_twelve_and_of_all_sources():
+    headlines = [row for row in scorecard.load(ROWS) if row["headline"]]
+    assert len(headlines) == 12
+    assert {row["work"] for row in headlines} == set(scorecard.WORKS)
+
+
+def test_names_of_rows_tell_whose_they_are():
+    letters = {"A": "post", "P": "survey", "G": "draft"}
+    for row in scorecard.load(ROWS):
+        assert row["work"] == letters.get(row["id"][0], row["work"]), row["id"]
 
 
 def test_no_result_is_typed_where_a_glued_value_belongs():
