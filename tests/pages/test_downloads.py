@@ -84,7 +84,7 @@ def test_theorems_equations_solutions_and_figures_look_as_on_the_page(downloads)
     assert "> **Exercise 2.1**\n>\n> Let" in text
     solution = "By [(2.2)](#2.4-The-end-point:-a-softmax-over-rewards) the share"
     assert f"<details><summary>Solution to Exercise 2.1</summary>\n\n{solution}" in text
-    assert "**Fig. 2.1** The same two rewards" in text
+    assert "**Fig. 2.2** The same two rewards" in text
     assert "[ACTDE in several states: bounds, fixed points and cycles](04_more_than_one_state.ipynb)" in text
 
 

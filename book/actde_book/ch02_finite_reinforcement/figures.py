@@ -22,6 +22,33 @@ Gaps = Float[np.ndarray, "records runs"]
 
 
 @figure
+def four_steps(
+    runs: Mapping[str, Trajectory], rewards: Float[np.ndarray, "2"], arms: Sequence[int], names: Sequence[str]
+) -> Figure:
+    """What each episode's error does to the logits of two arms, a panel for each baseline, the state's above.
+
+    ``runs``: title -> one run, recorded after every episode; ``arms``: the arm of each episode."""
+    drawn, rows = panels(2, height=2.9, sharex=True, sharey=True)
+    for axes, (title, run), look in zip(rows, runs.items(), (LOOK["value"], LOOK["actde"]), strict=True):
+        logits = run.logits[:, 0] - run.logits[0, 0]
+        for arm, (line, fill) in enumerate((("-", "full"), ("--", "none"))):
+            axes.plot(logits[:, arm], marker="o", fillstyle=fill, **look | {"linestyle": line})
+            note(axes, names[arm], (4, logits[-1, arm]), (9, 0), va="center", color=look["color"])
+        for episode, arm in enumerate(arms, start=1):
+            error = run.advantages[episode, 0]
+            text = f"{rewards[arm]:g}\n− {rewards[arm] - error:g}\n= {error or 0:g}".replace("-", "−")
+            axes.text(episode, 2.3, text, ha="center", va="center")
+            if error:
+                ends = {"xy": (episode, logits[episode, arm]), "xytext": (episode, logits[episode - 1, arm])}
+                axes.annotate("", **ends, arrowprops={"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 4})
+        axes.text(0, 2.3, "reward\n− baseline\n= error", ha="center", va="center", color=GREY)
+        axes.set(title=f"{title}; the logits end {run.gap[-1, 0]:g} apart", xlim=(-0.6, 4.9))
+        axes.set(ylabel="logit (nats)", ylim=(-0.75, 2.9), yticks=[0, 1, 2])
+    rows[1].set_xticks(range(5), ["start", *(names[arm] for arm in arms)])
+    return drawn
+
+
+@figure
 def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
     """Logit gap over episodes under the two errors; ``end`` is where theory says ACTDE stops."""
     drawn, axes = panels(height=4.0)
