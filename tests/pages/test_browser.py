@@ -163,3 +163,80 @@ def test_the_scorecard_is_whole_without_scripts(html: Path, browser):
     assert page.locator("tr:visible:has(.marks)").count() == len(rows)
     assert page.locator("form.choose-rows:visible").count() == 0
     context.close()
+
+
+@pytest.fixture
+def opened(html: Path, browser):
+    """Opens a page from the disk, and says at the end if it asked for anything that does not lie there."""
+    context = browser.new_context(viewport=VIEWS["desktop-light"]["viewport"], reduced_motion="reduce")
+    faults = []
+
+    def open_page(name: str):
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on(
+            "request", lambda r: faults.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None
+        )
+        page.on("requestfailed", lambda r: faults.append(f"failed: {r.url}"))
+        page.on("pageerror", lambda e: faults.append(str(e)) if not any(h in str(e) for h in HARMLESS) else None)
+        page.goto(f"{html.as_uri()}/{name}.html", wait_until="domcontentloaded", timeout=60_000)
+        return page
+
+    yield open_page
+    context.close()
+    assert not faults, faults
+
+
+def test_a_slider_moved_by_keys_changes_the_sentences(opened):
+    page = opened("10_a_small_language")
+    figure = page.locator("#fig-best-sentences")
+    slider, sentences = figure.get_by_role("slider", name="KL coefficient β"), figure.locator("ol .text")
+    slider.focus()
+    slider.press("Home")
+    assert "5: gold 0.4" in slider.get_attribute("aria-valuetext")
+    before = sentences.all_inner_texts()
+    assert len(before) == 8
+    slider.press("End")
+    assert slider.get_attribute("aria-valuetext").startswith("0.005: gold 0.9")
+    assert set(sentences.all_inner_texts()) - set(before), "other sentences"
+    initial, now = figure.locator(".interactive-numbers tr").last.locator("td").all_inner_texts()
+    assert int(now.replace(",", "")) < int(initial.replace(",", "")) / 5, "effective sentences"
+
+
+def test_a_switch_shows_the_other_baseline(opened):
+    page = opened("02_finite_reinforcement")
+    figure = page.locator("#fig-two-baselines")
+    told, drawn = figure.locator(".interactive-told"), figure.locator("path.curve").first
+    ordinary = told.inner_text(), drawn.get_attribute("d")
+    figure.get_by_role("radio", name="v(s)").focus()
+    page.keyboard.press("ArrowRight")
+    assert figure.get_by_role("radio", name="q(s, a)").is_checked()
+    assert "gap 0.5" in told.inner_text()
+    assert "gap 0.5" not in ordinary[0]
+    assert drawn.get_attribute("d") != ordinary[1]
+    figure.get_by_role("slider", name="Episode").press("Home")
+    assert told.inner_text().startswith("Before the first episode.")
+    assert figure.get_by_role("button", name="Play").count() == 0, "nothing moves by itself for who asked for that"
+
+
+def test_points_of_a_frontier_say_their_numbers(opened):
+    page = opened("11_ppo_awr_apa")
+    figure = page.locator("#fig-plane-numbers")
+    points, tip = figure.locator(".mark"), figure.locator(".interactive-tip")
+    points.first.focus()
+    first = tip.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "effective sentences" in tip.inner_text()
+    assert tip.inner_text() != first
+    assert tip.inner_text() == page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+
+
+def test_without_its_script_a_figure_is_a_table(html: Path, browser):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{html.as_uri()}/10_a_small_language.html", wait_until="domcontentloaded", timeout=60_000)
+    table = page.locator("#fig-best-sentences table")
+    assert table.is_visible()
+    assert "initial policy" in table.inner_text()
+    page.close()

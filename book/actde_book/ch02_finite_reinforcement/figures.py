@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from scipy.stats import sem
 
 from actde_nb.pages.drawing import PATCH, finish, note, on_triangle, simplex
+from actde_nb.pages.interactive import Interactive
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, VERMILION, band, figure, panels
-from actde_nb.tables.bandit import Trajectory, boltzmann
+from actde_nb.tables.bandit import Bandit, Trajectory, boltzmann
 
 REGRET = {
     "ACTDE, fixed temperature": LOOK["actde"],
@@ -57,6 +58,21 @@ def stops(runs: Mapping[str, Trajectory], end: float) -> Figure:
     axes.axhline(end, linewidth=1.4, label="reward difference", **LOOK["theory"])
     axes.set(xscale="log", xlabel="episode", ylabel="logit gap x (nats)")
     return finish(axes, legend={"loc": "upper left", "fontsize": 12})
+
+
+def baselines(runs: Mapping[str, Trajectory], bandit: Bandit, arms: Sequence[str], told: Sequence[int]) -> Interactive:
+    """One run under each of several baselines, recorded after every episode: what was played, its error, how far
+    the logits have come. The table has the gap after the episodes ``told``."""
+    data = []
+    for (name, run), look in zip(runs.items(), (LOOK["value"], LOOK["actde"]), strict=True):
+        played = np.diff(run.visits[:, 0], axis=0).argmax(-1)
+        data.append(
+            {"name": name, "color": look["color"], "played": played, "errors": run.advantages[1:, 0]}
+            | {"logits": (run.logits[:, 0] - run.logits[0, 0]).T, "gap": run.gap[:, 0], "chance": run.policy[:, 0, 0]}
+        )
+    rows = [(f"{t:d}", *(f"{run.gap[t, 0]:.1f}" for run in runs.values())) for t in told]
+    head = ("after episode", *(f"logit gap, {name}" for name in runs))
+    return Interactive("baselines", {"arms": arms, "rewards": bandit.rewards, "runs": data}, head, rows)
 
 
 @figure

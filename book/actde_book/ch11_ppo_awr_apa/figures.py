@@ -7,9 +7,10 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from actde_nb.compare.frontiers import curve, last, path
+from actde_nb.compare.frontiers import curve, effective_sentences, last, path
 from actde_nb.experiments.results import windows
 from actde_nb.pages.drawing import FRONTIER, finish, line_of, lines, marks, note
+from actde_nb.pages.interactive import Interactive
 from actde_nb.pages.style import BLACK, GREY, LOOK, METHODS, figure, method_looks, panels
 
 Points = Float[np.ndarray, "beta"]
@@ -65,6 +66,18 @@ def plane(
     handles, labels = far.get_legend_handles_labels()
     far.legend(handles[-1:], labels[-1:], loc="lower right")
     return drawn
+
+
+def plane_with_numbers(best: Mapping[str, Points], runs: Mapping[str, Mapping[float, xr.Dataset]]) -> Interactive:
+    """Where runs ended, by method and price: means over trials, of effective sentences the geometric mean."""
+    points = [
+        {"label": f"{method}, β = {price:g}".replace("0.", "."), "series": method}
+        | {"nats": last(data, "kl").mean(), "reward": last(data, "reward").mean()}
+        | {"sentences": effective_sentences(data).value}
+        for method, several in runs.items()
+        for price, data in several.items()
+    ]
+    return Interactive.frontier(points, best, {name: METHODS[name] for name in runs})
 
 
 @figure
