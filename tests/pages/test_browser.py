@@ -233,6 +233,25 @@ def test_points_of_a_frontier_say_their_numbers(opened):
     assert tip.is_hidden()
 
 
+def test_a_link_under_the_keyboard_previews_its_target(opened):
+    page = opened("02_finite_reinforcement")
+    preview = page.get_by_role("tooltip")
+    page.keyboard.press("Tab")  # from here on the browser knows that the keyboard is in use
+    for target, told in (
+        ("glossary.html#term-policy", "policy"),  # on another page
+        ("#thm-telescoping", "Telescoping"),  # on this one
+        ("01_one_reward_for_ever.html#equation-eq-value-error", "(1.1)"),
+        ("bibliography.html", "Mode collapse in RL"),
+    ):
+        link = page.locator(f"article p a.reference.internal[href^='{target}']").first
+        link.focus()
+        preview.filter(has_text=told).wait_for()
+        assert link.get_attribute("aria-describedby") == preview.get_attribute("id")
+        page.keyboard.press("Escape")
+        preview.wait_for(state="hidden")
+        assert link.get_attribute("aria-describedby") is None
+
+
 def test_without_its_script_a_figure_is_a_table(html: Path, browser):
     page = browser.new_page(java_script_enabled=False)
     page.goto(f"{html.as_uri()}/10_a_small_language.html", wait_until="domcontentloaded", timeout=60_000)
