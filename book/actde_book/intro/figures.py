@@ -79,8 +79,8 @@ def three_worlds(
         (middle, 0.6, 0.2, "ACTDE", ACTDE),
         (bottom, 0.03, 0.88, "ACTDE as published", ACTDE),
         (bottom, 0.42, 0.33, "ACTDE, within the grammar", ACTDE),
-        (bottom, 0.42, 0.1, "PPO with a KL penalty", PPO),
-        (bottom, 0.03, 0.05, "PPO", PPO),
+        (bottom, 0.03, 0.05, "PPO with a KL penalty: dashed", PPO),
+        (bottom, 0.68, 0.02, "PPO", PPO),
     ):
         axes.text(x, y, text, color=color, transform=axes.transAxes, weight="bold")
     return drawn
