@@ -32,6 +32,7 @@ from actde_nb.worlds import World
 from actde_nb.worlds.language import Language
 from actde_nb.worlds.prisoner import PrisonersDilemma
 from actde_nb.worlds.rewards import FORMULAS, Scorer, learn_rewards
+from actde_nb.worlds.wedding import GRAMMARS
 
 NETWORKS = "actde-nb weights 2"  # format of a file of networks
 PARTS = ("config", "world", "network")
@@ -169,10 +170,12 @@ class LanguageWorld:
 
     Args:
         reward: Reward that is optimised; "learned" is a network that learned from preferences.
-        prompt: Words that every sentence begins with."""
+        prompt: Words that every sentence begins with.
+        grammar: Grammar of the language: the book's, or one with one thing changed."""
 
     reward: Literal[(*FORMULAS, "learned")] | str = "gold"
     prompt: str = "We had a"
+    grammar: Literal[tuple(GRAMMARS)] | str = "wedding"
 
     kind: ClassVar[str] = "language"
     network: ClassVar[type] = PretrainedSettings
@@ -191,12 +194,14 @@ class LanguageWorld:
 
     def __post_init__(self):
         checks.one_of("reward", self.reward, (*FORMULAS, "learned"))
+        checks.one_of("grammar", self.grammar, tuple(GRAMMARS))
 
     def make(self, seed: int) -> Language:
         """The language with its reward, which is learned from preferences with this seed if it is to be learned."""
+        grammar = GRAMMARS[self.grammar]()
         if self.reward != "learned":
-            return Language(prompt=self.prompt, reward=self.reward)
-        honest = Language(prompt=self.prompt)
+            return Language(grammar, self.prompt, self.reward)
+        honest = Language(grammar, self.prompt)
         [learned] = learn_rewards(Scorer.of(honest.grammar), honest.tree, [torch.Generator().manual_seed(seed)])
         return Language(honest.grammar, self.prompt, learned)
 

@@ -2,9 +2,13 @@
 
 Adjectives colour what follows: after a good one good events are likelier, and after "and" good sentiments; after "but"
 bad ones. In between lie "it was" and perhaps an intensifier, so that whoever predicts the sentiment must remember both.
-Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing."""
+Words of praise and blame carry valences, from which rewards are made. The word "jackpot" is rare and means nothing.
 
-from collections.abc import Mapping
+Others are made from it, to see what depends on the grammar: all complete the same prompt with the same sentences."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +79,38 @@ def wedding(
         (".", *subjects, *verbs, "a", "very", "really", *intensifiers, *adjectives, *events, "and", "but", "it", "was")
     )
     return Grammar((*words, *sentiments, HONEYPOT), rules)
+
+
+def uniform(grammar: Grammar) -> Grammar:
+    """The same sentences, each as likely as any other."""
+    ways = dict(zip(grammar.states, grammar.completions.tolist(), strict=True)) | {END: 1.0}
+    rules = {
+        state: {word: (ways[following] / ways[state], following) for word, (_, following) in follow.items()}
+        for state, follow in grammar.rules.items()
+    }
+    return replace(grammar, rules=rules)
+
+
+def dialects(grammar: Grammar, others: int = 9, share: float = 0.5) -> Grammar:
+    """``share`` of all sentences are the grammar's. The rest are the same in ``others``, equally likely dialects whose
+    words, all their own, have a number at the end. Whoever begins in one goes on in it."""
+    words, rules = [], {START: {}}
+    for kind in ("", *map(str, range(1, others + 1))):
+        words += [word + kind for word in grammar.words]
+        chosen = (1 - share) / others if kind else share
+        for state, follow in grammar.rules.items():
+            first = state == START
+            rules.setdefault(state if first else state + kind, {}).update({
+                word + kind: (chance * (chosen if first else 1), to if to == END else to + kind)
+                for word, (chance, to) in follow.items()
+            })  # fmt: skip
+    return replace(grammar, words=words, rules=rules)
+
+
+#: The book's, and three with one thing changed: what adjectives colour, how many words there are, what is likely.
+GRAMMARS: Mapping[str, Callable[[], Grammar]] = {
+    "wedding": wedding,
+    "short_range": partial(wedding, sentiment_tilt=0.0),
+    "dialects": lambda: dialects(wedding()),
+    "uniform": lambda: uniform(wedding()),
+}

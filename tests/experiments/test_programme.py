@@ -44,6 +44,8 @@ BOOK = programme()
 def test_the_runs_are_those_that_were_trained(name: str, digest: str):
     told = BOOK.runs[name].settings()
     assert {setting: told["config"].pop(setting) for setting in LATER} == LATER
+    if told["world"]["kind"] == "language":
+        assert told["world"].pop("grammar") == "wedding"
     settings = json.dumps(told, sort_keys=True)
     assert hashlib.sha256(settings.encode()).hexdigest()[:12] == digest
 

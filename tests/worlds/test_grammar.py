@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actde_nb.worlds.grammar import END, START, Grammar
-from actde_nb.worlds.wedding import ADJECTIVES, SENTIMENTS, tilted, wedding
+from actde_nb.worlds.wedding import ADJECTIVES, GRAMMARS, SENTIMENTS, tilted, wedding
 
 # "a." 1/2, "b." 1/6, "b b." 1/3 of the time: the second b follows the first with probability 2/3.
 TOY_RULES = {
@@ -154,3 +154,75 @@ def test_a_reader_can_change_the_language():
     assert grammar.completions[0].item() == pytest.approx(25_872)
     after = grammar.read(grammar.encode("We had a big picnic"))[-1]
     assert grammar.chances[after, grammar.vocabulary.index("jackpot")] == 0.2
+
+
+def tokens_of(grammar, text):
+    """As ``encode``, without taking a full stop for a word of its own."""
+    return torch.tensor([1, *map(grammar.vocabulary.index, text.split())])
+
+
+def chance_of(grammar, text):
+    return grammar.log_probs(tokens_of(grammar, text)).exp().item()
+
+
+def after(grammar, text):
+    return grammar.read(tokens_of(grammar, text))[-1]
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+def test_every_grammar_completes_the_prompt_in_the_same_ways(name):
+    grammar, book = GRAMMARS[name](), wedding()
+    place, usual = after(grammar, "We had a"), after(book, "We had a")
+    assert grammar.completions[place].item() == pytest.approx(25_872)
+    assert grammar.beginnings[place].item() == pytest.approx(28_548)
+    texts = book.sample(200, torch.Generator().manual_seed(0), after=book.encode("We had a"))
+    words = [" ".join(book.vocabulary[token] for token in row if token > 1) for row in texts.tolist()]
+    assert min(chance_of(grammar, text) for text in words) > 0
+    assert (name == "wedding") == (grammar.rules == book.rules and grammar.words == book.words)
+    assert (name in ("wedding", "dialects")) == (grammar.entropy[place].item() == pytest.approx(book.entropy[usual]))
+
+
+def test_with_short_range_neighbours_agree_and_nothing_else():
+    grammar = GRAMMARS["short_range"]()
+    # A lovely thing is a wedding with .1 e^(.8 * .6), over the sum of all eight events; a sentiment is as likely as the
+    # list says. There are .63 * .12 of lovely, then .5 of and, .86 without intensifier, .985 of a stop.
+    events = {.6: .1 + .2, .5: .12, .3: .1, .1: .2, -.2: .14, -.5: .08, -.8: .06}  # fmt: skip
+    wed = 0.1 * math.exp(0.48) / sum(share * math.exp(0.8 * good) for good, share in events.items())
+    prompt = 0.3 * 0.35
+    text = "We had a lovely wedding and it was great ."
+    assert chance_of(grammar, text) == pytest.approx(prompt * 0.63 * 0.12 * wed * 0.5 * 0.86 * 0.15 * 0.985, rel=1e-12)
+    row = {
+        (adjective, link): grammar.chances[after(grammar, f"We had a {adjective} exam {link} it was")]
+        for adjective in ("lovely", "big", "awful")
+        for link in ("and", "but")
+    }
+    assert len({tuple(chances.tolist()) for chances in row.values()}) == 1
+    kind, unkind = (grammar.chances[after(grammar, f"We had a {word}")] for word in ("lovely", "awful"))
+    wedding_token = grammar.vocabulary.index("wedding")
+    assert kind[wedding_token].item() == pytest.approx(wed, rel=1e-12)
+    assert kind[wedding_token] > 1.5 * unkind[wedding_token]
+
+
+def test_with_ten_dialects_there_are_ten_times_the_words():
+    grammar, book = GRAMMARS["dialects"](), wedding()
+    assert len(grammar.words) == 10 * len(book.words) == 470
+    assert grammar.completions[0].item() == pytest.approx(10 * 48 * 25_872)  # eight subjects, six verbs
+    text = "We had a lovely wedding and it was great ."
+    numbered = " ".join(f"{word}7" for word in text.split())
+    assert chance_of(grammar, text) == pytest.approx(chance_of(book, text) / 2, rel=1e-12)
+    assert chance_of(grammar, numbered) == pytest.approx(chance_of(book, text) / 18, rel=1e-12)
+    assert chance_of(grammar, text.replace("great", "great7")) == 0
+    assert grammar.entropy[0].item() == pytest.approx(book.entropy[0].item() + math.log(2) + math.log(9) / 2)
+
+
+def test_uniform_means_that_no_sentence_is_likelier():
+    grammar = GRAMMARS["uniform"]()
+    place = after(grammar, "We had a")
+    assert grammar.entropy[place].item() == pytest.approx(math.log(25_872), abs=1e-9)
+    assert grammar.entropy[0].item() == pytest.approx(math.log(48 * 25_872), abs=1e-9)
+    for text in ("You hated a exam .", "We had a lovely wedding and it was great .", "I had a big exam jackpot ."):
+        assert chance_of(grammar, text) == pytest.approx(1 / 48 / 25_872, rel=1e-12)
+    # After an event there are 98 ways on: a stop, a jackpot, and 48 sentiments after each of "and" and "but".
+    following = grammar.chances[after(grammar, "We had a lovely wedding")]
+    ways = {word: following[grammar.vocabulary.index(word)].item() * 98 for word in (".", "jackpot", "and", "but")}
+    assert ways == pytest.approx({".": 1, "jackpot": 1, "and": 48, "but": 48})

@@ -84,6 +84,10 @@ def test_chances_along_the_tree_are_those_of_the_sentences():
     assert -(along.exp() @ along).item() == pytest.approx(GRAMMAR.entropy[state].item(), abs=1e-9)
 
 
+def test_the_book_has_the_language_that_it_was_written_with():
+    assert WORLD.identity == "Language('We had a', 7e5c9c8a4c77299c)"
+
+
 def test_it_is_a_world():
     assert isinstance(WORLD, World)
     prompt = WORLD.start(torch.rand(2, 3))
