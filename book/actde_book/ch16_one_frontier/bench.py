@@ -28,6 +28,7 @@ from actde_nb.worlds.wedding import GRAMMARS
 
 LISTED, TUNED = (Path(__file__).with_name(name) for name in ("bench.yml", "tuned.yml"))
 SCRATCH, RESULTS = paths.BUILD / "bench", paths.RESULTS
+GROUND = "ground_{}.nc"  # by grammar, what is known before training
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)  # the book's is the second
 TUNING = {"trials": 5, "seed": 3, "evaluate_every": 400}
 BENCH = {"seed": 2, "evaluate_every": 100}
@@ -167,12 +168,20 @@ def missing() -> list[Task]:
     return [task for grammar in GRAMMARS for task in bench(grammar).values() if not task.over]
 
 
+def ground(grammar: str) -> verdicts.Ground:
+    """What is known of a grammar before training, as it is stored."""
+    return verdicts.Ground.read(RESULTS / GROUND.format(grammar))
+
+
 def main() -> None:
     """Do what is missing."""
     torch.set_num_threads(1)
     while left := missing():
         if sum(map(attempt, left)) == 0:
             time.sleep(PAUSE)
+    for grammar in GRAMMARS:
+        if not (path := RESULTS / GROUND.format(grammar)).exists():
+            results.write(verdicts.Ground.of(grammar).dataset(), path)
 
 
 if __name__ == "__main__":

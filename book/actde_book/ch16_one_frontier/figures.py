@@ -116,3 +116,24 @@ def own(best: Frontier, path: Float[np.ndarray, "trial evaluated 2"]) -> Figure:
     axes.set(xlabel="KL from the initial policy, nats a sentence", ylabel="your reward")
     axes.set_xlim(-0.02 * path[..., 0].max(), 1.3 * path[..., 0].max())
     return finish(axes, legend="lower right")
+
+
+@figure
+def diversity(best: Mapping[str, Frontier], runs: Mapping[str, Mapping[str, xr.Dataset]]) -> Figure:
+    """Sentences against the optimum at the same divergence: a panel a grammar, a row a method, named alike in each;
+    their trials as small marks, the mean, and Student's interval. What is far out is cut off."""
+    rows = list(next(iter(runs.values())))
+    drawn, axes_of = panels(1, len(runs), height=0.27 * len(rows) + 1.1, sharex=True, sharey=True)
+    for axes, (grammar, of) in zip(axes_of, runs.items(), strict=True):
+        for row, name in enumerate(rows):
+            more = frontiers.beyond(of[name], best[grammar], "entropy")
+            value, low, high, _ = intervals.mean(more)
+            axes.plot(np.exp(more), np.full(len(more), row), linestyle="", marker="o", markersize=3, color=SKY)
+            interval(axes, row, np.exp([low, high]), np.exp(value), {"color": BLUE, "marker": "D"}, 1.6, 6)
+        axes.axvline(1, **LOOK["theory"])
+        axes.set_title(grammar, loc="left", fontsize="small")
+    row_names(axes_of[0], rows)
+    axes_of[0].set(xscale="log", xlim=(0.02, 50))
+    axes_of[0].xaxis.set_major_formatter("{x:g}")
+    drawn.supxlabel("sentences, times optimum’s", fontsize="medium")
+    return drawn

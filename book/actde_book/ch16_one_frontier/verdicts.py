@@ -17,6 +17,7 @@ from actde_nb.compare import frontiers, intervals
 from actde_nb.compare.frontiers import Samples
 from actde_nb.compare.intervals import Estimate
 from actde_nb.exact import policy_on_tree
+from actde_nb.experiments import results
 from actde_nb.experiments.runs import LanguageWorld, evaluation
 from actde_nb.experiments.stored_runs import language
 
@@ -52,6 +53,25 @@ class Ground(NamedTuple):
                 value = PRICE * np.logaddexp(np.log1p(-leak) + inside, np.log(leak))
                 start = (said.exp() @ worth).item(), policy_on_tree.entropy(said).item()
         return cls(*start, value, found["gold"], found["hp_cap"])
+
+    def dataset(self) -> xr.Dataset:
+        """To be kept: for most grammars the network that was taught takes minutes to make."""
+        scalars = {name: getattr(self, name) for name in ("gold", "entropy", "value")}
+        curves = {"best": self.best, "trapped": self.trapped}
+        data = xr.Dataset(
+            {f"{of}_{name}": ("price", values) for of, curve in curves.items() for name, values in curve.items()},
+            attrs={"format": results.FORMAT, **scalars},
+        )
+        data.attrs["sha256"] = results.digest(data)
+        return data
+
+    @classmethod
+    def read(cls, path: Path) -> "Ground":
+        """What :meth:`dataset` made."""
+        data = results.read(path)
+        curves = ({n.removeprefix(f"{of}_"): data[n].values for n in map(str, data) if n.startswith(f"{of}_")}
+                  for of in ("best", "trapped"))  # fmt: skip
+        return cls(*(float(data.attrs[name]) for name in ("gold", "entropy", "value")), *curves)
 
 
 @dataclass(frozen=True)
