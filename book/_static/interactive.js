@@ -148,10 +148,10 @@
     }
     const { row, input, move } = slider("Episode", last, last, say, show);
     runs.forEach((one, k) => {
-      const radio = make("input", { type: "radio", name: group, id: `${group}-${k}` });
+      const radio = make("input", { type: "radio", name: group });
       radio.checked = k === 0;
       radio.addEventListener("change", () => { run = one; move(); });
-      choice.append(radio, make("label", { for: radio.id }, one.name));
+      choice.append(make("label", {}, radio, ` ${one.name}`));
     });
     const play = make("button", { type: "button", class: "btn btn-outline-primary btn-sm" }, "Play");
     const stop = () => { clearInterval(timer); timer = 0; play.textContent = "Play"; };
