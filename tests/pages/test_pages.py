@@ -85,3 +85,5 @@ def test_the_scorecard_shows_every_row(html: Path):
     ids = [row["id"] for row in scorecard.load(SOURCES / "scorecard")]
     missing = [name for name in ids if f'id="{scorecard.anchor(name)}"' not in page]
     assert not missing, missing
+    assert re.search(r'<form class="choose-rows"[^>]* hidden>', page), "without scripts there is nothing to choose with"
+    assert not re.search(r"<tr[^>]* hidden", page), "and nothing is left out"
