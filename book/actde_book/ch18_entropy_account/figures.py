@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from actde_book.ch18_entropy_account.measures import Law
 from actde_nb.compare import frontiers
 from actde_nb.compare.intervals import Estimate
-from actde_nb.pages.drawing import CONDITIONS, finish, plain_numbers
+from actde_nb.pages import style
+from actde_nb.pages.drawing import CONDITIONS, finish, marks, plain_numbers
 from actde_nb.pages.style import BLACK, BLUE, GREEN, GREY, LOOK, ORANGE, PURPLE, SKY, VERMILION, figure, panels
 
 Line = Float[np.ndarray, "_point"]
@@ -36,7 +37,7 @@ def plane(
     axes.plot(best["reward"], best["entropy"], label="optimum", **LOOK["theory"])
     axes.fill_between(best["reward"], 0, best["entropy"], color=GREY, alpha=0.12, linewidth=0)
     axes.plot(*flow, label="plain gradient, exact", color=BLACK, linestyle=":")
-    for label, look in method_looks(runs).items():
+    for label, look in style.method_looks(runs).items():
         way = frontiers.path(runs[label], "gold", "entropy").mean(0)
         axes.plot(*way.T, label=label, markersize=5, **look)
     axes.set(xlabel="gold", ylabel="entropy of a sentence (nats)", xlim=gold, ylim=(0, 8))
@@ -99,7 +100,7 @@ def law(
     _, axes = panels(height=3.8)
     x = np.exp(entropy)
     parts = {"PPO, fitted": slice(seen), "PPO, later": slice(seen, None)}
-    for label, look in method_looks(parts).items():
+    for label, look in style.method_looks(parts).items():
         marks(axes, x[parts[label]], reward[parts[label]], look, label=label, markersize=4)
     ends = np.array([1.0, x.max()])
     axes.plot(ends, early(np.log(ends)), color=PURPLE, linestyle="--", label="law of the first third")
