@@ -80,15 +80,19 @@ def execute(
         print(notebook.relative_to(paths.ROOT))
 
 
-def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False, repository: Repository = None) -> Path:
+def build(
+    scale: Scale = "reader", jobs: Jobs = None, strict: bool = False, repository: Repository = None, pdf: bool = False
+) -> Path:
     """Execute what changed, compare its numbers with the references, and render the book.
 
     Args:
         scale: size of the runs behind the pages.
         strict: fail when a number is not what its reference says.
+        pdf: print the whole book into a PDF file too, where there is a Chromium; the summary is printed anyway.
         repository: where the book's files are kept, such as https://github.com/owner/name; pages link to it."""
     from actde_nb.pages.chapters import chapters as find_chapters  # heavy
     from actde_nb.pages.execute import execute as run_chapters
+    from actde_nb.pages.printing import print_book
     from actde_nb.pages.references import differences
     from actde_nb.pages.render import render
 
@@ -100,6 +104,12 @@ def build(scale: Scale = "reader", jobs: Jobs = None, strict: bool = False, repo
     html = paths.HTML if scale == "reader" else paths.BUILD / f"html-{scale}"
     print("rendering ...", flush=True)
     page = render(every, paths.executed(scale), html, _repository() if repository is None else repository)
+    if pdf:
+        print("printing ...", flush=True)
+        try:
+            print(f"the book as a PDF file: {print_book(html).as_uri()}")
+        except BookError as error:
+            print(error, file=sys.stderr)
     print(f"the book: {page.as_uri()}")
     if moved and strict:
         raise BookError(f"{len(moved)} numbers are not what their references say")

@@ -15,8 +15,9 @@ import nbformat
 
 from actde_nb.checks import BookError
 from actde_nb.pages.chapters import Chapter
+from actde_nb.pages.printing import SUMMARY, print_page
 from actde_nb.pages.references import TIMES, times
-from actde_nb.paths import CONFIG, CONTENTS, HTML, LOCK, SOURCES, reserved
+from actde_nb.paths import CONFIG, CONTENTS, HTML, LOCK, ROOT, SOURCES, reserved
 from actde_nb.training.files import replace_file
 
 STAMP = ".fingerprint"
@@ -39,6 +40,7 @@ def render(chapters: Sequence[Chapter], notebooks: Path, html: Path = HTML, repo
             stamp = _fingerprint(work / "stage", known)
             if not (html / STAMP).exists() or (html / STAMP).read_text() != stamp:
                 made = _build(work, known)
+                _print_summary(made)
                 (made / STAMP).write_text(stamp)
                 if html.exists():
                     html.rename(old)
@@ -60,7 +62,7 @@ def stage(chapters: Sequence[Chapter], notebooks: Path, folder: Path) -> None:
     """Lay out in ``folder`` what jupyter-book reads: pages, executed notebooks, and the data that pages are made of."""
     sources = [c.source.name for c in chapters]
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*sources, "results", ".*"))
-    for file in (CONFIG, CONTENTS):
+    for file in (CONFIG, CONTENTS, ROOT / "CITATION.cff", ROOT / "pyproject.toml"):  # the last two say who and when
         shutil.copy(file, folder)
     (folder / TIMES).write_text(json.dumps(times()), encoding="utf-8")
     for chapter in chapters:
@@ -85,6 +87,15 @@ def _build(work: Path, known: Mapping[str, str]) -> Path:
         telling = [line.replace(f"{work}/stage/", "") for line in lines if re.search(r"WARNING|ERROR|Error", line)]
         raise BookError("the book was not rendered:\n" + "\n".join(dict.fromkeys(telling or lines[-30:])))
     return made
+
+
+def _print_summary(made: Path) -> None:
+    """Where it cannot be printed the pages do without it, and a line says so."""
+    if (page := made / "summary.html").exists():
+        try:
+            print_page(page, made / SUMMARY)
+        except BookError as error:
+            print(error, file=sys.stderr)
 
 
 def _fingerprint(stage: Path, known: Mapping[str, str]) -> str:

@@ -9,6 +9,8 @@ from sphinx.util.typing import stringify_annotation
 # Autodoc writes types out in full; this one is a page long.
 ARRAY_LIKE = [stringify_annotation(ArrayLike, mode) for mode in ("smart", "fully-qualified-except-typing")]
 
+LINES = {"l": "parameters", "d": "parameter"}
+
 
 def _shorten(app, what, name, obj, options, signature, return_annotation):
     """Name NumPy's ArrayLike instead of writing it out, and leave out what a default factory is called."""
@@ -27,8 +29,20 @@ def _escape(app, what, name, obj, options, lines):
         lines[0] = f": {lines[0]}"
 
 
+def _valid(app, page, template, context, document):
+    """Write the parameters of a long signature as lines; Sphinx makes a list of definitions that define nothing."""
+    if "body" in context:
+        context["body"] = re.sub(r'<dt class="sig.*?</dt>', _lines, context["body"], flags=re.S)
+
+
+def _lines(signature: re.Match) -> str:
+    opened = re.sub("<d([ld])>", lambda tag: f'<span class="{LINES[tag[1]]}">', signature[0])
+    return re.sub("</d[ld]>", "</span>", opened)
+
+
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
     app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _escape, priority=400)  # before napoleon, at 500
+    app.connect("html-page-context", _valid)
     return {"parallel_read_safe": True}
