@@ -54,6 +54,28 @@ FINDINGS = """() => {
 }"""
 
 
+# One element for each look, not seen on an earlier page: colours and letters on the same backgrounds have one contrast.
+LOOKS = """seen => {
+  const fresh = [];
+  const backgrounds = e => e ? getComputedStyle(e).backgroundColor + backgrounds(e.parentElement) : '';
+  for (const e of document.querySelectorAll('body *')) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!text || e.closest('mjx-container, .math') || !e.getClientRects().length) continue;
+    const look = getComputedStyle(e);
+    const key = [look.color, look.opacity, look.fontSize, look.fontWeight, backgrounds(e)].join();
+    if (seen.includes(key)) continue;
+    seen.push(key); fresh.push(key); e.setAttribute('data-look', '');
+  }
+  return fresh;
+}"""
+DARK = ("intro.html", "02_finite_reinforcement.html", "scorecard.html", "glossary.html", "api.html", "404.html")
+ACCESSIBILITY = """async ([context, options]) => {
+  const result = await axe.run(context, {resultTypes: ['violations'], ...options});
+  const found = result.violations.filter(v => ['serious', 'critical'].includes(v.impact));
+  return found.flatMap(v => v.nodes.map(n => `${v.id}: ${n.target}: ${n.failureSummary}`));
+}"""
+
+
 @pytest.fixture(scope="module")
 def address(html: Path):
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -245,3 +267,28 @@ def test_without_its_script_a_figure_is_a_table(html: Path, browser):
     assert table.is_visible()
     assert "initial policy" in table.inner_text()
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_for_people_with_disabilities(scheme: str, html: Path, address: str, browser):
+    """By the rules of axe-core; in dark only colours, on a page of each kind."""
+    script = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
+    contrast = {"runOnly": ["color-contrast"]}
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "rules": {"color-contrast": {"enabled": False}}}
+    faults, seen = [], []
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme=scheme)
+    context.route("**/mathjax/**", lambda route: route.abort())  # its own care, and slow; equations stay as text
+    every = sorted({path.name for path in html.glob("*.html")} - {"index.html"})
+    for name in every if scheme == "light" else DARK:
+        page = context.new_page()
+        page.goto(f"{address}/{name}", wait_until="load")
+        fresh = page.evaluate(LOOKS, seen)
+        seen += fresh
+        page.evaluate(script)
+        asked = [("[data-look]", contrast)] if fresh else []
+        asked += [("html", rules)] if scheme == "light" else []
+        faults += [f"{name}: {fault}" for one in asked for fault in page.evaluate(ACCESSIBILITY, one)]
+        page.close()
+    context.close()
+    assert len(seen) > 10
+    assert not faults, "\n".join(faults)
