@@ -1,5 +1,6 @@
 """The bench: its list of runs, how a rate is chosen, what is stored; verdicts on made-up runs, worked out by hand."""
 
+import functools
 import re
 from math import log
 
@@ -136,6 +137,7 @@ def test_what_is_missing_is_done_once_and_what_runs_away_is_no_choice(tmp_path, 
     assert list(found) == ["one", "two"]
     assert found["one"].sizes["update"] == 1, "five rollouts to a point"
     assert runs.differences(found["one"], runs.recompute(found["one"], 20, trials=(1,))) == []
+    assert bench.ground("wedding").gold == pytest.approx(0.41, abs=0.01), "stored beside the runs"
     begun.clear()
     bench.main()
     assert begun == []
@@ -150,11 +152,14 @@ def test_what_is_missing_is_done_once_and_what_runs_away_is_no_choice(tmp_path, 
     assert task.kept.exists()
 
 
+planned = functools.cache(bench.bench)  # reading what tuning came to takes long
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_a_stored_run_is_the_one_that_tuning_chose(name):
     grammar, row = re.fullmatch(rf"bench_({'|'.join(GRAMMARS)})_(\w+)", name).groups()
     data = results.read(paths.RESULTS / f"{name}.nc")
-    assert runs.run_of(results.settings_of(data)) == bench.bench(grammar)[row].run
+    assert runs.run_of(results.settings_of(data)) == planned(grammar)[row].run
     assert len(data.attrs["commit"]) == 40, "made from a commit, without changes"
     assert "/" not in "".join(map(str, data.attrs.values())), "a path"
 
@@ -163,6 +168,25 @@ def test_a_stored_run_is_the_one_that_tuning_chose(name):
 def test_a_stored_run_begins_today_as_it_did(name):
     data = results.read(paths.RESULTS / f"{name}.nc")
     assert runs.differences(data, runs.recompute(data, 20, trials=(0, 3))) == []
+
+
+def test_what_is_known_before_training_is_stored_as_it_is_computed():
+    stored, anew = bench.ground("wedding"), Ground.of("wedding")
+    assert (stored.gold, stored.entropy, stored.value) == pytest.approx((anew.gold, anew.entropy, anew.value), abs=1e-6)
+    for ours, theirs in ((stored.best, anew.best), (stored.trapped, anew.trapped)):
+        assert ours.keys() == theirs.keys()
+        assert all(ours[name] == pytest.approx(theirs[name], abs=1e-4) for name in ours)
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_of_every_grammar_the_optimum_is_worth_what_is_stored(grammar):
+    """A point of the frontier is worth most at its own price, where the optimum is worth a little less than over all
+    texts, by what leaks."""
+    ground = bench.ground(grammar)
+    worth = ground.best["reward"] - verdicts.PRICE * ground.best["kl"]
+    assert ground.value - 0.005 < worth.max() < ground.value + 0.001
+    assert ground.best["gold"][0] == pytest.approx(ground.gold, abs=0.01)
+    assert ground.best["entropy"][0] == pytest.approx(ground.entropy, abs=0.01)
 
 
 TIMES = (0, 300, 400)
