@@ -221,7 +221,8 @@ def test_the_umask_is_respected(tmp_path: Path, monkeypatch):
 
 def test_executed_notebooks_hold_no_trace_of_the_machine(notebooks: dict[str, Path]):
     for path in notebooks.values():
-        text = path.read_text(encoding="utf-8")
+        whole = path.read_text(encoding="utf-8")
+        text = re.sub(r'"image/png": "[^"]*"', '"image/png": ""', whole)  # any letters may stand in a picture
         assert "papermill" not in json.loads(text)["metadata"]
         assert str(Path.home()) not in text
         assert str(path.parents[2]) not in text
