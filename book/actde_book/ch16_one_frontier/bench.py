@@ -28,7 +28,7 @@ from actde_nb.worlds.wedding import GRAMMARS
 
 LISTED, TUNED = (Path(__file__).with_name(name) for name in ("bench.yml", "tuned.yml"))
 SCRATCH, RESULTS = paths.BUILD / "bench", paths.RESULTS
-GROUND = "ground_{}.nc"  # by grammar, what is known before training
+GROUND = "ground/{}.nc"  # by grammar, what is known before training; no run
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)  # the book's is the second
 TUNING = {"trials": 5, "seed": 3, "evaluate_every": 400}
 BENCH = {"seed": 2, "evaluate_every": 100}
@@ -181,6 +181,7 @@ def main() -> None:
             time.sleep(PAUSE)
     for grammar in GRAMMARS:
         if not (path := RESULTS / GROUND.format(grammar)).exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             results.write(verdicts.Ground.of(grammar).dataset(), path)
 
 
