@@ -75,8 +75,8 @@ def one_page(html: Path, contents: Mapping) -> str:
         if pages
     ]
     head = (html / f"{first}.html").read_text(encoding="utf-8").partition("<body")[0]
-    body = f'<body class="whole-book"><nav class="bd-article"><h2>Contents</h2>{"".join(lists)}</nav>'
-    ordered = [texts[first], body.partition(">")[2], *(texts[name] for name in names[1:])]
+    listed = f'<nav class="bd-article"><h2>Contents</h2>{"".join(lists)}</nav>'
+    ordered = [texts[first], listed, *(texts[name] for name in names[1:])]
     return f'{head}<body class="whole-book"><main class="bd-main">{"".join(ordered)}</main></body></html>'
 
 

@@ -3,19 +3,19 @@ grammar. A verdict is asked for the rows that its arguments name, and for what i
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-import yaml
 from scipy.special import rel_entr
 
 from actde_book.ch16_one_frontier.comparison import known_exactly
 from actde_nb.compare import frontiers, intervals
 from actde_nb.compare.frontiers import Samples
 from actde_nb.compare.intervals import Estimate
+from actde_nb.compare.verdicts import Verdict, read_predictions
 from actde_nb.exact import policy_on_tree
 from actde_nb.experiments import results
 from actde_nb.experiments.runs import LanguageWorld, evaluation
@@ -72,14 +72,6 @@ class Ground(NamedTuple):
         curves = ({n.removeprefix(f"{of}_"): data[n].values for n in map(str, data) if n.startswith(f"{of}_")}
                   for of in ("best", "trapped"))  # fmt: skip
         return cls(*(float(data.attrs[name]) for name in ("gold", "entropy", "value")), *curves)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a sentence holds, as its criterion is worded, and by which numbers."""
-
-    held: bool
-    numbers: Mapping[str, float | Estimate] = field(default_factory=dict)
 
 
 def ends(data: Data) -> dict[str, Samples]:
@@ -236,6 +228,4 @@ def judged(runs: Mapping[str, Data], ground: Ground) -> dict[str, Verdict]:
     return {name: judge(ground, **{row: runs[row] for row in needs(judge)}) for name, judge in able.items()}
 
 
-def predictions() -> dict[str, dict[str, Any]]:
-    """What was predicted, and by which criterion it was to be judged."""
-    return yaml.safe_load(Path(__file__).with_name("predictions.yml").read_text(encoding="utf-8"))
+predictions = partial(read_predictions, __file__)

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
 from actde_book.ch17_one_residual import closed_forms, flows
 from actde_book.ch17_one_residual.flows import Problem, follow, minimum, squares
+from actde_nb.compare.verdicts import read_predictions
 from actde_nb.exact import policy_on_tree
 from actde_nb.exact.policy_on_tree import TreePolicy
 
@@ -119,9 +118,7 @@ def ends(bench: Bench, updates: int) -> tuple[dict[str, tuple[float, float]], fl
     return found, max(off for _, off in moved.values())
 
 
-def predictions() -> dict[str, Any]:
-    """What was predicted, from predictions.yml."""
-    return yaml.safe_load(Path(__file__).with_name("predictions.yml").read_text(encoding="utf-8"))
+predictions = partial(read_predictions, __file__)
 
 
 def held(name: str, which: int, found: tuple[float, float], predicted: Mapping[str, Any]) -> bool:

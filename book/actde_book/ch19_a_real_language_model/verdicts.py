@@ -1,15 +1,13 @@
 """What became of the predictions: each of those in predictions.yml as an expression over the stored runs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import xarray as xr
-import yaml
 
 from actde_nb.compare import intervals
 from actde_nb.compare.intervals import Estimate
+from actde_nb.compare.verdicts import Verdict, read_predictions
 from actde_nb.experiments.pretrained_runs import Trials, curve, end, stored
 
 Runs = Callable[[str, str], xr.Dataset]
@@ -41,14 +39,6 @@ def has_found(data: xr.Dataset) -> Trials:
 def collapsed(data: xr.Dataset) -> Trials:
     """Whether a run ends with few different pairs of adjacent tokens."""
     return end(data, "distinct_2") < COLLAPSED
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a prediction holds, as it was worded, and by which numbers."""
-
-    held: bool
-    numbers: Mapping[str, float | Estimate] = field(default_factory=dict)
 
 
 def collapse(runs: Runs) -> Verdict:
@@ -176,6 +166,4 @@ def judged(runs: Runs = stored) -> dict[str, Verdict]:
     return {name: judge(runs) for name, judge in VERDICTS.items()}
 
 
-def predictions() -> dict[str, dict[str, Any]]:
-    """What was predicted, and by which criterion it was to be judged."""
-    return yaml.safe_load(Path(__file__).with_name("predictions.yml").read_text(encoding="utf-8"))
+predictions = partial(read_predictions, __file__)

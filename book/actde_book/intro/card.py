@@ -13,17 +13,14 @@ from PIL import Image
 
 from actde_book.intro.figures import Curve
 from actde_nb.compare import frontiers
-from actde_nb.pages.style import GREEN, STYLE, VERMILION
+from actde_nb.pages.style import METHODS, STYLE
 from actde_nb.paths import RESULTS, SOURCES
 
 STATIC = SOURCES / "_static"
 TITLE = "Does the update\ncollapse the policy?"
 RUNS = {"ppo_free": "PPO", "ppo_010": "PPO with\na KL penalty"}
 INK = {"light": "#24292f", "dark": "#e6edf3"}
-COLOURS = {
-    "light": dict(zip(RUNS, (VERMILION, GREEN), strict=True)),
-    "dark": dict(zip(RUNS, ("#ff9a5c", "#4cd3a5"), strict=True)),
-}
+COLOURS = {"light": METHODS["PPO"]["color"], "dark": "#ff9a5c"}  # PPO's, and a lighter one that is read on black
 STYLES = dict(zip(RUNS, ("-", "--"), strict=True))
 
 
@@ -36,7 +33,7 @@ def curves() -> dict[str, Curve]:
 def entropies(axes: Axes, runs: Mapping[str, Curve], scheme: str) -> None:
     """A line for each trial, its method named beside it, in ink that is read on a ``scheme`` light or dark."""
     for name, (updates, entropy) in runs.items():
-        color = COLOURS[scheme][name]
+        color = COLOURS[scheme]
         axes.plot(updates, entropy.T, color=color, linestyle=STYLES[name], linewidth=1.5, alpha=0.85)
         place = (updates[-1] * 1.02, entropy[:, -1].mean())
         axes.annotate(RUNS[name], place, color=color, weight="bold", va="center", annotation_clip=False)

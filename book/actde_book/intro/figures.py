@@ -18,24 +18,24 @@ WORLDS = ("table", "dilemma", "language", "real model")
 #: How far a pull held a policy in a world: look of its mark.
 HELD = {
     "wherever tried": {"marker": "o", "fillstyle": "full", "color": BLACK},
-    "at some settings": {"marker": "o", "fillstyle": "left", "color": BLACK},
-    "at none": {"marker": "o", "fillstyle": "none", "color": BLACK},
+    "not always": {"marker": "o", "fillstyle": "left", "color": BLACK},
+    "never": {"marker": "o", "fillstyle": "none", "color": BLACK},
     "not tried": {"marker": "_", "color": GREY},
 }
 #: What pulls a policy back: height in the drawing, methods that have it, and how far it held in each world.
 PULLS = {
     "KL penalty in the reward": (
-        5.45, ("PPO", "RLOO"), ("wherever tried", "not tried", "wherever tried", "at some settings"),
+        5.45, ("PPO", "RLOO"), ("wherever tried", "not tried", "not always", "not always"),
     ),
     "KL penalty in the loss": (
-        3.95, ("GRPO", "GAA"), ("at some settings", "not tried", "at some settings", "at none"),
+        3.95, ("GRPO", "GAA"), ("not always", "not tried", "not always", "never"),
     ),
     "anchor in the target": (
-        2.45, ("APA",), ("at some settings", "not tried", "at some settings", "at some settings"),
+        2.45, ("APA",), ("not always", "not tried", "not always", "not always"),
     ),
     "logits tied to a critic": (
         0.95, ("tied", "tied, soft", "ACTDE in a table"),
-        ("wherever tried", "wherever tried", "at some settings", "not tried"),
+        ("wherever tried", "wherever tried", "not always", "not tried"),
     ),
 }  # fmt: skip
 #: Stages of an update: height in the drawing, lines, and what pulls there.
