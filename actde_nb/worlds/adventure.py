@@ -148,13 +148,14 @@ class Adventure:
         return ((strings == 0).long().cumsum(-1) - (strings == 0).long()) == 0
 
     @cached_property
-    def _strings(self) -> Int[Tensor, "command words"]:
+    def strings(self) -> Int[Tensor, "command words"]:
+        """Tokens of each command, its end and padding after it."""
         rows = [self.encode(command) for command in self.commands]
         return torch.stack([torch.nn.functional.pad(row, (0, self.words - len(row))) for row in rows])
 
     def numbers(self, strings: Strings) -> States:
         """Which of :attr:`commands` each string is, or their number if none; a string without an end is whole."""
-        said, known = strings * self.mask(strings), self._strings.to(strings.device)
+        said, known = strings * self.mask(strings), self.strings.to(strings.device)
         beyond = said.shape[-1] - self.words
         pads = [torch.nn.functional.pad(rows, (0, max(0, more))) for rows, more in ((said, -beyond), (known, beyond))]
         same = (pads[0][..., None, :] == pads[1]).all(-1)

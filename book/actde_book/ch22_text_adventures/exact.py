@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import entr, softmax
+from scipy.special import entr, rel_entr, softmax
 
 from actde_nb.checks import SettingError
 from actde_nb.tables.fixed_points import FixedPoint, fixed_points, state_values
@@ -88,6 +88,20 @@ def clocked_study(world: Adventure, policy: Float[np.ndarray, "*trial turns stat
     commands = given.sum(-1)
     found = (score, won_by.sum(-1), red, blue, invalid / commands, entropy, commands)
     return Study(*map(np.asarray, found))
+
+
+def divergence(world: Adventure, policy: Policies, prior: Float[np.ndarray, "states commands"]) -> PerTrial:
+    """KL of a game's commands from those of ``prior``, in nats: summed over its turns, with every inadmissible command
+    counted as one."""
+    game = process(world)
+    there = np.zeros((*policy.shape[:-2], len(game.rewards)))
+    there[..., 0] = 1
+    apart = rel_entr(policy, np.maximum(prior, NEVER)).sum(-1)
+    total = np.zeros(policy.shape[:-2])
+    for _ in range(world.turns):
+        total += (there * apart).sum(-1)
+        there = np.einsum("...s,...sa,sat->...t", there, policy, game.transitions)
+    return total
 
 
 def optimum(world: Adventure, turns: int | None = None) -> float:
