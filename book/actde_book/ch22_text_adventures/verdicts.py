@@ -107,8 +107,8 @@ def last_only_harms(read: Read) -> Verdict:
 
 def minibatch_fault_alone(read: Read) -> Verdict:
     last, repaired = (end(read(f"november_{name}", "high"), "wins") for name in ("last", "repaired"))
-    more = intervals.difference(repaired, last)
-    return Verdict(last.mean() < 0.1 and more.low > 0, {"last": float(last.mean()), "more": more})
+    more, won = intervals.difference(repaired, last), float(last.mean())
+    return Verdict(won < 0.1 and more.low > 0, {"last": won, "more": more})
 
 
 def letters_never_win(read: Read) -> Verdict:
