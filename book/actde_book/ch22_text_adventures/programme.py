@@ -85,6 +85,12 @@ def arms() -> dict[str, dict[str, Any]]:
         "coins_ppo_30": {**OURS, **coins, "kl_in_reward": 0.3},
         "coins_return_10": {**RETURN, **coins, "kl_in_reward": 0.1},
     }
+    # Added when the others had been seen, to ask what makes them fall: steps that shrink with the gradients.
+    found |= {
+        "return_epsilon_0": {**RETURN, "epsilon": 1e-3},
+        "actde_095_epsilon": {**OURS, "algorithm": "actde", "epsilon": 1e-3},
+        "ppo_epsilon_0": {**OURS, "epsilon": 1e-3},
+    }
     return found
 
 

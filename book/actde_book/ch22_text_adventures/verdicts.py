@@ -26,6 +26,11 @@ def stored(arm: str, rate: str) -> xr.Dataset:
     return results.read(FOLDER / f"{arm}_{rate}.nc")
 
 
+def at_rates(arm: str) -> dict[str, xr.Dataset]:
+    """The stored runs of an arm by rate."""
+    return {rate: stored(arm, rate) for rate in RATES}
+
+
 def curve(data: xr.Dataset, quantity: str) -> Float[np.ndarray, "trial evaluated"]:
     """An exact number at each evaluation; ``rarer`` is the share of the rarer coin in the wins, NaN where none is
     won, and ``given`` is the number of commands in a game."""
