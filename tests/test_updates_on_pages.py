@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from actde_book.ch04_more_than_one_state import learner
+from actde_book.ch22_text_adventures import tables
 from scipy.special import softmax
 
 from actde_nb.pages.chapters import chapters
@@ -13,6 +14,7 @@ from actde_nb.tables import games
 from actde_nb.tables.bandit import Bandit, StepSize, actde, ppo_like, simulate
 from actde_nb.training import advantages, losses
 from actde_nb.training.greedy import GreedyPenalty, GreedyTargets
+from actde_nb.worlds.adventure import Adventure
 
 
 def on_page(chapter: str, function: str) -> SimpleNamespace:
@@ -131,3 +133,19 @@ def test_squares_of_residuals():
     same(ours, losses.value_residual(values, now, initial, rewards, 0.3)[0], value)
     ours = page.vargrad(now[0], initial[0], gain[0, :, 0], 0.3)
     same(ours, losses.squared_residual(now, initial, rewards, 0.3, group_size=8)[0], now)
+
+
+@pytest.mark.parametrize("kind", tables.KINDS)
+def test_a_text_adventure(kind: str):
+    world, page = Adventure(), on_page("22_text", "learn_from")
+    known, rng = tables.begin(world, 1), np.random.default_rng(9)
+    theta, critic = known.logits[0].copy(), (known.q if kind == "actde" else known.v)[0].copy()
+    for _ in range(40):
+        games = tables.play(world, known.policy, 1, [rng])
+        known = tables.update(known, games, kind, step=0.3, ratio=2.0, discount=0.9)
+        played = games.played[0, 0]
+        turns = [part[0, 0][played] for part in (games.states, games.commands, games.rewards)]
+        page.learn_from(list(zip(*turns, strict=True)), theta, critic, kind == "actde", 0.3, 2.0, 0.9)
+    np.testing.assert_allclose(theta, known.logits[0], atol=1e-12)
+    np.testing.assert_allclose(critic, (known.q if kind == "actde" else known.v)[0], atol=1e-12)
+    assert critic.any()
