@@ -70,7 +70,7 @@ def plane(
 
 
 def plane_with_numbers(best: Mapping[str, Points], runs: Mapping[str, Mapping[float, xr.Dataset]]) -> Interactive:
-    """Where runs ended, by method and price: means over trials, of effective sentences the geometric mean."""
+    """Where runs ended, by method and KL coefficient: means over trials, of effective sentences the geometric mean."""
     points = [
         {"label": f"{method}, β = {price:g}".replace("0.", "."), "series": method}
         | {"nats": last(data, "kl").mean(), "reward": last(data, "reward").mean()}
