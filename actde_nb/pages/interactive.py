@@ -14,6 +14,7 @@ from actde_nb import checks
 from actde_nb.checks import SettingError
 
 KINDS = ("prices", "baselines", "frontier")  # each has a function of this name in book/_static/interactive.js
+SHOWN = ("color", "marker", "fillstyle")  # of a look
 DIGITS = 5  # significant ones of what a page hands over
 
 
@@ -48,13 +49,13 @@ class Interactive:
         Args:
             points: ``label``, ``series``, ``nats``, ``reward`` and effective ``sentences`` of each.
             curve: ``kl``, ``reward`` and ``entropy`` of optima, as of :func:`actde_nb.compare.frontiers.possible`.
-            looks: ``color`` and ``marker`` of each series."""
+            looks: ``color``, ``marker`` and, where it is not full, ``fillstyle`` of each series."""
         order = np.argsort(curve["kl"])
         numbers = {"nats": curve["kl"], "reward": curve["reward"], "sentences": np.exp(curve["entropy"])}
         data = {
             "points": points,
             "curve": {name: values[order] for name, values in numbers.items()},
-            "looks": {name: {key: look[key] for key in ("color", "marker")} for name, look in looks.items()},
+            "looks": {name: {key: look[key] for key in SHOWN if key in look} for name, look in looks.items()},
         }
         rows = [(p["label"], f"{p['nats']:.2f}", f"{p['reward']:.3f}", f"{p['sentences']:,.0f}") for p in points]
         return cls("frontier", data, ("policy", "nats", "reward", "effective sentences"), rows)

@@ -4,9 +4,12 @@
   "use strict";
 
   const SVG = new Set(["svg", "g", "path", "line", "text", "circle"]);
-  const MARKERS = {  // as matplotlib names them; inside a circle of radius 6
+  const MARKERS = {  // as matplotlib names them; inside a circle of radius 6 or a little more
     o: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z", s: "M-4.6-4.6h9.2v9.2h-9.2z", "^": "M0-6l5.6 10h-11.2z",
-    v: "M0 6l5.6-10h-11.2z", D: "M0-6l6 6l-6 6l-6-6z",
+    v: "M0 6l5.6-10h-11.2z", "<": "M-6 0l10-5.6v11.2z", ">": "M6 0l-10-5.6v11.2z", D: "M0-6l6 6l-6 6l-6-6z", d: "M0-6l3.6 6l-3.6 6l-3.6-6z",
+    P: "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4z", X: "M0-2.8l2.8-2.8l2.8 2.8l-2.8 2.8l2.8 2.8l-2.8 2.8l-2.8-2.8l-2.8 2.8l-2.8-2.8l2.8-2.8l-2.8-2.8l2.8-2.8z",
+    h: "M0 -6L5.2 -3L5.2 3L0 6L-5.2 3L-5.2 -3z", H: "M6 0L3 5.2L-3 5.2L-6 0L-3 -5.2L3 -5.2z",
+    p: "M0 -6L5.7 -1.9L3.5 4.9L-3.5 4.9L-5.7 -1.9z", "*": "M0 -6.5L1.6 -2.2L6.2 -2L2.6 0.8L3.8 5.3L0 2.7L-3.8 5.3L-2.6 0.8L-6.2 -2L-1.6 -2.2z",
   };
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let names = 0;
@@ -73,7 +76,7 @@
 
   const line = (points) => "M" + points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
 
-  /* The optimum at each price: its likeliest sentences and three numbers, beside the initial policy's. */
+  /* The optimum at each KL coefficient: its likeliest sentences and three numbers, beside the initial policy's. */
   function prices(panel, { initial, steps, sentences, before }) {
     const widest = Math.max(...steps.flatMap((step) => step.chances));
     const percent = (share) => `${number(100 * share, 2)} %`;
@@ -173,6 +176,11 @@
     move();
   }
 
+  const shape = ({ color, marker, fillstyle }) => make("path", {
+    d: MARKERS[marker],
+    style: fillstyle === "none" ? `fill: var(--pst-color-background); stroke: ${color}; stroke-width: 1.8` : `fill: ${color}`,
+  });
+
   /* Policies in the plane of divergence and reward; each says its numbers when it is pointed at or focused. */
   function frontier(panel, { points, curve, looks }) {
     const order = [...points].sort((a, b) => a.nats - b.nats);
@@ -191,21 +199,20 @@
     }, (svg, X, Y) => {
       const within = curve.nats.map((nats, k) => [X(nats), Y(curve.reward[k])]).filter(([x]) => x <= X(high));
       svg.append(make("path", { class: "optima", d: line(within) }));
+      const show = (point) => {
+        tip.textContent = say(point);
+        tip.hidden = false;
+        const left = X(point.nats) - tip.offsetWidth / 2, above = Y(point.reward) - tip.offsetHeight - 12;
+        tip.style.left = `${Math.max(0, Math.min(left, host.clientWidth - tip.offsetWidth))}px`;
+        tip.style.top = `${above > 0 ? above : Y(point.reward) + 12}px`;
+      };
       const marks = order.map((point, k) => {
-        const { color, marker } = looks[point.series];
         const mark = make("g", {
           class: "mark", role: "img", tabindex: k === current ? 0 : -1, "aria-label": say(point),
           transform: `translate(${X(point.nats)} ${Y(point.reward)})`,
-        }, make("circle", { r: 14, fill: "transparent" }), make("path", { d: MARKERS[marker], fill: color }));
-        const show = () => {
-          tip.textContent = say(point);
-          tip.hidden = false;
-          const left = X(point.nats) - tip.offsetWidth / 2, above = Y(point.reward) - tip.offsetHeight - 12;
-          tip.style.left = `${Math.max(0, Math.min(left, host.clientWidth - tip.offsetWidth))}px`;
-          tip.style.top = `${above > 0 ? above : Y(point.reward) + 12}px`;
-        };
-        for (const event of ["pointerenter", "focus", "click"]) mark.addEventListener(event, show);
-        for (const event of ["pointerleave", "blur"]) mark.addEventListener(event, hide);
+        }, shape(looks[point.series]));
+        mark.addEventListener("focus", () => show(point));
+        mark.addEventListener("blur", hide);
         mark.addEventListener("keydown", (event) => {
           const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
           if (event.key === "Escape") hide();
@@ -219,12 +226,18 @@
         return mark;
       });
       svg.append(...marks);
+      const pointed = (event) => {  // at the nearest of them, since they may overlap
+        const corner = svg.getBoundingClientRect();
+        const away = order.map((point) => Math.hypot(X(point.nats) + corner.left - event.clientX, Y(point.reward) + corner.top - event.clientY));
+        const nearest = away.indexOf(Math.min(...away));
+        if (away[nearest] < 16) show(order[nearest]); else hide();
+      };
+      for (const event of ["pointermove", "click"]) svg.addEventListener(event, pointed);
+      svg.addEventListener("pointerleave", hide);
     });
     const legend = make("ul", { class: "interactive-legend" });
     for (const series of new Set(points.map((point) => point.series))) {
-      const { color, marker } = looks[series];
-      const mark = make("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" },
-        make("path", { d: MARKERS[marker], fill: color }));
+      const mark = make("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" }, shape(looks[series]));
       legend.append(make("li", {}, mark, series));
     }
     panel.append(legend, make("div", { class: "interactive-place" }, host, tip));

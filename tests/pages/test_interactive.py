@@ -8,6 +8,8 @@ import pytest
 
 from actde_nb.checks import SettingError
 from actde_nb.pages.interactive import Interactive
+from actde_nb.pages.style import METHODS
+from actde_nb.paths import SOURCES
 
 LOOKS = {"PPO": {"color": "#d55e00", "marker": "o", "linestyle": "-"}, "APA": {"color": "#0072b2", "marker": "s"}}
 POINTS = [
@@ -27,6 +29,15 @@ def test_a_frontier_hands_over_points_and_a_curve_in_order():
     assert data["points"][0] == POINTS[0] | {"nats": 1.2346}, "rounded to five digits"
     assert data["curve"] == {"nats": [0, 1, 2], "reward": [0.4, 0.7, 0.9], "sentences": [300, 200, 100]}
     assert data["looks"]["PPO"] == {"color": "#d55e00", "marker": "o"}
+
+
+def test_a_frontier_shows_each_method_as_its_static_figures_do():
+    data = handed_over(Interactive.frontier(POINTS, CURVE, METHODS))
+    assert data["looks"]["APA, whitened"] == {"color": METHODS["APA"]["color"], "marker": "d", "fillstyle": "none"}
+    script = (SOURCES / "_static" / "interactive.js").read_text(encoding="utf-8")
+    table = re.search(r"const MARKERS = \{(.*?)\n  \};", script, re.S)[1]
+    drawn = {name.strip('"') for name in re.findall(r'("?[^\s",:]+"?): "M', table)}
+    assert {look["marker"] for look in data["looks"].values()} <= drawn
 
 
 def test_the_table_says_the_same_without_the_script():

@@ -15,9 +15,7 @@ FORCES = {
     "policy": ("policy loss", {"color": BLUE, "linestyle": "-"}),
     "q": ("q loss", {"color": ORANGE, "linestyle": "-."}),
     "value": ("value loss", {"color": PURPLE, "linestyle": (0, (5, 1))}),
-    "decay": ("weight decay", {"color": GREEN, "linestyle": "--"}),
-    "before": ("before", {"color": BLACK, "linestyle": (0, (1, 2))}),
-    "curvature": ("curvature", {"color": GREY, "linestyle": ":"}),
+    "rest": ("the rest", {"color": GREEN, "linestyle": "--"}),
 }
 Updates = Int[np.ndarray, "update"]
 Trials = Float[np.ndarray, "trial update"]
@@ -61,8 +59,9 @@ def sizes(update: Updates, gradient: Trials, step: Trials) -> Figure:
 
 
 @figure
-def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
-    """What each force of ``update_decomposition.Ledger`` has added to the gap: a row a trial, a column a move."""
+def ledger(data: xr.Dataset, trials: int = 3, apart: Sequence[str] = ("policy", "q")) -> Figure:
+    """What the forces of ``update_decomposition.Ledger`` have added to the gap: a row a trial, a column a move.
+    A line for each force of ``apart``, one for all others ("the rest"), and one for the sum of all."""
     shown = data["trial"].values[:trials]
     fig, axes = panels(len(shown), 2, height=2.3, sharex=True, sharey=True, squeeze=False)
     total = data["push"].cumsum("update")
@@ -70,14 +69,17 @@ def ledger(data: xr.Dataset, trials: int = 3) -> Figure:
     for trial, row in zip(shown, axes, strict=True):
         for panel, (move, (title, _)) in zip(row, LAST_MOVE.items(), strict=True):
             entry = total.sel(trial=trial, last_move=move)
-            for force, (label, look) in FORCES.items():
-                panel.plot(update, entry.sel(force=force), label=label, **look)
-            panel.plot(update, entry.sum("force"), color=BLACK, linewidth=3, alpha=0.55, label="all together")
+            drawn = {force: entry.sel(force=force) for force in apart}
+            drawn["rest"] = entry.drop_sel(force=list(apart)).sum("force")
             panel.axhline(0, color=GREY, linewidth=0.8)
+            panel.plot(update, entry.sum("force"), color=BLACK, linewidth=4, alpha=0.4, label="all together")
+            for force, pushed in drawn.items():
+                label, look = FORCES[force]
+                panel.plot(update, pushed, label=label, **look)
             panel.set(title=title if trial == shown[0] else "", xlim=(update[0], update[-1]))
             panel.set(xlabel="update", ylabel=f"trial {trial}: nats")
             panel.label_outer()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1.2)
     return fig
 
 
@@ -96,11 +98,14 @@ def _pairs(count: int, height: float) -> tuple[Figure, np.ndarray]:
 
 @figure
 def branches(runs: Mapping[str, Trials], update: Updates, start: float) -> Figure:
-    """Share of alternating games of runs that are one run up to ``start``, one panel a setting, one line a trial."""
+    """Share of alternating games of runs that are one run up to ``start``, one panel a setting, one line a trial.
+    All trials look alike; behind those of a setting stand, thin, those of the first one."""
     fig, axes = _pairs(len(runs), 2.2)
+    before, after, plain = update <= start, update >= start, next(iter(runs.values()))
     for panel, (label, shares) in zip(axes, runs.items(), strict=True):
-        for trial, (color, style, _) in zip(shares, CONDITIONS, strict=False):
-            panel.plot(update, trial, color=color, linestyle=style, linewidth=1.5)
+        panel.plot(update, plain.T, color=GREY, linewidth=0.9, alpha=0.7)
+        panel.plot(update[before], shares[:, before].T, color=GREY, linewidth=1.6)
+        panel.plot(update[after], shares[:, after].T, linewidth=1.6, **LOOK["actde"])
         panel.axvline(start, linewidth=1, **LOOK["source"])
         panel.set(title=label, xlim=(update[0], update[-1]))
     return fig

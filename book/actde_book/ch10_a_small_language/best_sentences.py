@@ -1,4 +1,4 @@
-"""What the best policy at each price says."""
+"""What the best policy at each KL coefficient says."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from actde_nb.exact import policy_on_tree
 from actde_nb.pages.interactive import Interactive
 
-LISTED = 8  # sentences at each price
-EVERY = 4  # which of the prices stand in the table
+LISTED = 8  # sentences at each coefficient
+EVERY = 4  # which of the coefficients stand in the table
 
 
 def best_sentences(
     initial: Float[Tensor, "sentence"], reward: Float[Tensor, "sentence"],
     betas: Sequence[float] | Float[np.ndarray, "beta"], text: Callable[[int], str],
 ) -> Interactive:  # fmt: skip
-    """The optimum at each price: its likeliest sentences, mean reward, divergence and effective number of sentences.
+    """The optimum at each KL coefficient: likeliest sentences, mean reward, divergence, effective number of sentences.
 
     ``initial``: log-probabilities of the initial policy; ``text``: what a sentence is, by its number."""
     steps, listed = [], []

@@ -139,12 +139,12 @@ def frontier(
     best: Mapping[str, Points], marks: Mapping[float, int], cold: Mapping[str, Float[np.ndarray, "temperatures"]],
     names: Sequence[str],
 ) -> Figure:  # fmt: skip
-    """The optimum at every price, and lower temperatures: reward above, effective number of sentences below, over KL.
-    ``marks``: price -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``."""
+    """The optimum at every KL coefficient, and lower temperatures: reward above, effective sentences below, over KL.
+    ``marks``: coefficient -> place in the arrays of ``best``; ``names`` are written beside the marks of ``cold``."""
     drawn, (above, below) = style.panels(2, 1, height=3.2, sharex=True)
     square = {"color": ORANGE, "linestyle": "--", "marker": "s", "markersize": 5, "label": "lower temperature"}
     for axes, read in ((above, lambda x: x["reward"]), (below, lambda x: np.exp(x["entropy"]))):
-        axes.plot(best["kl"], read(best), color=BLUE, label="optimum at price β")
+        axes.plot(best["kl"], read(best), color=BLUE, label="optimum at β")
         axes.plot(cold["kl"], read(cold), **square)
         for place in marks.values():
             axes.plot(best["kl"][place], read(best)[place], "o", color=BLUE, markersize=6)

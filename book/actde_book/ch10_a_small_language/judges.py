@@ -24,7 +24,7 @@ def agreement(gold: Float[Tensor, "sentence"], said: Float[Tensor, "sentence"], 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Judges that learned alike, and what they think best at each of some prices, from high to low."""
+    """Judges that learned alike, and what they think best at each of some KL coefficients, from high to low."""
 
     correlation: Float[Tensor, "judge"]  # with gold, over the language
     kl: Float[Tensor, "judge beta"]
@@ -32,7 +32,7 @@ class Panel:
 
     @property
     def fall(self) -> Float[Tensor, "judge"]:
-        """Gold lost between the best price and the last."""
+        """Gold lost between the best coefficient and the last."""
         return self.gold.amax(1) - self.gold[:, -1]
 
 
@@ -41,7 +41,7 @@ def panels(
     pairs: int, sharpness: Sequence[float],
 ) -> dict[float, Panel]:  # fmt: skip
     """Judges of each sharpness with these seeds, which draw the same pairs for all of them, and their exact optima
-    around the policy ``said``; prices in deviations of a judge."""
+    around the policy ``said``; coefficients in deviations of a judge."""
     gold, draws = scorer.reward("gold")(tree.sentences), [torch.Generator().manual_seed(seed) for seed in seeds]
     judged = [judge(tree.sentences) for judge in learn_rewards(scorer, tree, draws, pairs, sharpness)]
     best = [policy_on_tree.frontier(said, scores, betas, {"gold": gold}) for scores in judged]

@@ -1,4 +1,4 @@
-"""When an optimum leaves the language: prices at which a text outside outweighs all sentences inside."""
+"""When an optimum leaves the language: KL coefficients at which a text outside outweighs all sentences inside."""
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ def leaving_price(
 
     The optimum gives the text ``exp(log_prob + worth / beta)`` and the sentences ``Z(beta)``, up to a common factor. In
     1 / beta the difference of the logarithms is convex, so that they cross once if the text is worth more than every
-    sentence. Other texts can only raise that price."""
+    sentence. Other texts can only raise that coefficient."""
     best, inside = reward.max().item(), initial.logsumexp(0).item()
 
     def ahead(inverse: float) -> float:

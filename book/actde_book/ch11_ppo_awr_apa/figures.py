@@ -40,36 +40,37 @@ def plane(
     best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]], optima: Mapping[float, tuple[float, float]],
     rests: Mapping[float, tuple[float, float]], released: Mapping[str, xr.Dataset],
 ) -> Figure:  # fmt: skip
-    """Where runs went in the plane of divergence and reward: near the start above, all below.
+    """Where runs went in the plane of divergence and reward: near the start above, and below where all ended.
     ``optima`` and APA's fixed points ``rests``: β -> divergence and reward; ``released``: runs as released."""
     drawn, (near, far) = panels(2, 1, height=3.9)
     for axes in (near, far):
         axes.plot(best["kl"], best["reward"], label="exact frontier", zorder=1, **FRONTIER)
         for name, several in runs.items():
-            for k, data in enumerate(several):
-                went, look = path(data), METHODS[name]
-                axes.plot(*went.mean(0).T, linewidth=1.3, label=name if k == 0 else None, **line_of(look))
+            look = METHODS[name]
+            for data in several:
+                went = path(data)
+                axes.plot(*went.mean(0).T, linewidth=1.3 if axes is near else 0.7, **line_of(look))
                 marks(axes, *went[:, -1].T, look, markersize=5, zorder=4, **END)
+            axes.plot([], [], label=name, linewidth=1.3, markersize=5, **look)
         axes.set(ylabel="reward (gold)", xlabel="KL from the initial policy, nats")
     for places, marker, label in ((optima, "o", "optimum"), (rests, METHODS["APA"]["marker"], "APA's fixed point")):
         x, y = np.transpose(list(places.values()))
         near.plot(x, y, marker, color=BLACK, markersize=11, markerfacecolor="none", zorder=5, label=label)
     for beta, place in optima.items():
         note(near, f"β = {beta:g}".replace("0.", "."), place, (-4, 10), ha="right", fontsize=10)
-    hollow = {"markersize": 6, "markerfacecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
-    for name, data in released.items():
-        label = "hollow: as released" if name == "PPO" else None
-        marks(far, *path(data)[:, -1].T, METHODS[name], label=label, **hollow)
+    hollow = {"markersize": 6.5, "markerfacecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
+    for name in runs:
+        marks(far, *path(released[name])[:, -1].T, METHODS[name], label=f"{name}, as released", **hollow)
+    farthest = max(path(data)[:, -1, 0].max() for data in (*released.values(), *sum(map(list, runs.values()), [])))
     near.set(xlim=(0, 3.4), ylim=(0.4, 0.97))
-    far.set(xlim=(0, None), ylim=(0.4, 1.01))
+    far.set(xlim=(0, 1.05 * farthest), ylim=(0.4, 1.01))
     near.legend(loc="lower right")
-    handles, labels = far.get_legend_handles_labels()
-    far.legend(handles[-1:], labels[-1:], loc="lower right")
+    far.legend(loc="lower right")
     return drawn
 
 
 def plane_with_numbers(best: Mapping[str, Points], runs: Mapping[str, Mapping[float, xr.Dataset]]) -> Interactive:
-    """Where runs ended, by method and price: means over trials, of effective sentences the geometric mean."""
+    """Where runs ended, by method and KL coefficient: means over trials, of effective sentences the geometric mean."""
     points = [
         {"label": f"{method}, β = {price:g}".replace("0.", "."), "series": method}
         | {"nats": last(data, "kl").mean(), "reward": last(data, "reward").mean()}

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from actde_nb.compare.at_equal_kl import between
 from actde_nb.compare.frontiers import curve, last
 from actde_nb.compare.intervals import Estimate
-from actde_nb.pages.drawing import FRONTIER, interval, lines, marks, plain_numbers, row_names
+from actde_nb.pages.drawing import FRONTIER, interval, line_of, lines, marks, plain_numbers, row_names
 from actde_nb.pages.style import LOOK, METHODS, figure, panels
 
 Points = Float[np.ndarray, "_points"]
@@ -81,21 +82,30 @@ def beginning(runs: Mapping[str, Mapping[str, xr.Dataset]], rollouts: int = 20) 
 
 
 @figure
-def planes(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
-    """Ends of runs over their divergence: means, joined over a method's KL coefficients; trials are small marks."""
-    drawn, axes_of = panels(2, height=3.1, sharex=True)
-    for axes, quantity in zip(axes_of, ("honeypot", "gold"), strict=True):
-        axes.plot(best["kl"], best[quantity], label="exact frontier", zorder=1, **FRONTIER)
+def planes(best: Mapping[str, Points], runs: Mapping[str, Sequence[xr.Dataset]], base: str = "PPO") -> Figure:
+    """Ends of runs over their divergence: above honeypot rate and gold, below how much more of them than ``base`` at
+    the same divergence, on straight lines between its KL coefficients. Small marks are trials, large ones means.
+    Below, a run is left out of which a trial lies farther out than all of ``base``."""
+    drawn, axes_of = panels(2, 2, height=2.9, sharex=True)
+    settings = runs[base]
+    for (above, below), quantity in zip(axes_of.T, ("honeypot", "gold"), strict=True):
+        above.plot(best["kl"], best[quantity], label="exact frontier", zorder=1, **FRONTIER)
+        means = np.array([(last(data, "kl").mean(), last(data, quantity).mean()) for data in settings])
+        above.plot(*means[means[:, 0].argsort()].T, linewidth=1.4, markersize=5, label=base, **FORMS[base])
+        below.axhline(0, linewidth=1.4, **line_of(FORMS[base]))
         for name, several in runs.items():
-            look = FORMS[name]
-            ends = np.array([np.stack([last(data, "kl"), last(data, quantity)]) for data in several])
-            marks(axes, *ends.transpose(1, 0, 2).reshape(2, -1), look, markersize=3, alpha=0.45)
-            means = ends.mean(-1)
-            means = means[means[:, 0].argsort()]
-            axes.plot(*means.T, label=name, linewidth=1.2, markersize=7, markeredgecolor="white", **look)
-        axes.set_ylabel(LABELS[quantity])
-    axes_of[1].set(xlabel="KL from the initial policy, nats a sentence", xlim=(0, None))
-    _legend(drawn, axes_of[0], 3)
+            for k, data in enumerate(several if name != base else ()):
+                kl, had = last(data, "kl"), last(data, quantity)
+                more = had - between(settings, kl, quantity)
+                marks(above, kl.mean(), had.mean(), FORMS[name], markersize=6, label=None if k else name)
+                if np.isfinite(more).all():
+                    marks(below, kl, more, FORMS[name], markersize=3, alpha=0.5)
+                    marks(below, kl.mean(), more.mean(), FORMS[name], markersize=7, markeredgecolor="white")
+        above.set_title(LABELS[quantity])
+        below.set(xlim=(0, None), xlabel="KL, nats a sentence")
+    axes_of[0, 0].set_ylabel("at the end")
+    axes_of[1, 0].set_ylabel(f"minus {base} at the same KL")
+    _legend(drawn, axes_of[0, 0], 3)
     return drawn
 
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from actde_book.ch16_one_frontier import comparison
 from actde_nb.compare import frontiers, intervals
-from actde_nb.pages.drawing import finish, interval, plain_numbers, row_names
+from actde_nb.pages.drawing import PATCH, finish, interval, line_of, marks, note, plain_numbers, row_names
+from actde_nb.pages.interactive import Interactive
 from actde_nb.pages.style import BLUE, LOOK, METHODS, SKY, VERMILION, figure, panels
 
 APART = {"linestyle": ""}  # the settings are no scale
@@ -33,41 +34,131 @@ LABELS = {"gold": "gold", "reward": "reward", "honeypot": "P(jackpot)", "entropy
 Frontier = Mapping[str, Float[np.ndarray, "_beta"]]
 
 
-def _quantity(axes: Axes, quantity: str) -> None:
+#: Where :func:`plane` writes a family's name, by panel: beside which of its runs, by how many points, to which side.
+NAMED = {
+    "gold": {
+        "PPO": (1, (-8, 3), "right"),
+        "RLOO, GRPO": (2, (-9, -1), "right"),
+        "AWR": (1, (9, -14), "left"),
+        "APA": (1, (7, -14), "left"),
+        "APA, whitened": (0, (8, -14), "left"),
+        "ACTDE, published": (5, (-9, -2), "right"),
+        "ACTDE, return − q": (0, (8, -15), "left"),
+        "tied to q": (0, (4, -16), "left"),
+        "tied to soft q": (1, (-10, 6), "right"),
+    },
+    "entropy": {
+        "PPO": (4, (-3, -17), "right"),
+        "RLOO, GRPO": (2, (-8, -14), "right"),
+        "AWR": (2, (13, 5), "left"),
+        "APA": (0, (0, 11), "center"),
+        "APA, whitened": (0, (9, 8), "left"),
+        "ACTDE, published": (5, (-9, -4), "right"),
+        "ACTDE, return − q": (0, (9, -2), "left"),
+        "tied to q": (2, (3, -17), "left"),
+        "tied to soft q": (2, (-9, -4), "right"),
+    },
+}
+BEHIND = PATCH | {"alpha": 0.6, "pad": 0.5}  # such a name
+GOLD_TICKS = (0, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+
+
+def _missing(gold: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Up an axis of gold on which what is missing to 1 has a logarithmic scale."""
+    return -np.log10(np.maximum(1 - gold, 1e-4))
+
+
+def _quantity(axes: Axes, quantity: str, stretched: bool) -> None:
     axes.set_ylabel(LABELS[quantity])
     if quantity == "entropy":
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,.0f}")
+    elif quantity == "gold" and stretched:
+        axes.set_yscale("function", functions=(_missing, lambda up: 1 - 10.0**-up))
+        axes.set_ylim(-0.06, 0.9985)
+        axes.set_yticks(GOLD_TICKS, [f"{tick:g}" for tick in GOLD_TICKS])
+
+
+def _ends(runs: Sequence[xr.Dataset], quantity: str, inside: bool) -> list[Float[np.ndarray, "trial 2"]]:
+    """Divergence and a quantity of the trials of each run that ended inside the language, or of those outside."""
+    return [frontiers.path(run, "kl", quantity)[comparison.known_exactly(run)[:, -1] == inside, -1] for run in runs]
+
+
+def _across(axes_of: np.ndarray, kl: tuple[float, float]) -> None:
+    """Divergence under the lowest panel of either column that is shown."""
+    axes_of[0, 1].set_title("left the\nlanguage", fontsize="medium")
+    for column, limits in zip(axes_of.T, (kl, (2, 300)), strict=True):
+        lowest = [axes for axes in column if axes.axison][-1]
+        lowest.set(xscale="log", xlim=limits)
+        lowest.tick_params(labelbottom=True)
+        plain_numbers(lowest.xaxis)
+    axes_of[-1, 0].set_xlabel("KL from the initial policy, nats a sentence")
 
 
 @figure
 def plane(
     best: Frontier, families: Mapping[str, Sequence[xr.Dataset]], quantities: Sequence[str] = ("gold", "entropy"),
-    rest: Frontier | None = None, kl: tuple[float, float] = (0.2, 120.0),
+    rest: Frontier | None = None, kl: tuple[float, float] = (0.2, 15.0), stretched: bool = True,
 ) -> Figure:  # fmt: skip
     """Ends of runs over their divergence, a panel for each quantity of :data:`LABELS`; ``rest``: of exact advantages.
-    Small marks are trials, large ones means over them, with lines between the settings of one method."""
-    drawn, axes_of = panels(len(quantities), height=3.5, sharex=True, squeeze=False)
-    for axes, quantity in zip(axes_of[:, 0], quantities, strict=True):
-        _quantity(axes, quantity)
+    Small marks are trials, large ones means over those of a run, with lines between the settings of one method. Trials
+    that have left the language stand in a strip of their own at the right, without means.
+
+    ``stretched``: gold has an axis that spreads what is near 1, and names of families stand beside their marks."""
+    grid = {"sharex": "col", "sharey": "row", "gridspec_kw": {"width_ratios": (4, 1), "wspace": 0.03}}
+    drawn, axes_of = panels(len(quantities), 2, height=3.6, squeeze=False, **grid)
+    for (axes, strip), quantity in zip(axes_of, quantities, strict=True):
+        _quantity(axes, quantity, stretched)
         read = np.exp if quantity == "entropy" else np.asarray
         axes.plot(best["kl"], read(best[quantity]), label="optimum", **LOOK["theory"])
         if rest is not None:
-            axes.plot(rest["kl"], read(rest[quantity]), label="APA, tie: exact", **LOOK["source"])
+            axes.plot(rest["kl"], read(rest[quantity]), label="exact rest of APA, tie", **LOOK["source"])
         for family, runs in families.items():
             look = FAMILIES[family]
-            points = [frontiers.path(run, "kl", quantity)[:, -1] for run in runs]
-            if quantity == "entropy":  # what is said outside the language is not counted in sentences
-                inside = [comparison.known_exactly(run)[:, -1] for run in runs]
-                points = [p[i] for p, i in zip(points, inside, strict=True) if i.any()]
-            for trials in points:
-                axes.plot(trials[:, 0], read(trials[:, 1]), markersize=3, alpha=0.5, **look | {"linestyle": ""})
-            means = np.array(sorted(tuple(trials.mean(0)) for trials in points)).reshape(-1, 2)
-            axes.plot(means[:, 0], read(means[:, 1]), markersize=8, linewidth=1.3, label=family, **look)
-    axes_of[-1, 0].set(xscale="log", xlim=kl, xlabel="KL from the initial policy, nats a sentence")
-    plain_numbers(axes_of[-1, 0].xaxis)
-    drawn.legend(*axes_of[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            axes.plot([], [], label=family, linewidth=1.3, markersize=7.5, **look)
+            points = _ends(runs, quantity, inside=True)
+            for nats, value in (trials.T for trials in points):
+                marks(axes, nats, read(value), look, markersize=3, alpha=0.5)
+            if means := sorted(tuple(trials.mean(0)) for trials in points if len(trials)):
+                nats, value = np.transpose(means)
+                # Straight before an axis is stretched: a line then crosses no optimum that no mark crosses.
+                along = np.geomspace(nats[0], nats[-1], 99)
+                axes.plot(along, read(np.interp(along, nats, value)), linewidth=1.3, **line_of(look))
+                marks(axes, nats, read(value), look, markersize=7.5)
+            if stretched:
+                run, shift, side = NAMED[quantity][family]
+                nats, value = points[run].mean(0)
+                note(axes, family, (nats, read(value)), shift, ha=side, color=look["color"], fontsize=10, bbox=BEHIND)
+            if quantity != "entropy":  # what is said outside the language is not counted in sentences
+                for nats, value in (trials.T for trials in _ends(runs, quantity, inside=False)):
+                    marks(strip, nats, value, look, markersize=4, alpha=0.5)
+        strip.tick_params(left=False)
+        if quantity == "entropy":
+            strip.set_axis_off()
+    _across(axes_of, kl)
+    if stretched:
+        handles, labels = axes_of[0, 0].get_legend_handles_labels()
+        curves = [k for k, label in enumerate(labels) if label not in families]
+        axes_of[0, 0].legend([handles[k] for k in curves], [labels[k] for k in curves], loc="upper left")
+    else:
+        drawn.legend(*axes_of[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn
+
+
+def plane_with_numbers(best: Frontier, families: Mapping[str, Mapping[str, xr.Dataset]]) -> Interactive:
+    """Where runs ended, by name in each family: means over the trials that ended in the language, of effective
+    sentences the geometric mean. Left out are runs of which half the trials or more have left it."""
+    points = []
+    for family, runs in families.items():
+        for name, data in runs.items():
+            inside = data.isel(trial=comparison.known_exactly(data)[:, -1])
+            of, trials = inside.sizes["trial"], data.sizes["trial"]
+            if 2 * of > trials:
+                label = comparison.in_words(name) + (f" ({of} of {trials} trials)" if of < trials else "")
+                means = {"nats": frontiers.last(inside, "kl").mean(), "reward": frontiers.last(inside, "gold").mean()}
+                sentences = frontiers.effective_sentences(inside).value
+                points.append({"label": label, "series": family, "sentences": sentences} | means)
+    return Interactive.frontier(points, best, FAMILIES)
 
 
 @figure

@@ -28,7 +28,7 @@ def clusters(
     ends: Sequence[Ends], places: Mapping[str, str], predicted: Sequence[Sequence[tuple[float, float]]]
 ) -> Figure:
     """Ends of flows by their divergence from the optimum and from APA's rest; one of ``ends`` and of ``predicted`` for
-    each price, the smaller the paler."""
+    each KL coefficient, the smaller the paler."""
     drawn, axes = panels(height=4.2)
     named = set()
     for which, (found, rings) in enumerate(zip(ends, predicted, strict=True)):
