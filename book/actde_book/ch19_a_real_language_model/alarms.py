@@ -6,7 +6,7 @@ and falsely if it passes the level in a run that never is in trouble."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import xarray as xr
@@ -50,7 +50,7 @@ class Watched:
     share: Float[np.ndarray, "rollout"] = field(repr=False)
     logged: Mapping[str, Float[np.ndarray, "rollout"]] = field(repr=False)
 
-    @property
+    @cached_property
     def trouble(self) -> int | None:
         """The rollout in which trouble begins, counted from 0; None without any."""
         return first(self.share < HALF)
