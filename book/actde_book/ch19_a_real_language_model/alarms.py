@@ -147,17 +147,28 @@ def _of_leaving(data: xr.Dataset) -> dict[str, Float[np.ndarray, "rollout"]]:
     return {"sentences": sentences, "judge_fall": np.maximum.accumulate(gold) - gold}
 
 
+def alarm(run: Watched, quantity: str, level: float) -> int | None:
+    """The first rollout at which a quantity passes a level; None where it never does."""
+    above, _ = LEVELS[quantity]
+    values = run.logged[quantity]
+    return first(values > level if above else values < level)
+
+
+def leads(runs: Sequence[Watched], quantity: str, level: float) -> list[int]:
+    """How many rollouts before trouble an alarm comes, for each run that has both; below zero if it comes after."""
+    both = ((run.trouble, alarm(run, quantity, level)) for run in runs)
+    return [trouble - rang for trouble, rang in both if trouble is not None and rang is not None]
+
+
 def count(runs: Sequence[Watched], quantity: str, level: float) -> Count:
     """What a level would have warned of."""
-    above, _ = LEVELS[quantity]
     total = Count()
     for run in runs:
-        values = run.logged[quantity]
-        alarm = first(values > level if above else values < level)
         if run.trouble is None:
-            total += Count(others=1, false=int(alarm is not None))
+            total += Count(others=1, false=int(alarm(run, quantity, level) is not None))
         else:
-            total += Count(troubled=1, warned=int(alarm is not None and run.trouble - alarm >= run.lead))
+            warned = any(lead >= run.lead for lead in leads([run], quantity, level))
+            total += Count(troubled=1, warned=int(warned))
     return total
 
 

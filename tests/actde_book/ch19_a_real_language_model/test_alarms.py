@@ -33,6 +33,12 @@ def test_an_alarm_is_in_time_or_late_or_false(share, kl, counted):
     assert alarms.count([run(share, kl)], "kl", 2) == counted
 
 
+def test_a_lead_is_counted_from_alarm_to_trouble_where_there_are_both():
+    early, late = run("9999900000", "0003333333"), run("9990000000", "0000033333")
+    neither = [run("9999999999", "0003000000"), run("9999900000", "0000000000")]
+    assert alarms.leads([early, late, *neither], "kl", 2) == [2, -2]
+
+
 def test_a_quantity_that_is_not_known_gives_no_alarm():
     unknown = Watched("ppo", "gold", 1, np.ones(3), {"kl": np.full(3, np.nan)})
     assert alarms.count([unknown], "kl", 2) == Count(others=1)
