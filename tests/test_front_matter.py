@@ -20,13 +20,14 @@ ENTRIES = parse_file(str(BOOK / "references.bib")).entries
 WEB_PAGES = {"johnson2023greedy", "schulman2020approximating", "transferlab2023apa", "turner2023mode"}
 
 TERMS = {
-    "A*-PO", "ACTDE", "action value", "admissible", "advantage", "anchor", "APA", "AWR", "baseline", "bootstrap",
-    "Clip-Cov", "clip-higher", "critic", "discount", "distinct-2", "DRO", "effective number of sentences",
-    "effective sample size", "entropy", "fixed point", "frontier", "GAA", "gold", "grammar", "GRPO", "honeypot",
-    "jackpot", "judge", "KL divergence", "leak", "leash", "logit", "logit gap", "mode collapse", "nat", "policy",
-    "PPO", "prefix tree", "price", "prior", "proxy", "REBEL", "released", "residual", "return minus q", "RLOO",
-    "rollout", "soft q", "soft regret", "softmax", "TD error", "telescoping", "temperature", "text adventure", "tie",
-    "tilt", "trajectory balance", "trial", "value", "VarGrad", "whitening", "wireheading",
+    "A*-PO", "ACTDE", "action value", "admissible", "advantage", "anchor", "APA", "AWR", "baseline", "best-of-n",
+    "bootstrap", "Clip-Cov", "clip-higher", "critic", "discount", "distinct-2", "Dr. GRPO", "DRO",
+    "effective number of sentences", "effective sample size", "entropy", "fixed point", "frontier", "GAA", "gold",
+    "grammar", "GRPO", "honeypot", "jackpot", "judge", "k1, k2, k3", "KL divergence", "KL penalty", "leak", "leash",
+    "logit", "logit gap", "mode collapse", "nat", "policy", "PPO", "prefix tree", "price", "prior", "proxy",
+    "REBEL", "released", "residual", "return minus q", "RLOO", "rollout", "soft q", "soft regret", "softmax",
+    "TD error", "telescoping", "temperature", "text adventure", "tie", "tilt", "trajectory balance", "trial",
+    "value", "VarGrad", "whitening", "wireheading",
 }  # fmt: skip
 
 

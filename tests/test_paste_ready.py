@@ -1,5 +1,6 @@
 """The losses that readers paste are those by which the book's models were trained."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -112,6 +113,28 @@ def test_entropy(pasted, draws):
     logits = torch.randn(TEXTS, TOKENS, 7, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     theirs = losses.negative_entropy(logits.log_softmax(-1)[None], draws.mask[None])
     torch.testing.assert_close(pasted.entropy(logits, draws.mask.double()), -theirs[0])
+
+
+def test_the_exact_divergence_and_its_gradient(pasted, draws):
+    logits, reference = torch.randn(
+        2, TEXTS, TOKENS, 7, generator=torch.Generator().manual_seed(7), dtype=torch.float64
+    )
+    logits.requires_grad_()
+    ours = pasted.kl_exact(logits, reference, draws.mask.double())
+    [theirs] = losses.divergence(logits.log_softmax(-1)[None], reference.log_softmax(-1)[None], draws.mask[None])
+    torch.testing.assert_close(ours, theirs)
+    slopes = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_the_exact_divergence_by_hand(pasted):
+    """Of (3/4, 1/4) from (1/2, 1/2), at the one token that counts; k1 of the likelier word is another number."""
+    policy, reference = torch.tensor([[0.75, 0.25], [0.5, 0.5]]).log()[None], torch.zeros(1, 2, 2)
+    mask = torch.tensor([[1.0, 0.0]])
+    by_hand = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert pasted.kl_exact(policy, reference, mask).item() == pytest.approx(by_hand)
+    sampled = pasted.kl_in_loss(policy[..., 0], reference.log_softmax(-1)[..., 0], mask, "k1")
+    assert sampled.item() == pytest.approx(math.log(1.5))
 
 
 def test_the_action_conditioned_error(pasted, draws):

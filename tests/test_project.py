@@ -12,7 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from actde_nb.paths import LOCK, ROOT, stored_runs
+from actde_nb.pages import printing
+from actde_nb.paths import HTML, LOCK, ROOT, stored_runs
 
 CARD = ("jupyter-book", "jupytext", "torch", "numpy", "matplotlib", "sympy", "papermill")
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -72,7 +73,18 @@ def test_the_readme_is_what_ci_runs():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
     assert "bash .ci/run" in steps
-    assert "make book FLAGS=--strict" in steps
+    assert 'make book FLAGS="--strict --pdf"' in steps
+
+
+def test_what_is_published_is_printed_too():
+    """Both files, beside the pages, before these are uploaded."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))
+    steps = [step.get("run", step.get("uses", "")) for step in workflow["jobs"]["book"]["steps"]]
+    [looked] = [i for i, step in enumerate(steps) if step.startswith("test -s ")]
+    files = {str(HTML.relative_to(ROOT) / name) for name in (printing.SUMMARY, printing.BOOK)}
+    assert set(re.findall(r"test -s (\S+)", steps[looked])) == files
+    [uploaded] = [i for i, step in enumerate(steps) if "upload-pages-artifact" in step]
+    assert steps.index('make book FLAGS="--strict --pdf"') < looked < uploaded
 
 
 def test_actions_cannot_change_under_a_version():

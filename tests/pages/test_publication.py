@@ -14,7 +14,7 @@ from docutils import nodes
 from docutils.utils import new_document
 from sphinx.application import Sphinx
 
-from actde_nb.pages.printing import chromium
+from actde_nb.pages.printing import BOOK, SUMMARY, chromium
 from actde_nb.paths import ROOT
 
 
@@ -76,6 +76,16 @@ def test_a_page_with_an_address_gives_it_to_those_who_link_to_it():
     ):
         assert tag in context["metatags"]
     assert "Licence." in context["theme_extra_footer"]
+
+
+def test_what_is_printed_is_linked_to_from_every_page_and_from_two_by_name():
+    app = SimpleNamespace(srcdir=ROOT, config=SimpleNamespace(html_baseurl=""))
+    context = {"title": "A page"}
+    publication.head(app, "page", "page.html", context, page_of(nodes.paragraph(text="Said.")))
+    for file, page in ((SUMMARY, "summary.md"), (BOOK, "intro.md")):
+        hidden = f'<a data-printed="{file}" hidden>'
+        assert context["theme_extra_footer"].count(hidden) == 1
+        assert (ROOT / "book" / page).read_text(encoding="utf-8").count(hidden) == 1
 
 
 def test_version_and_date_are_said_in_one_place_each():
