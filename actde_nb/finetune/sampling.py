@@ -60,14 +60,17 @@ def positions(seen: Seen) -> Tokens:
 
 @torch.no_grad()
 def sample(
-    model: LanguageModel, prompts: Tokens, seen: Seen, draws: Steps, temperature: float = 1.0, likeliest: bool = False
-) -> Sampled:
+    model: LanguageModel, prompts: Tokens, seen: Seen, draws: Steps, temperature: float = 1.0, likeliest: bool = False,
+    cache: Cache | None = None,
+) -> Sampled:  # fmt: skip
     """Continue each prompt by one token for each number in ``draws``, until all have ended.
 
     Drawn is the first token whose cumulative probability is above the number; so equal numbers make equal tokens.
-    ``likeliest`` asks what would have been after the likeliest token at each place."""
-    ends, cache = torch.tensor(model.ends, device=prompts.device), Cache(config=model.module.config)
-    tokens, new, said, trunk = prompts, prompts, [], []
+    ``likeliest`` asks what would have been after the likeliest token at each place. ``cache`` is what reading the
+    prompts' first tokens left, one at least being new; then the trunk is that of the new ones alone."""
+    ends = torch.tensor(model.ends, device=prompts.device)
+    cache = Cache(config=model.module.config) if cache is None else cache
+    tokens, new, said, trunk = prompts, prompts[:, cache.get_seq_length() :], [], []
     running = torch.ones_like(prompts[:, 0], dtype=torch.bool)
     for step in range(draws.shape[1]):
         logits, states, still = model.read(new, seen, positions(seen)[:, -new.shape[1] :], 1, cache)

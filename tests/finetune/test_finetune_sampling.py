@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from tiny_language_models import CONTEXT, END, SHAPES, SO, WORDS, falcon, language_model, tokenizer
 
-from actde_nb.finetune.models import LanguageModel
+from actde_nb.finetune.models import Cache, LanguageModel
 from actde_nb.finetune.sampling import learner, pad_left, positions, sample, uniforms
 
 PROMPTS = [(5, 6, 7), (5,), (8, 9), (5, 6)] * 4
@@ -175,3 +175,13 @@ def test_blocks_that_stand_still_read_once(shape):
 
 def test_whatever_all_learns_from_reads_all():
     assert drawn(language_model("llama", "all")).trunk is None
+
+
+def test_what_was_read_before_need_not_be_read_again(model):
+    found, (tokens, seen) = drawn(model), pad_left(PROMPTS, model.padding)
+    cache = Cache(config=model.module.config)
+    with torch.no_grad():
+        model.read(tokens[:, :2], seen[:, :2], positions(seen[:, :2]), 1, cache)
+    again = sample(model, tokens, seen, uniforms(0, 0, len(PROMPTS), 8), cache=cache)
+    assert torch.equal(again.tokens, found.tokens)
+    assert (again.log_probs - found.log_probs).abs().max() <= 1e-5
