@@ -125,3 +125,20 @@ def _say_rates(drawn: Figure, more: list[Line2D] | None = None) -> None:
     ]
     mean = Line2D([], [], linestyle="", marker="|", markersize=10, color=BLACK, label="mean")
     drawn.legend(handles=[*(more or []), *shown, mean], loc="outside lower center", ncols=3)
+
+
+@figure
+def over_rollouts(runs: Mapping[str, xr.Dataset]) -> Figure:
+    """Of the pretrained player: admissible commands, different commands and score against rollouts; a line a seed."""
+    drawn, grid = panels(3, height=1.7, sharex=True)
+    looks = method_looks(runs)
+    for axes, quantity in zip(grid, ("admissible", "different", "score"), strict=True):
+        for label, data in runs.items():
+            values, look = data["record"].sel(quantity=quantity).values, looks[label]
+            rollouts = np.arange(1, values.shape[1] + 1)
+            axes.plot(rollouts, values.T, color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
+            axes.plot([], [], label=label, color=look["color"], linestyle=look["linestyle"])
+        axes.set_ylabel(quantity)
+    grid[-1].set_xlabel("rollout")
+    drawn.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return drawn

@@ -31,6 +31,12 @@ def at_rates(arm: str) -> dict[str, xr.Dataset]:
     return {rate: stored(arm, rate) for rate in RATES}
 
 
+def pretrained(name: str) -> xr.Dataset:
+    """The stored runs of the pretrained player by their name, a trial for each seed."""
+    files = sorted(FOLDER.glob(f"pretrained_{name}_[0-9].nc"))
+    return xr.concat(map(results.read, files), "trial", join="exact", combine_attrs="drop_conflicts")
+
+
 def curve(data: xr.Dataset, quantity: str) -> Float[np.ndarray, "trial evaluated"]:
     """An exact number at each evaluation; ``rarer`` is the share of the rarer coin in the wins, NaN where none is
     won, and ``given`` is the number of commands in a game."""
