@@ -4,14 +4,14 @@ import house
 
 
 def test_the_shelf_stays_thin():
-    assert house.lines(house.SHELF, without=("finetune",)) <= 8_773
+    assert house.lines(house.SHELF, without=("finetune",)) <= 8_775
 
 
 def test_shelf_and_drawers_together():
     """Of Parts I to III."""
     later = [folder.name for folder in house.DRAWERS.iterdir() if folder.name > "ch19" and folder.name.startswith("ch")]
     parts = house.lines(house.DRAWERS, without=tuple(later))
-    assert house.lines(house.SHELF, without=("finetune",)) + parts <= 16_754
+    assert house.lines(house.SHELF, without=("finetune",)) + parts <= 16_876
 
 
 def test_whatever_is_on_the_shelf_has_two_users():
