@@ -228,7 +228,7 @@ def test_all_runs_are_stored_and_no_others():
     assert stored == wanted
 
 
-@pytest.mark.parametrize("name", ["ppo_30_high", "return_fast_0_low", "november_last_high"])
+@pytest.mark.parametrize("name", ["ppo_30_high", "return_fast_0_low", "published_dense_cut_kl_last_high"])
 def test_a_stored_run_begins_as_it_is_stored(name):
     data = results.read(programme.FOLDER / f"{name}.nc")
     run = planned(*name.rsplit("_", 1))
