@@ -238,9 +238,9 @@ class GameTrainer(Trainer):
             return ended
         so_many = (self._uniforms(EXAMPLES) < self.world.play.example_turns).long().cumprod(1).sum(1)
         cumulative = torch.from_numpy(uniform(adventure)).cumsum(-1)[:, :-1]
+        drawn = self._uniforms(EXAMPLES, self.world.play.agents)  # all, so that no trial's draws depend on another's
         for example in range(int(so_many.max())):
-            drawn = self._uniforms(self.world.play.agents)
-            command = (drawn[..., None] >= cumulative[self.last[..., 0]]).sum(-1)
+            command = (drawn[:, example, :, None] >= cumulative[self.last[..., 0]]).sum(-1)
             before, here = self.last, (so_many > example)[:, None]
             over = self._advance(adventure.tables.states[before[..., 0], command])
             self.last, ended = torch.where(here[..., None], self.last, before), ended | (over & here)
